@@ -1,0 +1,1 @@
+//! Byte streams in and out: tar, cpio, compression.

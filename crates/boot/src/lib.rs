@@ -1,0 +1,1 @@
+//! Kernels, boot entries, the ESP tree and what a booting root must contain.

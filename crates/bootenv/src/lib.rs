@@ -1,0 +1,1 @@
+//! Dataset layout and boot environments.

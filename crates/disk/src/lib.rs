@@ -1,0 +1,1 @@
+//! What is laid on bytes: GPT, FAT, disk image formats.

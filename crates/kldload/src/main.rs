@@ -1,0 +1,2 @@
+//! `kldload`: makes ZFS-on-root disk images on a build host.
+fn main() {}

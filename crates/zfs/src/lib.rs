@@ -1,0 +1,1 @@
+//! OpenZFS on disk, in user space.
