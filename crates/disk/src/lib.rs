@@ -1,1 +1,11 @@
-//! What is laid on bytes: GPT, FAT, disk image formats.
+//! What is laid on bytes: partition tables, FAT, disk image formats.
+//!
+//! Everything here is written in one pass from what the caller says: no clock, no random number,
+//! no state of the machine. Nothing here knows what lies in a partition or starts a process.
+#![forbid(unsafe_code)]
+
+pub mod gpt;
+mod guid;
+pub mod layout;
+
+pub use guid::{BadGuid, Guid};
