@@ -7,5 +7,9 @@
 pub mod gpt;
 mod guid;
 pub mod layout;
+pub mod qcow2;
+pub mod raw;
+mod sparse;
 
 pub use guid::{BadGuid, Guid};
+pub use sparse::SourceError;
