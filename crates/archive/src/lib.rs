@@ -1,1 +1,5 @@
 //! Byte streams in and out: tar, cpio, compression.
+#![forbid(unsafe_code)]
+
+pub mod compress;
+pub mod tar;
