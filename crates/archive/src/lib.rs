@@ -2,4 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod compress;
+pub mod cpio;
 pub mod tar;

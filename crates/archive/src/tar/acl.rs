@@ -102,8 +102,9 @@ mod tests {
 
     #[test]
     fn text_becomes_the_kernels_form() {
-        let acl = from_text(b"user::rw-,group:x:r-x:5,user:1000:r--,group::r--,mask::r-x,other::---")
-            .unwrap();
+        let acl =
+            from_text(b"user::rw-,group:x:r-x:5,user:1000:r--,group::r--,mask::r-x,other::---")
+                .unwrap();
         let mut expected = vec![2, 0, 0, 0];
         for (tag, permissions, id) in [
             (1_u8, 6_u8, u32::MAX),

@@ -104,7 +104,8 @@ impl Builder {
         let kind = match kind {
             EntryKind::HardLink(target) => {
                 let missing = || Problem::LinkTarget(lossy(&target));
-                let id = self.tree.get(self::components(&target)?.join(&b'/')).ok_or_else(missing)?;
+                let id =
+                    self.tree.get(self::components(&target)?.join(&b'/')).ok_or_else(missing)?;
                 return Ok(self.tree.link(parent, name, id)?);
             }
             EntryKind::Directory => Kind::Directory(Directory::default()),

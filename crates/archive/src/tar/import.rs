@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::blobs::{FileBlobs, Stamp};
 use super::build::Builder;
 use super::error::{ImportError, Problem, TarError};
 use super::reader::{EntryKind, Reader};
-use crate::compress;
+use crate::compress::{self, Peek};
 
 /// Imports the archive at `path`.
 ///
@@ -53,8 +53,8 @@ pub fn import_stream(
 ) -> Result<(Tree, Box<dyn Blobs>), ImportError> {
     let spool_error = |source| ImportError::Spool { path: spool.to_owned(), source };
     let file = tempfile::tempfile_in(spool).map_err(spool_error)?;
-    let input = BufReader::with_capacity(1 << 18, Counter::new(input, progress));
-    let input = compress::decoder(input)
+    let mut input = Peek::new(Counter::new(input, progress));
+    let input = compress::decoder(&mut input)
         .map_err(|source| ImportError::Io { path: name.to_owned(), source })?;
     let mut sink = Spool { file: &file, index: HashMap::new(), end: 0, length: 0 };
     let tree = read_tree(input, &mut sink).map_err(|failure| failure.with(name, spool))?;

@@ -83,7 +83,9 @@ fn sparse_file_of_form_1_0() {
     assert_eq!(entry.kind, kind);
     for map in ["9\n1\n1\n", "1\n0\n", "x\n", "1\n4095\n3\n", "99999999999999999999999\n"] {
         let archive = [pax(records), file("dummy", &padded(map.as_bytes())), END.to_vec()].concat();
-        assert!(problem(&archive).starts_with("entry \"a b/c\" at byte 1024: the map of this sparse"));
+        assert!(
+            problem(&archive).starts_with("entry \"a b/c\" at byte 1024: the map of this sparse")
+        );
     }
 }
 

@@ -1,0 +1,78 @@
+//! Decompression, chosen by the first bytes of a stream.
+
+mod lz4;
+mod peek;
+
+use std::io::{self, Read};
+
+use flate2::bufread::{GzDecoder, MultiGzDecoder};
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
+
+pub use peek::Peek;
+
+/// How many bytes [`Format::of`] needs to see.
+pub const MAGIC_LENGTH: usize = 6;
+
+/// Memory a decoder may use for its dictionary, in bytes; `xz -9` needs 65 MiB.
+const MEMORY_LIMIT: u64 = 256 << 20;
+
+/// A compression format of whole streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 1952.
+    Gzip,
+    /// The .xz file format.
+    Xz,
+    /// RFC 8878.
+    Zstd,
+    /// bzip2.
+    Bzip2,
+    /// LZ4 in the legacy format of `lz4 -l` and the Linux kernel.
+    Lz4Legacy,
+}
+
+impl Format {
+    /// The format of a stream that starts with `start`; `None` if it is none of these.
+    pub fn of(start: &[u8]) -> Option<Self> {
+        match start {
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            // Skippable frames may come first (pzstd).
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
+            _ if start.starts_with(&lz4::MAGIC) => Some(Self::Lz4Legacy),
+            _ => None,
+        }
+    }
+
+    /// Decompresses one member (stream, frame) of `input` and leaves it behind its end.
+    pub fn member<'a, R: Read>(self, input: &'a mut Peek<R>) -> io::Result<Box<dyn Read + 'a>> {
+        Ok(match self {
+            Self::Gzip => Box::new(GzDecoder::new(input)),
+            Self::Xz => {
+                let stream = Stream::new_stream_decoder(MEMORY_LIMIT, 0)?;
+                Box::new(XzDecoder::new_stream(input, stream))
+            }
+            Self::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?.single_frame()),
+            Self::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(input)),
+            Self::Lz4Legacy => Box::new(lz4::Decoder::new(input)),
+        })
+    }
+}
+
+/// The decompressed content of `input`, all members of it; `input` itself if it is not compressed.
+pub fn decoder<'a, R: Read>(input: &'a mut Peek<R>) -> io::Result<Box<dyn Read + 'a>> {
+    Ok(match Format::of(input.peek(MAGIC_LENGTH)?) {
+        None => Box::new(input),
+        Some(Format::Gzip) => Box::new(MultiGzDecoder::new(input)),
+        Some(Format::Xz) => {
+            let stream = Stream::new_stream_decoder(MEMORY_LIMIT, CONCATENATED)?;
+            Box::new(XzDecoder::new_stream(input, stream))
+        }
+        Some(Format::Zstd) => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
+        Some(Format::Bzip2) => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
+        Some(Format::Lz4Legacy) => Box::new(lz4::Decoder::new(input)),
+    })
+}
