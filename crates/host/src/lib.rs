@@ -1,1 +1,10 @@
-//! Everything that touches this machine: processes, QEMU, users.
+//! Everything that touches this machine: processes, and virtual machines with their consoles.
+//!
+//! This is the only room that starts processes, and the only one where `unsafe` may stand.
+//! - [`command`] runs a program to its end, with a time limit.
+//! - [`console`] understands what a machine says on its serial line; it is pure but for the reader.
+//! - [`qemu`] describes, starts and drives virtual machines.
+
+pub mod command;
+pub mod console;
+pub mod qemu;

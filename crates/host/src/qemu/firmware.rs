@@ -1,0 +1,54 @@
+//! UEFI firmware for virtual machines (OVMF), found where distributions put it.
+
+use std::path::{Path, PathBuf};
+
+use super::QemuError;
+use super::nameless::Nameless;
+
+/// Code and matching variable store, without secure boot, in the order of preference:
+/// Debian and Ubuntu, Fedora and RHEL, Arch, openSUSE.
+const PLACES: &[(&str, &str)] = &[
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+    ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
+    ("/usr/share/edk2-ovmf/x64/OVMF_CODE.fd", "/usr/share/edk2-ovmf/x64/OVMF_VARS.fd"),
+    ("/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"),
+];
+
+/// The two files of a UEFI firmware.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firmware {
+    /// The program; never written.
+    pub code: PathBuf,
+    /// An empty variable store to copy.
+    pub variables: PathBuf,
+}
+
+impl Firmware {
+    /// Finds the installed firmware.
+    pub fn find() -> Result<Firmware, QemuError> {
+        PLACES
+            .iter()
+            .map(|(code, variables)| Firmware { code: code.into(), variables: variables.into() })
+            .find(|firmware| firmware.code.is_file() && firmware.variables.is_file())
+            .ok_or_else(|| QemuError::NoFirmware {
+                tried: PLACES.iter().map(|(code, _)| (*code).into()).collect(),
+            })
+    }
+}
+
+/// A machine's own copy of the variable store, as its flash chip keeps it from boot to boot.
+#[derive(Debug)]
+pub struct Variables(Nameless);
+
+impl Variables {
+    /// A fresh copy; a throw-away file on the file system of `scratch`.
+    pub fn new(firmware: &Firmware, scratch: &Path) -> Result<Variables, QemuError> {
+        Nameless::copy_of(&firmware.variables, scratch).map(Variables)
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.0.path()
+    }
+}
