@@ -1,0 +1,84 @@
+//! Writing files and links into a tree.
+
+use std::io::Read as _;
+
+use tree::{
+    Blobs, Directory, File, Inode, Kind, MemoryBlobs, Metadata, Timestamp, Tree, TreeError,
+};
+
+use crate::RootfsError;
+
+/// A tree being changed: new content goes to `generated`, new inodes get `time` and belong to root.
+pub(crate) struct Editor<'a> {
+    pub tree: &'a mut Tree,
+    pub generated: &'a mut MemoryBlobs,
+    pub time: Timestamp,
+}
+
+impl Editor<'_> {
+    fn metadata(&self, mode: u16) -> Metadata {
+        Metadata { mode, mtime: self.time, ..Metadata::default() }
+    }
+
+    /// Puts `inode` at `path`, in place of any file there; missing directories are made.
+    fn put(&mut self, path: &str, inode: Inode) -> Result<(), RootfsError> {
+        let failed = |error| RootfsError::Tree { path: path.to_owned(), error };
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let metadata = self.metadata(0o755);
+        let parent = self.tree.make_directories(parent, &metadata).map_err(failed)?;
+        let old = self.tree.directory(parent).and_then(|directory| directory.get(name.as_bytes()));
+        if let Some(old) = old {
+            if self.tree.directory(old).is_some() {
+                return Err(failed(TreeError::Exists(path.to_owned())));
+            }
+            // Not `set_kind`: other names of the old inode keep what they have.
+            self.tree.remove(parent, name.as_bytes()).map_err(failed)?;
+        }
+        self.tree.insert(parent, name.as_bytes(), inode).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Writes a regular file.
+    pub fn file(&mut self, path: &str, mode: u16, content: &str) -> Result<(), RootfsError> {
+        let blob = self.generated.insert(content.as_bytes());
+        let kind = Kind::File(File::dense(content.len() as u64, blob));
+        self.put(path, Inode { metadata: self.metadata(mode), kind })
+    }
+
+    /// Writes a symbolic link.
+    pub fn symlink(&mut self, path: &str, target: &str) -> Result<(), RootfsError> {
+        let kind = Kind::Symlink(target.as_bytes().into());
+        self.put(path, Inode { metadata: self.metadata(0o777), kind })
+    }
+
+    /// Makes a directory unless there is one, or a link to one.
+    pub fn directory(&mut self, path: &str, mode: u16) -> Result<(), RootfsError> {
+        if self.tree.resolve(path).is_ok_and(|id| self.tree.directory(id).is_some()) {
+            return Ok(());
+        }
+        let kind = Kind::Directory(Directory::default());
+        self.put(path, Inode { metadata: self.metadata(mode), kind })
+    }
+
+    /// The text of a regular file, found as the machine would find it; `None` when there is none.
+    pub fn read(&self, blobs: &dyn Blobs, path: &str) -> Result<Option<String>, RootfsError> {
+        let Ok(id) = self.tree.resolve(path) else { return Ok(None) };
+        let Kind::File(file) = &self.tree.inode(id).kind else { return Ok(None) };
+        let failed = |error| RootfsError::Read { path: path.to_owned(), error };
+        let mut text = String::new();
+        let blob = match self.generated.open(&file.blob) {
+            Ok(blob) => blob,
+            Err(_) => blobs.open(&file.blob).map_err(failed)?,
+        };
+        blob.take(MAX_TEXT).read_to_string(&mut text).map_err(failed)?;
+        Ok(Some(text))
+    }
+
+    /// Whether the machine would find anything at `path`.
+    pub fn has(&self, path: &str) -> bool {
+        self.tree.resolve(path).is_ok()
+    }
+}
+
+/// Configuration files read here are far smaller.
+const MAX_TEXT: u64 = 16 << 20;
