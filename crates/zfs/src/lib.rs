@@ -1,1 +1,26 @@
 //! OpenZFS on disk, in user space.
+//!
+//! [`write_pool`] writes a pool with all its datasets, files and snapshots to anything that can be
+//! written at an offset: no root, no kernel module, no process. The result imports into OpenZFS 2.1
+//! and newer. What it writes depends on its arguments only.
+#![forbid(unsafe_code)]
+
+mod blkptr;
+mod checksum;
+mod compress;
+mod dnode;
+mod feature;
+mod ids;
+mod label;
+pub mod nvlist;
+mod property;
+pub mod sa;
+mod space_map;
+mod writer;
+pub mod zap;
+
+pub use compress::Compression;
+pub use feature::FeatureSet;
+pub use label::MIN_DEVICE_SIZE;
+pub use property::PropertyError;
+pub use writer::{Content, Dataset, Pool, Summary, WriteError, write_pool};

@@ -1,0 +1,99 @@
+//! Space allocation: each metaslab fills from its start, each copy of a block in another part of
+//! the disk.
+//!
+//! A metaslab's allocated space is always a prefix of it, which one space-map entry describes.
+//! Copies 2 and 3 of metadata begin a third and two thirds into the disk, so that one damaged area
+//! does not take all copies.
+
+/// Nothing is left for a block of `needed` bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoSpace {
+    pub needed: u64,
+}
+
+/// Hands out space; offsets count from the start of the allocatable area.
+#[derive(Debug)]
+pub(crate) struct Allocator {
+    metaslab_size: u64,
+    /// Bytes allocated in each metaslab.
+    allocated: Vec<u64>,
+    /// The metaslab that each copy is filling.
+    current: [usize; 3],
+}
+
+impl Allocator {
+    /// `count` metaslabs, all free.
+    pub(crate) fn new(metaslab_shift: u32, count: usize) -> Self {
+        Self {
+            metaslab_size: 1 << metaslab_shift,
+            allocated: vec![0; count],
+            current: [0, count / 3, count / 3 * 2],
+        }
+    }
+
+    /// Allocates `asize` bytes for copy 0, 1 or 2.
+    pub(crate) fn allocate(&mut self, copy: usize, asize: u64) -> Result<u64, NoSpace> {
+        if !self.fits(self.current[copy], asize) {
+            self.current[copy] =
+                self.next_metaslab(copy, asize).ok_or(NoSpace { needed: asize })?;
+        }
+        let metaslab = self.current[copy];
+        let offset = metaslab as u64 * self.metaslab_size + self.allocated[metaslab];
+        self.allocated[metaslab] += asize;
+        Ok(offset)
+    }
+
+    /// Bytes allocated in each metaslab, from its start.
+    pub(crate) fn metaslabs(&self) -> &[u64] {
+        &self.allocated
+    }
+
+    /// Bytes allocated in all.
+    pub(crate) fn total(&self) -> u64 {
+        self.allocated.iter().sum()
+    }
+
+    fn fits(&self, metaslab: usize, asize: u64) -> bool {
+        self.allocated[metaslab] + asize <= self.metaslab_size
+    }
+
+    /// The next untouched metaslab after the copy's current one; when there is none, any with room.
+    fn next_metaslab(&self, copy: usize, asize: u64) -> Option<usize> {
+        let count = self.allocated.len();
+        let after = (1..=count).map(|step| (self.current[copy] + step) % count);
+        after
+            .clone()
+            .find(|&m| self.allocated[m] == 0 && !self.current.contains(&m) && self.fits(m, asize))
+            .or_else(|| after.clone().find(|&m| self.fits(m, asize)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_never_straddle_and_everything_can_be_used() {
+        let mut alloc = Allocator::new(17, 16);
+        let mut seen = std::collections::HashSet::new();
+        let mut total = 0;
+        for step in 0.. {
+            let asize = 4096 * (1 + step % 9);
+            match alloc.allocate(step as usize % 3, asize) {
+                Ok(offset) => {
+                    assert_eq!(offset >> 17, (offset + asize - 1) >> 17);
+                    for unit in offset / 4096..(offset + asize) / 4096 {
+                        assert!(seen.insert(unit));
+                    }
+                    total += asize;
+                }
+                Err(NoSpace { needed }) => {
+                    assert_eq!(needed, asize);
+                    break;
+                }
+            }
+        }
+        assert_eq!(alloc.total(), total);
+        assert!(total > 15 << 17);
+    }
+}

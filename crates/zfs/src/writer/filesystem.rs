@@ -1,0 +1,510 @@
+//! One filesystem dataset: from a part of a tree to an object set.
+//!
+//! The writer walks the objects in order, hands their blocks to the workers and, as the blocks come
+//! back in the same order, places them and finishes dnodes. Nothing is kept per file but what
+//! [`Numbering`] holds.
+
+use std::collections::{HashSet, VecDeque};
+use std::io::Read;
+
+use blk::WriteAt;
+use tree::{Blobs, Device, Extent, File, Inode, InodeId, Kind, Tree};
+
+use super::WriteError;
+use super::accounting::Accounting;
+use super::block::{BlockParams, BlockWriter, Usage};
+use super::indirect::{BlockTree, levels_for};
+use super::numbering::Numbering;
+use super::objset::{DnodeTable, ObjectSpec};
+use super::pipeline::Pipeline;
+use crate::blkptr::{BlockKind, BlockPointer};
+use crate::compress::Compression;
+use crate::dnode::{BONUS_SIZE, FLAG_USEROBJUSED_ACCOUNTED, FLAG_USERUSED_ACCOUNTED, object_type};
+use crate::sa::{Layouts, Znode, pack_xattrs, registry_zap_entries};
+use crate::zap::{self, Entry, ZapOptions, ZapValue};
+
+const S_IFDIR: u64 = 0o040000;
+const S_IFREG: u64 = 0o100000;
+const MASTER_NODE_OBJECT: u64 = 1;
+/// The first object after the master node.
+const FIRST_OBJECT: u32 = 2;
+/// Version of the ZFS POSIX layer that has system attributes.
+const ZPL_VERSION: u64 = 5;
+
+/// What goes into a dataset: the tree below `root`, without what is below `mounts`.
+#[derive(Debug, Clone)]
+pub struct Content<'a> {
+    /// The tree.
+    pub tree: &'a Tree,
+    /// The directory that becomes the dataset's root.
+    pub root: InodeId,
+    /// Directories that are mount points of other datasets: they stay, empty.
+    pub mounts: HashSet<InodeId>,
+}
+
+/// How a dataset's blocks are stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Storage {
+    pub compression: Compression,
+    pub record_size: u32,
+    /// Copies of data; metadata has one more.
+    pub copies: usize,
+    /// Salt of the dataset's ZAP hashes.
+    pub salt: u64,
+}
+
+/// A finished object set.
+#[derive(Debug)]
+pub(crate) struct WrittenFilesystem {
+    pub objset: BlockPointer,
+    pub usage: Usage,
+    /// Whether blocks above 128 KiB were written.
+    pub large_blocks: bool,
+    /// Whether zstd blocks were written.
+    pub zstd: bool,
+}
+
+/// What waits in line, in the order of submission.
+enum Pending {
+    Begin(BlockTree),
+    Block { id: u64, params: BlockParams },
+    End(Box<ObjectSpec>),
+}
+
+/// Writes one dataset.
+pub(crate) struct FilesystemWriter<'a, W> {
+    out: &'a mut BlockWriter<W>,
+    pipeline: &'a mut Pipeline,
+    storage: Storage,
+    line: VecDeque<Pending>,
+    /// The object whose blocks are coming back, and the usage when it began.
+    current: Option<(BlockTree, u64)>,
+    dnodes: DnodeTable,
+    accounting: Accounting,
+    layouts: Layouts,
+    progress: &'a mut dyn FnMut(u64),
+    large_blocks: bool,
+    zstd: bool,
+}
+
+impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
+    pub(crate) fn new(
+        out: &'a mut BlockWriter<W>,
+        pipeline: &'a mut Pipeline,
+        storage: Storage,
+        progress: &'a mut dyn FnMut(u64),
+    ) -> Self {
+        out.usage = Usage::default();
+        Self {
+            out,
+            pipeline,
+            storage,
+            line: VecDeque::new(),
+            current: None,
+            dnodes: DnodeTable::new(storage.copies + 1),
+            accounting: Accounting::default(),
+            layouts: Layouts::default(),
+            progress,
+            large_blocks: false,
+            zstd: false,
+        }
+    }
+
+    /// Writes everything and gives the object set's pointer.
+    pub(crate) fn write(
+        mut self,
+        content: &Content<'_>,
+        blobs: &dyn Blobs,
+    ) -> Result<WrittenFilesystem, WriteError> {
+        let Content { tree, root, mounts } = content;
+        let numbering =
+            Numbering::new(tree, *root, mounts, FIRST_OBJECT).ok_or(WriteError::TooManyObjects)?;
+        let attributes = numbering.next;
+        self.master_node(&numbering, *root, attributes)?;
+        for &id in &numbering.order {
+            self.inode(tree, id, mounts, &numbering, blobs)?;
+        }
+        self.attribute_objects(attributes)?;
+        while !self.line.is_empty() {
+            self.complete_one()?;
+        }
+        self.finish()
+    }
+
+    fn master_node(
+        &mut self,
+        numbering: &Numbering,
+        root: InodeId,
+        attributes: u64,
+    ) -> Result<(), WriteError> {
+        let number = |name: &'static str, value| Entry::new(name.as_bytes(), value);
+        let entries = [
+            number("VERSION", ZPL_VERSION),
+            number("SA_ATTRS", attributes),
+            number("DELETE_QUEUE", attributes + 3),
+            number("ROOT", numbering.object(root)),
+            number("normalization", 0),
+            number("utf8only", 0),
+            number("casesensitivity", 0),
+        ];
+        self.zap_object(MASTER_NODE_OBJECT, object_type::MASTER_NODE, &entries)
+    }
+
+    /// The objects that describe system attributes, and the empty delete queue. They come last
+    /// because only now is it known which layouts are in use.
+    fn attribute_objects(&mut self, first: u64) -> Result<(), WriteError> {
+        let master = [Entry::new(b"REGISTRY", first + 1), Entry::new(b"LAYOUTS", first + 2)];
+        self.zap_object(first, object_type::SA_MASTER_NODE, &master)?;
+        let registry: Vec<_> = registry_zap_entries().collect();
+        self.zap_object(first + 1, object_type::SA_ATTR_REGISTRATION, &registry)?;
+        let layouts = self.layouts.clone();
+        let layouts: Vec<_> = layouts.zap_entries().collect();
+        let layouts: Vec<_> = layouts
+            .iter()
+            .map(|(name, attributes)| Entry {
+                name: name.as_bytes(),
+                value: ZapValue::U16s(attributes),
+            })
+            .collect();
+        self.zap_object(first + 2, object_type::SA_ATTR_LAYOUTS, &layouts)?;
+        self.zap_object(first + 3, object_type::UNLINKED_SET, &[])
+    }
+
+    /// An object without owner whose content is a ZAP.
+    fn zap_object(
+        &mut self,
+        object: u64,
+        object_type: u8,
+        entries: &[Entry<'_>],
+    ) -> Result<(), WriteError> {
+        let spec = ObjectSpec {
+            object,
+            object_type,
+            pointers: 3,
+            flags: FLAG_USERUSED_ACCOUNTED | FLAG_USEROBJUSED_ACCOUNTED,
+            ..ObjectSpec::default()
+        };
+        self.zap(spec, entries)
+    }
+
+    fn zap(&mut self, mut spec: ObjectSpec, entries: &[Entry<'_>]) -> Result<(), WriteError> {
+        let options = ZapOptions::new(self.storage.salt);
+        let zap = zap::encode(entries, &options)
+            .map_err(|source| WriteError::Zap { object: spec.object, source })?;
+        let params = self.metadata_params(spec.object_type);
+        spec.block_size = zap.block_size;
+        spec.max_block_id = (zap.data.len() as u64 / u64::from(zap.block_size)).saturating_sub(1);
+        self.begin(&spec);
+        for (id, block) in zap.data.chunks(zap.block_size as usize).enumerate() {
+            self.submit(id as u64, block.to_vec(), params)?;
+        }
+        self.end(spec)
+    }
+
+    fn metadata_params(&self, object_type: u8) -> BlockParams {
+        BlockParams {
+            kind: BlockKind { object_type, level: 0 },
+            compression: Compression::Lz4,
+            copies: self.storage.copies + 1,
+            fill: 1,
+        }
+    }
+
+    fn inode(
+        &mut self,
+        tree: &Tree,
+        id: InodeId,
+        mounts: &HashSet<InodeId>,
+        numbering: &Numbering,
+        blobs: &dyn Blobs,
+    ) -> Result<(), WriteError> {
+        let inode = tree.inode(id);
+        let object = numbering.object(id);
+        let packed = pack_xattrs(&inode.metadata.xattrs);
+        let mut znode = base_znode(inode, self.out.birth);
+        znode.parent = numbering.parent(id);
+        znode.links = numbering.links(id);
+        znode.dxattr = packed.sa.as_deref();
+        znode.xattr_dir = numbering.attribute_directory(id);
+        match &inode.kind {
+            Kind::Directory(directory) => {
+                let none = tree::Directory::default();
+                let directory = if mounts.contains(&id) { &none } else { directory };
+                let entries: Vec<_> = directory
+                    .iter()
+                    .map(|(name, child)| {
+                        let kind = dirent_type(&tree.inode(child).kind);
+                        Entry::new(name, kind << 60 | numbering.object(child))
+                    })
+                    .collect();
+                let subdirectories =
+                    directory.iter().filter(|(_, child)| tree.directory(*child).is_some()).count();
+                znode.links = 2 + subdirectories as u64;
+                znode.size = 2 + entries.len() as u64;
+                let spec = self.znode_spec(object, object_type::DIRECTORY_CONTENTS, &znode)?;
+                self.zap(spec, &entries)?;
+            }
+            Kind::File(file) => {
+                znode.size = file.size;
+                let spec = self.znode_spec(object, object_type::PLAIN_FILE_CONTENTS, &znode)?;
+                let mut blob = blobs
+                    .open(&file.blob)
+                    .map_err(|source| WriteError::Blob { blob: file.blob, source })?;
+                self.file(spec, file, &mut blob)?;
+            }
+            Kind::Symlink(target) => {
+                znode.size = target.len() as u64;
+                znode.symlink = Some(target);
+                self.empty_object(object, &znode)?;
+            }
+            Kind::CharDevice(device) | Kind::BlockDevice(device) => {
+                znode.rdev = Some(device_number(*device));
+                self.empty_object(object, &znode)?;
+            }
+            Kind::Fifo | Kind::Socket => self.empty_object(object, &znode)?,
+        }
+        if let Some(directory) = znode.xattr_dir {
+            self.attribute_directory(object, directory, inode, &packed.directory)?;
+        }
+        Ok(())
+    }
+
+    /// Extended attributes too large for the system attributes: a hidden directory of files.
+    fn attribute_directory(
+        &mut self,
+        owner: u64,
+        directory: u64,
+        inode: &Inode,
+        attributes: &[(&[u8], &[u8])],
+    ) -> Result<(), WriteError> {
+        let mut entries = Vec::new();
+        for (index, (name, _)) in attributes.iter().enumerate() {
+            let object = directory + 1 + index as u64;
+            entries.push(Entry::new(name, dirent_type_regular() << 60 | object));
+        }
+        let mut znode = base_znode(inode, self.out.birth);
+        znode.mode = S_IFDIR | 0o1777;
+        znode.parent = owner;
+        znode.links = 2;
+        znode.size = 2 + entries.len() as u64;
+        znode.is_xattr = true;
+        let spec = self.znode_spec(directory, object_type::DIRECTORY_CONTENTS, &znode)?;
+        self.zap(spec, &entries)?;
+        for (index, (_, value)) in attributes.iter().enumerate() {
+            znode.mode = S_IFREG | 0o644;
+            znode.parent = directory;
+            znode.links = 1;
+            znode.size = value.len() as u64;
+            let object = directory + 1 + index as u64;
+            let spec = self.znode_spec(object, object_type::PLAIN_FILE_CONTENTS, &znode)?;
+            let file = File::dense(value.len() as u64, tree::Digest([0; 32]));
+            self.file(spec, &file, &mut &value[..])?;
+        }
+        Ok(())
+    }
+
+    fn znode_spec(
+        &mut self,
+        object: u64,
+        object_type: u8,
+        znode: &Znode<'_>,
+    ) -> Result<ObjectSpec, WriteError> {
+        let encoded = znode
+            .encode(BONUS_SIZE, &mut self.layouts)
+            .map_err(|source| WriteError::Attributes { object, source })?;
+        Ok(ObjectSpec {
+            object,
+            object_type,
+            pointers: 1,
+            flags: FLAG_USERUSED_ACCOUNTED | FLAG_USEROBJUSED_ACCOUNTED,
+            block_size: 512,
+            max_block_id: 0,
+            bonus_type: object_type::SA,
+            bonus: encoded.bonus,
+            spill: encoded.spill,
+            owner: Some((znode.uid, znode.gid)),
+        })
+    }
+
+    fn empty_object(&mut self, object: u64, znode: &Znode<'_>) -> Result<(), WriteError> {
+        let spec = self.znode_spec(object, object_type::PLAIN_FILE_CONTENTS, znode)?;
+        self.begin(&spec);
+        self.end(spec)
+    }
+
+    /// A regular file: blocks of the record size, or one smaller block.
+    fn file(
+        &mut self,
+        mut spec: ObjectSpec,
+        file: &File,
+        blob: &mut dyn Read,
+    ) -> Result<(), WriteError> {
+        let record = u64::from(self.storage.record_size);
+        let whole = [Extent { offset: 0, length: file.size }];
+        let extents = match &file.extents {
+            Some(extents) => extents,
+            None if file.size == 0 => &[][..],
+            None => &whole[..],
+        };
+        let block_size = file.size.min(record).next_multiple_of(512).max(512);
+        spec.block_size = block_size as u32;
+        let data_end = extents.last().map_or(0, |extent| extent.offset + extent.length);
+        spec.max_block_id = data_end.saturating_sub(1) / block_size;
+        self.large_blocks |= block_size > 128 << 10;
+        let params = BlockParams {
+            kind: BlockKind { object_type: object_type::PLAIN_FILE_CONTENTS, level: 0 },
+            compression: self.storage.compression,
+            copies: self.storage.copies,
+            fill: 1,
+        };
+        let object = spec.object;
+        let short = |source| WriteError::ShortBlob { blob: file.blob, object, source };
+        self.begin(&spec);
+        let mut block: Option<(u64, Vec<u8>)> = None;
+        for extent in extents {
+            let mut at = extent.offset;
+            let end = extent.offset + extent.length;
+            while at < end {
+                let id = at / block_size;
+                if let Some((full, data)) = block.take_if(|(open, _)| *open != id) {
+                    self.submit(full, data, params)?;
+                }
+                let (_, data) = block.get_or_insert_with(|| (id, vec![0; block_size as usize]));
+                let from = (at % block_size) as usize;
+                let length = (end - at).min(block_size - from as u64) as usize;
+                blob.read_exact(&mut data[from..from + length]).map_err(short)?;
+                at += length as u64;
+                (self.progress)(length as u64);
+            }
+        }
+        if let Some((id, data)) = block {
+            self.submit(id, data, params)?;
+        }
+        if blob.read(&mut [0; 1]).map_err(short)? != 0 {
+            return Err(WriteError::LongBlob { blob: file.blob, size: file.data_size() });
+        }
+        self.end(spec)
+    }
+
+    fn begin(&mut self, spec: &ObjectSpec) {
+        let levels = levels_for(spec.max_block_id, spec.pointers);
+        let copies = self.storage.copies + 1;
+        let tree = BlockTree::new(spec.object_type, levels, spec.pointers, copies);
+        self.line.push_back(Pending::Begin(tree));
+    }
+
+    fn submit(&mut self, id: u64, data: Vec<u8>, params: BlockParams) -> Result<(), WriteError> {
+        while self.pipeline.is_full(data.len()) {
+            self.complete_one()?;
+        }
+        self.pipeline.submit(data, params)?;
+        self.line.push_back(Pending::Block { id, params });
+        Ok(())
+    }
+
+    fn end(&mut self, spec: ObjectSpec) -> Result<(), WriteError> {
+        self.line.push_back(Pending::End(Box::new(spec)));
+        // Objects without blocks must not pile up behind a slow block.
+        while self.line.len() > 4096 {
+            self.complete_one()?;
+        }
+        Ok(())
+    }
+
+    /// Finishes what is first in line.
+    fn complete_one(&mut self) -> Result<(), WriteError> {
+        match self.line.pop_front() {
+            None => Ok(()),
+            Some(Pending::Begin(tree)) => {
+                self.current = Some((tree, self.out.usage.allocated));
+                Ok(())
+            }
+            Some(Pending::Block { id, params }) => {
+                let block = self.pipeline.take()?;
+                let pointer = self.out.place(block, &params)?;
+                self.zstd |= pointer.compression() == Compression::Zstd(0).on_disk();
+                match &mut self.current {
+                    Some((tree, _)) => tree.push(self.out, id, pointer),
+                    None => Ok(()),
+                }
+            }
+            Some(Pending::End(spec)) => {
+                let Some((tree, before)) = self.current.take() else { return Ok(()) };
+                let spill = match spec.spill.clone() {
+                    None => None,
+                    Some(data) => {
+                        let params = self.metadata_params(object_type::SA);
+                        Some(self.out.write(data, &params)?)
+                    }
+                };
+                let levels = tree.levels();
+                let pointers = tree.finish(self.out)?;
+                let used = self.out.usage.allocated - before;
+                if let Some((uid, gid)) = spec.owner {
+                    self.accounting.add(uid, gid, used);
+                }
+                let dnode = spec.dnode(levels, used, &pointers, spill);
+                self.dnodes.add(self.out, spec.object, &dnode)
+            }
+        }
+    }
+
+    fn finish(self) -> Result<WrittenFilesystem, WriteError> {
+        let Self { out, storage, dnodes, accounting, large_blocks, zstd, .. } = self;
+        let metadata_copies = storage.copies + 1;
+        let accounts = accounting.write(out, metadata_copies, storage.salt)?;
+        let objset = dnodes.finish(out, &accounts, metadata_copies)?;
+        Ok(WrittenFilesystem { objset, usage: out.usage, large_blocks, zstd })
+    }
+}
+
+fn base_znode(inode: &Inode, birth: u64) -> Znode<'static> {
+    let metadata = &inode.metadata;
+    let mode = file_type(&inode.kind) | u64::from(metadata.mode);
+    let time = metadata.mtime;
+    Znode {
+        mode,
+        size: 0,
+        generation: birth,
+        uid: u64::from(metadata.uid),
+        gid: u64::from(metadata.gid),
+        parent: 0,
+        is_xattr: false,
+        atime: time,
+        mtime: time,
+        ctime: time,
+        crtime: time,
+        links: 1,
+        projid: Some(0),
+        rdev: None,
+        symlink: None,
+        dxattr: None,
+        xattr_dir: None,
+    }
+}
+
+fn file_type(kind: &Kind) -> u64 {
+    match kind {
+        Kind::Directory(_) => S_IFDIR,
+        Kind::File(_) => S_IFREG,
+        Kind::Symlink(_) => 0o120000,
+        Kind::CharDevice(_) => 0o020000,
+        Kind::BlockDevice(_) => 0o060000,
+        Kind::Fifo => 0o010000,
+        Kind::Socket => 0o140000,
+    }
+}
+
+/// The `DT_*` code of directory entries: the type bits of the mode.
+fn dirent_type(kind: &Kind) -> u64 {
+    file_type(kind) >> 12
+}
+
+fn dirent_type_regular() -> u64 {
+    S_IFREG >> 12
+}
+
+/// Linux's internal device number.
+fn device_number(device: Device) -> u64 {
+    u64::from(device.major) << 20 | u64::from(device.minor)
+}
