@@ -87,6 +87,59 @@ fn plain_file() {
     assert_eq!(numbers(&bonus, &layouts), with_base(&[16, 19]));
 }
 
+/// Bonus areas that OpenZFS 2.3.9 on Linux wrote, of a file and a link.
+const KERNEL_FILE: &str = concat!(
+    "5a502f000204180020810000000000009a0200000000000011000000000000000000000000000000",
+    "00000000000000008e010000000000000400000008840000cb2f896a000000000000000000000000",
+    "cb2f896a000000000000000000000000dc2f026b000000004a918d1500000000dc2f026b00000000",
+    "4a918d15000000000100000000000000000000000000000003000000000000000000001099011e00",
+    "00004020890012000000004088001200",
+);
+const KERNEL_LINK: &str = concat!(
+    "5a502f00040818000d00000000000000ffa10000000000000d000000000000001100000000000000",
+    "00000000000000000000000000000000880000000000000004010000080400001ade626700000000",
+    "00000000000000001ade6267000000000000000000000000dc2f026b000000004b0fe41800000000",
+    "dc2f026b000000004b0fe418000000000100000000000000030000000000000000000010bf011e00",
+    "00004020af00120000000040af0012002f7573722f7362696e2f726d74",
+);
+
+#[test]
+fn bytes_are_those_of_a_kernel() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut layouts = Layouts::new();
+    let mut bonus = |znode: Znode<'_>| hex(&znode.encode(832, &mut layouts).unwrap().bonus);
+    let created = at(0x6b02_2fdc, 0x158d_914a);
+    let file = Znode {
+        mode: 0o100_440,
+        size: 666,
+        generation: 17,
+        uid: 0,
+        gid: 0,
+        parent: 398,
+        atime: at(0x6a89_2fcb, 0),
+        mtime: at(0x6a89_2fcb, 0),
+        ctime: created,
+        crtime: created,
+        projid: Some(0),
+        ..file()
+    };
+    assert_eq!(bonus(file), KERNEL_FILE);
+    bonus(Znode { mode: 0o010_644, ..file });
+    let created = at(0x6b02_2fdc, 0x18e4_0f4b);
+    let link = Znode {
+        mode: 0o120_777,
+        size: 13,
+        parent: 136,
+        atime: at(0x6762_de1a, 0),
+        mtime: at(0x6762_de1a, 0),
+        ctime: created,
+        crtime: created,
+        symlink: Some(b"/usr/sbin/rmt"),
+        ..file
+    };
+    assert_eq!(bonus(link), KERNEL_LINK);
+}
+
 #[test]
 fn layouts_are_numbered_by_first_use() {
     let mut layouts = Layouts::new();
@@ -125,6 +178,8 @@ fn offsets_others_rely_on() {
     let bonus = project.encode(BONUS, &mut layouts).unwrap().bonus;
     assert_eq!(bonus[8 + 128..8 + 136], 7_u64.to_le_bytes());
     assert_eq!(bonus[56..64], 0x8408_0000_0004_u64.to_le_bytes());
+    let same = Znode { projid: Some(7), ..link }.encode(BONUS, &mut layouts).unwrap();
+    assert_eq!(same, link.encode(BONUS, &mut layouts).unwrap(), "links have no project");
 }
 
 #[test]

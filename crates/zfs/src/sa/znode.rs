@@ -7,6 +7,7 @@ use super::{Attribute, SaError, acl};
 
 const S_IFMT: u64 = 0o170_000;
 const S_IFDIR: u64 = 0o040_000;
+const S_IFREG: u64 = 0o100_000;
 
 const ZFS_XATTR: u64 = 0x1;
 const ZFS_ACL_TRIVIAL: u64 = 0x4;
@@ -43,7 +44,8 @@ pub struct Znode<'a> {
     pub crtime: Timestamp,
     /// Number of links; a directory's subdirectories and 2.
     pub links: u64,
-    /// Project, in datasets with `project_quota` active.
+    /// Project, in datasets with `project_quota` active. Only files and directories store it, as
+    /// in OpenZFS 2.1 to 2.4; all others count for project 0.
     pub projid: Option<u64>,
     /// `dev_t` of the kernel (major · 2²⁰ + minor) of a device.
     pub rdev: Option<u64>,
@@ -80,8 +82,10 @@ impl Znode<'_> {
             bytes[8..12].copy_from_slice(&time.nanoseconds.to_le_bytes());
             bytes
         }
-        let aces = acl::trivial(self.mode, self.mode & S_IFMT == S_IFDIR);
-        let flags = flags(self.mode, self.is_xattr, self.projid.is_some());
+        let file_type = self.mode & S_IFMT;
+        let projid = self.projid.filter(|_| file_type == S_IFREG || file_type == S_IFDIR);
+        let aces = acl::trivial(self.mode, file_type == S_IFDIR);
+        let flags = flags(self.mode, self.is_xattr, projid.is_some());
         let [mode, size, generation, uid, gid, parent, flags, links, count] = [
             self.mode,
             self.size,
@@ -97,7 +101,7 @@ impl Znode<'_> {
         let [atime, mtime, ctime, crtime] =
             [self.atime, self.mtime, self.ctime, self.crtime].map(time);
         let [projid, rdev, xattr_dir] =
-            [self.projid, self.rdev, self.xattr_dir].map(|value| value.map(u64::to_le_bytes));
+            [projid, self.rdev, self.xattr_dir].map(|value| value.map(u64::to_le_bytes));
 
         let mut attributes: Vec<(Attribute, &[u8])> = vec![
             (Attribute::Mode, &mode),
