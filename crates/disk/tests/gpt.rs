@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use blk::{Memory, ReadAt, WriteAt};
 use disk::Guid;
-use disk::gpt::{self, Copy, CopyError, Lba, Partition, TYPE_ZFS, Table, TableError, WriteError};
+use disk::gpt::{
+    self, CopyError, Lba, Partition, TYPE_ZFS, Table, TableCopy, TableError, WriteError,
+};
 use disk::layout::{DiskLayout, PartitionGuids};
 use judges::{passes, tool};
 use proptest::prelude::*;
@@ -73,7 +75,7 @@ fn what_sgdisk_writes_is_read() {
             .arg(file.path()),
     );
     let found = gpt::read(file.as_file()).unwrap();
-    assert_eq!(found.used, Copy::Primary);
+    assert_eq!(found.used, TableCopy::Primary);
     found.other.unwrap();
     found.mbr.unwrap();
     assert_eq!(found.table.disk_guid, guid(5));
@@ -88,7 +90,7 @@ fn either_copy_is_enough() {
     let table = small();
     let good = written(&table);
     let found = gpt::read(&Memory::from(good.clone())).unwrap();
-    assert_eq!((found.used, &found.table), (Copy::Primary, &table));
+    assert_eq!((found.used, &found.table), (TableCopy::Primary, &table));
     found.other.unwrap();
     found.mbr.unwrap();
 
@@ -96,13 +98,13 @@ fn either_copy_is_enough() {
         let mut bytes = good.clone();
         bytes[damaged] ^= 1;
         let found = gpt::read(&Memory::from(bytes)).unwrap();
-        assert_eq!((found.used, &found.table), (Copy::Backup, &table));
+        assert_eq!((found.used, &found.table), (TableCopy::Backup, &table));
         assert!(matches!(found.other, Err(CopyError::Crc { .. })), "{:?}", found.other);
     }
     let mut bytes = good.clone();
     bytes[SIZE - 512..].fill(0);
     let found = gpt::read(&Memory::from(bytes.clone())).unwrap();
-    assert_eq!((found.used, &found.table), (Copy::Primary, &table));
+    assert_eq!((found.used, &found.table), (TableCopy::Primary, &table));
     let other = found.other.unwrap_err();
     let at = SIZE as u64 - 512;
     assert!(matches!(other, CopyError::Signature { offset, .. } if offset == at), "{other}");
@@ -140,7 +142,7 @@ fn forged(offset: usize, value: &[u8]) -> CopyError {
     let crc = crc32fast::hash(&bytes[512..512 + 92]).to_le_bytes();
     bytes[512 + 16..512 + 20].copy_from_slice(&crc);
     let found = gpt::read(&Memory::from(bytes)).unwrap();
-    assert_eq!(found.used, Copy::Backup);
+    assert_eq!(found.used, TableCopy::Backup);
     found.other.unwrap_err()
 }
 

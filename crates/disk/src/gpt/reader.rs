@@ -16,14 +16,14 @@ use super::{Lba, Partition, Table, TableError};
 
 /// One of the two copies of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Copy {
+pub enum TableCopy {
     /// At the start of the disk.
     Primary,
     /// At its end.
     Backup,
 }
 
-impl fmt::Display for Copy {
+impl fmt::Display for TableCopy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Primary => "primary",
@@ -38,7 +38,7 @@ pub struct Found {
     /// The table.
     pub table: Table,
     /// The copy it was read from: the primary one, unless that is broken.
-    pub used: Copy,
+    pub used: TableCopy,
     /// First and last sector for partitions.
     pub usable: (Lba, Lba),
     /// Where the backup header lies or should lie. On a disk that grew this is not its end.
@@ -140,10 +140,10 @@ pub enum MbrError {
 /// backup in the last sector; [`Found::other`] tells the state of the copy not used.
 pub fn read<R: ReadAt + ?Sized>(disk: &R) -> Result<Found, ReadError> {
     let mbr = check_mbr(disk);
-    match read_copy(disk, Copy::Primary, Lba(1)) {
+    match read_copy(disk, TableCopy::Primary, Lba(1)) {
         Ok(primary) => {
             let backup_lba = primary.alternate;
-            let other = read_copy(disk, Copy::Backup, backup_lba).and_then(|backup| {
+            let other = read_copy(disk, TableCopy::Backup, backup_lba).and_then(|backup| {
                 let same = backup.table == primary.table
                     && backup.usable == primary.usable
                     && backup.alternate == Lba(1);
@@ -151,7 +151,7 @@ pub fn read<R: ReadAt + ?Sized>(disk: &R) -> Result<Found, ReadError> {
                 if same { Ok(()) } else { Err(CopyError::Differs { offset }) }
             });
             let Parsed { table, usable, .. } = primary;
-            Ok(Found { table, used: Copy::Primary, usable, backup_lba, other, mbr })
+            Ok(Found { table, used: TableCopy::Primary, usable, backup_lba, other, mbr })
         }
         Err(primary) => {
             let backup_lba = match disk.size() {
@@ -161,10 +161,10 @@ pub fn read<R: ReadAt + ?Sized>(disk: &R) -> Result<Found, ReadError> {
                     return Err(ReadError { primary, backup });
                 }
             };
-            match read_copy(disk, Copy::Backup, backup_lba) {
+            match read_copy(disk, TableCopy::Backup, backup_lba) {
                 Ok(Parsed { table, usable, .. }) => Ok(Found {
                     table,
-                    used: Copy::Backup,
+                    used: TableCopy::Backup,
                     usable,
                     backup_lba,
                     other: Err(primary),
@@ -195,7 +195,7 @@ struct Parsed {
     alternate: Lba,
 }
 
-fn read_copy<R: ReadAt + ?Sized>(disk: &R, copy: Copy, lba: Lba) -> Result<Parsed, CopyError> {
+fn read_copy<R: ReadAt + ?Sized>(disk: &R, copy: TableCopy, lba: Lba) -> Result<Parsed, CopyError> {
     let offset = lba.offset();
     let io = |offset, length| move |source| CopyError::Io { offset, length, source };
     let sectors = disk.size().map_err(io(0, 0))? / SECTOR;
@@ -226,7 +226,7 @@ fn read_copy<R: ReadAt + ?Sized>(disk: &R, copy: Copy, lba: Lba) -> Result<Parse
 /// size and place, and the usable range, can be trusted.
 fn parse_header(
     sector: &[u8; SECTOR as usize],
-    copy: Copy,
+    copy: TableCopy,
     lba: Lba,
     sectors: u64,
 ) -> Result<Header, CopyError> {
@@ -257,7 +257,7 @@ fn field(offset: u64, field: &'static str, value: u64, expected: String) -> Copy
     CopyError::Field { offset, field, value, expected }
 }
 
-fn check_fields(header: &Header, copy: Copy, lba: Lba, sectors: u64) -> Result<(), CopyError> {
+fn check_fields(header: &Header, copy: TableCopy, lba: Lba, sectors: u64) -> Result<(), CopyError> {
     let offset = lba.offset();
     let require = |fine: bool, name, value: u64, expected: &dyn Fn() -> String| {
         if fine { Ok(()) } else { Err(field(offset, name, value, expected())) }
@@ -297,8 +297,8 @@ fn check_fields(header: &Header, copy: Copy, lba: Lba, sectors: u64) -> Result<(
     let start = header.entries_lba.get();
     let end = start.saturating_add(bytes.div_ceil(SECTOR));
     let (low, high) = match copy {
-        Copy::Primary => (2, first),
-        Copy::Backup => (last + 1, lba.0),
+        TableCopy::Primary => (2, first),
+        TableCopy::Backup => (last + 1, lba.0),
     };
     require(start >= low && end <= high, "the entries' sector is", start, &|| {
         format!("they must lie in sectors {low}..{high}")

@@ -56,7 +56,7 @@ pub fn write(
         return Err(Qcow2Error::Size { size });
     }
     out.set_len(0).map_err(|source| Qcow2Error::Output { offset: 0, source })?;
-    let mut image = Image { out, end: CLUSTER as u64 };
+    let mut image = Image { out, end: HostOffset(CLUSTER as u64) };
     let mut map = Map::new(l1_entries as usize);
     sparse::copy(source, CLUSTER, progress, |offset, bytes| map.add(&mut image, offset, bytes))?;
     let l1 = map.finish(&mut image)?;
@@ -71,8 +71,8 @@ pub fn write(
         size: size.into(),
         crypt_method: 0.into(),
         l1_size: (l1.len() as u32).into(),
-        l1_table_offset: l1_table_offset.into(),
-        refcount_table_offset: refcount_table_offset.into(),
+        l1_table_offset: l1_table_offset.0.into(),
+        refcount_table_offset: refcount_table_offset.0.into(),
         refcount_table_clusters: refcount_table_clusters.into(),
         nb_snapshots: 0.into(),
         snapshots_offset: 0.into(),
@@ -82,27 +82,32 @@ pub fn write(
         refcount_order: REFCOUNT_ORDER.into(),
         header_length: HEADER_LENGTH.into(),
     };
-    out.set_len(image.end).map_err(|source| Qcow2Error::Output { offset: image.end, source })?;
-    image.put(header.as_bytes(), 0)
+    let HostOffset(length) = image.end;
+    out.set_len(length).map_err(|source| Qcow2Error::Output { offset: length, source })?;
+    image.put(header.as_bytes(), HostOffset(0))
 }
+
+/// A byte offset in the image file; those of the guest's disk are plain numbers here.
+#[derive(Debug, Clone, Copy)]
+struct HostOffset(u64);
 
 /// The output: clusters are only ever added at its end.
 struct Image<'a> {
     out: &'a File,
-    end: u64,
+    end: HostOffset,
 }
 
 impl Image<'_> {
-    fn put(&self, bytes: &[u8], offset: u64) -> Result<(), Qcow2Error> {
+    fn put(&self, bytes: &[u8], HostOffset(offset): HostOffset) -> Result<(), Qcow2Error> {
         let fail = |source| Qcow2Error::Output { offset, source };
         self.out.write_all_at(bytes, offset).map_err(fail)
     }
 
     /// Adds as many clusters as `bytes` need, the rest of the last one zero, and tells where.
-    fn append(&mut self, bytes: &[u8]) -> Result<u64, Qcow2Error> {
+    fn append(&mut self, bytes: &[u8]) -> Result<HostOffset, Qcow2Error> {
         let offset = self.end;
         self.put(bytes, offset)?;
-        self.end += (bytes.len().next_multiple_of(CLUSTER)) as u64;
+        self.end.0 += bytes.len().next_multiple_of(CLUSTER) as u64;
         Ok(offset)
     }
 }
@@ -131,7 +136,7 @@ impl Map {
             }
             let in_table = L2_COVERS - guest % L2_COVERS;
             let (now, later) = rest.split_at(rest.len().min(in_table as usize));
-            let host = image.append(now)?;
+            let HostOffset(host) = image.append(now)?;
             let first = (guest % L2_COVERS) as usize / CLUSTER;
             let clusters = now.len().div_ceil(CLUSTER);
             let hosts = (host..).step_by(CLUSTER);
@@ -146,7 +151,7 @@ impl Map {
 
     fn close(&mut self, image: &mut Image) -> Result<(), Qcow2Error> {
         if let Some(table) = self.current.take() {
-            let offset = image.append(self.l2.as_bytes())?;
+            let HostOffset(offset) = image.append(self.l2.as_bytes())?;
             self.l1[table] = (offset | COPIED).into();
             self.l2.fill(0.into());
         }
@@ -161,18 +166,9 @@ impl Map {
 
 /// Adds refcount blocks and their table, and tells the table's offset and size in clusters. Every
 /// cluster of the file is used once, those added here as well.
-fn refcounts(image: &mut Image) -> Result<(u64, u32), Qcow2Error> {
-    let used = image.end / CLUSTER as u64;
-    let (mut blocks, mut table) = (0, 0);
-    loop {
-        let all = used + blocks + table;
-        let needed = all.div_ceil(REFCOUNTS_IN_BLOCK);
-        let needed_table = needed.div_ceil(BLOCKS_IN_TABLE_CLUSTER);
-        if (needed, needed_table) == (blocks, table) {
-            break;
-        }
-        (blocks, table) = (needed, needed_table);
-    }
+fn refcounts(image: &mut Image) -> Result<(HostOffset, u32), Qcow2Error> {
+    let used = image.end.0 / CLUSTER as u64;
+    let (blocks, table) = refcount_clusters(used);
     let mut left = used + blocks + table;
     let mut names: Vec<U64> = Vec::new();
     for _ in 0..blocks {
@@ -180,8 +176,41 @@ fn refcounts(image: &mut Image) -> Result<(u64, u32), Qcow2Error> {
         let mut block = vec![U16::new(0); REFCOUNTS_IN_BLOCK as usize];
         block[..in_block as usize].fill(1.into());
         left -= in_block;
-        names.push(image.append(block.as_bytes())?.into());
+        names.push(image.append(block.as_bytes())?.0.into());
     }
     let offset = image.append(names.as_bytes())?;
     Ok((offset, table as u32))
+}
+
+/// Clusters for refcount blocks and for their table, behind `used` clusters: as few as count all
+/// of these and themselves.
+fn refcount_clusters(used: u64) -> (u64, u64) {
+    let (mut blocks, mut table) = (0, 0);
+    loop {
+        let needed = (used + blocks + table).div_ceil(REFCOUNTS_IN_BLOCK);
+        let needed_table = needed.div_ceil(BLOCKS_IN_TABLE_CLUSTER);
+        if (needed, needed_table) == (blocks, table) {
+            return (blocks, table);
+        }
+        (blocks, table) = (needed, needed_table);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refcounts_count_themselves() {
+        const BLOCK: u64 = REFCOUNTS_IN_BLOCK;
+        assert_eq!(refcount_clusters(1), (1, 1));
+        assert_eq!(refcount_clusters(BLOCK - 2), (1, 1));
+        // One cluster more needs a second block, which must be counted too.
+        assert_eq!(refcount_clusters(BLOCK - 1), (2, 1));
+        assert_eq!(refcount_clusters(2 * BLOCK - 3), (2, 1));
+        assert_eq!(refcount_clusters(2 * BLOCK - 2), (3, 1));
+        let full = BLOCKS_IN_TABLE_CLUSTER;
+        assert_eq!(refcount_clusters(full * BLOCK - full - 1), (full, 1));
+        assert_eq!(refcount_clusters(full * BLOCK - full), (full + 1, 2));
+    }
 }
