@@ -11,6 +11,9 @@
 mod blobs;
 mod digest;
 mod inode;
+pub mod manifest;
+pub mod scan;
+pub mod store;
 #[allow(clippy::module_inception)]
 mod tree;
 
