@@ -197,8 +197,12 @@ change_pool(spa_t *spa, const char *pool)
 		snprintf(name, sizeof (name), "%s@judge-a", heads[i]);
 		destroy_snapshot(name);
 	}
-	for (int i = 0; i < old_count; i += 2)
-		destroy_snapshot(old_snapshots[i]);
+	for (int i = 0; i < old_count; i += 2) {
+		int error = dsl_destroy_snapshot(old_snapshots[i], B_FALSE);
+
+		if (error != 0 && error != EEXIST) /* EEXIST: it came with a clone */
+			fail("destroy %s: %s", old_snapshots[i], strerror(error));
+	}
 	snprintf(name, sizeof (name), "%s/judge-new", pool);
 	must(dmu_objset_create(name, DMU_OST_ZFS, 0, NULL, NULL, NULL), "create %s", name);
 	fs_format(name);

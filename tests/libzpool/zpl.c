@@ -374,6 +374,25 @@ set_size(fs_t *fs, sa_handle_t *file, uint64_t size, dmu_tx_t *tx)
 	must(sa_update(file, fs->attr[ZPL_MTIME], time, 16, tx), "%s: mtime", fs->name);
 }
 
+/*
+ * A file of one block has a block as large as the file asks for, up to the record size; before it gets a second one,
+ * the first must have its full size. The ZPL does this, the DMU does not.
+ */
+static uint64_t
+wanted_block_size(fs_t *fs, uint64_t object, uint64_t end)
+{
+	dmu_object_info_t info;
+	uint64_t size;
+
+	must(dmu_object_info(fs->os, object, &info), "%s object %llu", fs->name, (u_longlong_t)object);
+	size = info.doi_data_block_size;
+	if (info.doi_max_offset > size || end <= size || (ISP2(size) && size >= SPA_OLD_MAXBLOCKSIZE))
+		return (0);
+	if (end <= SPA_OLD_MAXBLOCKSIZE)
+		return (P2ROUNDUP(end, SPA_MINBLOCKSIZE));
+	return (MAX(SPA_OLD_MAXBLOCKSIZE, ISP2(size) ? size : 1ULL << highbit64(size)));
+}
+
 /* Writes bytes made from `seed`: half of each 64 compress, half do not. */
 void
 fs_write(fs_t *fs, uint64_t object, uint64_t offset, uint64_t length, unsigned seed)
@@ -381,12 +400,11 @@ fs_write(fs_t *fs, uint64_t object, uint64_t offset, uint64_t length, unsigned s
 	static unsigned char chunk[SPA_OLD_MAXBLOCKSIZE];
 	sa_handle_t *file = handle(fs, object);
 	uint64_t size, end = offset + length;
-	dmu_object_info_t info;
 
-	must(dmu_object_info(fs->os, object, &info), "%s object %llu", fs->name, (u_longlong_t)object);
 	while (offset < end) {
 		dmu_tx_t *tx = dmu_tx_create(fs->os);
 		uint64_t now = MIN(end - offset, sizeof (chunk));
+		uint64_t block = wanted_block_size(fs, object, end);
 
 		for (uint64_t i = 0; i < now; i++) {
 			seed = seed * 1103515245 + 12345;
@@ -394,12 +412,13 @@ fs_write(fs_t *fs, uint64_t object, uint64_t offset, uint64_t length, unsigned s
 		}
 		dmu_tx_hold_sa(tx, file, B_FALSE);
 		dmu_tx_hold_write(tx, object, offset, now);
+		if (block != 0)
+			dmu_tx_hold_write(tx, object, 0, block);
 		assign(fs, tx);
 		must(sa_lookup(file, fs->attr[ZPL_SIZE], &size, 8), "%s: size", fs->name);
-		/* A file of one block may still choose how large that block is, as the ZPL does on its first writes. */
-		if (size == 0 && offset == 0 && info.doi_max_offset <= info.doi_data_block_size && length > 512)
-			(void) dmu_object_set_blocksize(fs->os, object, length < sizeof (chunk) ?
-			    P2ROUNDUP(length, 512) : sizeof (chunk), 0, tx);
+		if (block != 0)
+			must(dmu_object_set_blocksize(fs->os, object, block, 0, tx), "%s object %llu: block size %llu",
+			    fs->name, (u_longlong_t)object, (u_longlong_t)block);
 		dmu_write(fs->os, object, offset, now, chunk, tx);
 		set_size(fs, file, MAX(size, offset + now), tx);
 		dmu_tx_commit(tx);

@@ -1,0 +1,47 @@
+//! Where things lie: the checkout, and what the tests keep in its `target/` from run to run.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The checkout this program was built from.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// Where downloaded and built judges are kept; made when it is missing.
+pub fn oracle() -> Result<PathBuf> {
+    let path = root().join("target/oracle");
+    fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+    Ok(path)
+}
+
+/// Where `kldload` and the other programs of this workspace are built, in release mode.
+pub fn programs() -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    target.join("release")
+}
+
+/// Whether `directory` was completed for `key`, by [`complete`].
+pub fn is_complete(directory: &Path, key: &str) -> bool {
+    fs::read_to_string(directory.join("complete")).is_ok_and(|text| text == key)
+}
+
+/// Marks `directory` as completed for `key`; until then an interrupted run starts over.
+pub fn complete(directory: &Path, key: &str) -> Result<()> {
+    let mut file = fs::File::create(directory.join("complete"))?;
+    file.write_all(key.as_bytes())?;
+    Ok(())
+}
+
+/// An empty directory at `path`, whatever was there before.
+pub fn fresh(path: &Path) -> Result<()> {
+    if path.exists() {
+        fs::remove_dir_all(path).with_context(|| path.display().to_string())?;
+    }
+    fs::create_dir_all(path).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,95 @@
+//! The judgement over a bare pool image without a kernel: `zdb`, then libzpool, then `zdb` again.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::openzfs::UserLand;
+use crate::run::Run;
+
+/// What `tests/libzpool` does with the pool, in this order; `zdb` looks at what each leaves.
+const VERBS: [&str; 5] = ["check", "change", "grow", "upgrade", "destroy"];
+
+/// Judges the pool called `pool` in the file `image`, which stays as it is.
+pub fn judge(user_land: &UserLand, image: &Path, pool: &str) -> Result<()> {
+    judge_as_it_is(user_land, image, pool)?;
+    judge_in_use(user_land, image, pool)
+}
+
+/// What `zdb` thinks of the image: labels, configuration, features, every block, no leaks.
+pub fn judge_as_it_is(user_land: &UserLand, image: &Path, pool: &str) -> Result<()> {
+    let image = image.canonicalize().with_context(|| image.display().to_string())?;
+    // zdb reads every file beside the one it is told.
+    let directory = tempfile::tempdir()?;
+    symlink(&image, directory.path().join("pool.img"))?;
+    let labels = user_land.zdb().args(["-lll", "-u"]).arg(&image).text()?;
+    if !labels.contains("labels = 0 1 2 3") || labels.contains("failed to") {
+        bail!("zdb -lll: the four labels are not good and equal:\n{labels}");
+    }
+    for flags in ["-C", "-d", "-mmm"] {
+        zdb(user_land, directory.path(), flags, pool)?;
+    }
+    no_leaks(user_land, directory.path(), pool)
+}
+
+/// What `zdb` prints about every object of every dataset; for small pools.
+pub fn dump(user_land: &UserLand, image: &Path, pool: &str) -> Result<String> {
+    let image = image.canonicalize().with_context(|| image.display().to_string())?;
+    let directory = tempfile::tempdir()?;
+    symlink(&image, directory.path().join("pool.img"))?;
+    zdb(user_land, directory.path(), "-ddddd", pool)
+}
+
+fn zdb(user_land: &UserLand, directory: &Path, flags: &str, pool: &str) -> Result<String> {
+    user_land.zdb().args(["-e", "-p"]).arg(directory).arg(flags).arg(pool).text()
+}
+
+fn no_leaks(user_land: &UserLand, directory: &Path, pool: &str) -> Result<()> {
+    let text = zdb(user_land, directory, "-bcc", pool)?;
+    if text.contains("No leaks (block sum matches space maps exactly)") {
+        return Ok(());
+    }
+    bail!("zdb -bcc ended with status 0 but without \"No leaks\":\n{}", crate::run::end_of(&text))
+}
+
+/// Uses the pool, in a copy, as a machine would, with every assertion of OpenZFS on.
+pub fn judge_in_use(user_land: &UserLand, image: &Path, pool: &str) -> Result<()> {
+    let scratch = scratch(image)?;
+    let copy = sparse_copy(image, scratch.path())?;
+    for verb in VERBS {
+        use_once(user_land, verb, pool, &copy)?;
+        no_leaks(user_land, scratch.path(), pool)
+            .with_context(|| format!("after libzpool's {verb}"))?;
+    }
+    Ok(())
+}
+
+/// Runs one verb of our libzpool program on `image`, which it changes; returns what it printed.
+pub fn use_once(user_land: &UserLand, verb: &str, pool: &str, image: &Path) -> Result<String> {
+    user_land.judge().args([verb, pool]).arg(image).text()
+}
+
+/// A directory on the file system of `image`, which has room for copies of it.
+pub fn scratch(image: &Path) -> Result<tempfile::TempDir> {
+    let beside = image.canonicalize()?.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
+    Ok(tempfile::Builder::new().prefix("judge").tempdir_in(beside)?)
+}
+
+/// A copy of `image` in `directory`, as sparse as it is.
+pub fn sparse_copy(image: &Path, directory: &Path) -> Result<PathBuf> {
+    let copy = directory.join("pool.img");
+    Run::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(image).arg(&copy).text()?;
+    Ok(copy)
+}
+
+/// That the judge would notice: damage to a good pool must be found, each time.
+pub fn judge_the_judge(user_land: &UserLand) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let good = scratch.path().join("good.img");
+    fs::File::create(&good)?.set_len(1 << 30)?;
+    use_once(user_land, "make", "judged", &good)?;
+    judge(user_land, &good, "judged").context("a pool that libzpool made itself")?;
+    Ok(())
+}
