@@ -112,7 +112,8 @@ pub const RULES: &[Rule] = &[
     remove("var/lib/dkms/*/*/build",             BUILD),
     remove("var/lib/dkms/*/*/*/*/log",           BUILD),
     remove("var/lib/systemd/timers/*",           BUILD),
-    remove("run/*",                              BUILD),
+    // Debian's /var/lock is a link to /run/lock: directories stay.
+    remove("run/**",                             BUILD),
     remove("tmp/*",                              BUILD),
     remove("var/tmp/*",                          BUILD),
     remove("root/.*_history",                    HISTORY),

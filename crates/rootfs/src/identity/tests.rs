@@ -47,7 +47,7 @@ fn what_goes_and_what_stays() {
         "var/log/apt/history.log",
         "var/log/btmp",
         "var/log/journal/0123/system.journal",
-        "run/lock/",
+        "run/lock/apt",
         "tmp/.hidden",
     ]);
     for gone in [
@@ -60,7 +60,7 @@ fn what_goes_and_what_stays() {
         "var/lib/apt/lists/deb_main_Packages",
         "var/log/apt/history.log",
         "var/log/journal/0123",
-        "run/lock",
+        "run/lock/apt",
         "tmp/.hidden",
     ] {
         assert_eq!(tree.get(gone), None, "{gone}");
@@ -73,7 +73,7 @@ fn what_goes_and_what_stays() {
         "var/lib/apt/lists/partial",
         "var/log/apt",
         "var/log/journal",
-        "run",
+        "run/lock",
         "tmp",
     ] {
         assert!(tree.get(kept).is_some(), "{kept}");
