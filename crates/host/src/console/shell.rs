@@ -112,7 +112,7 @@ impl<'a> Shell<'a> {
             ))?;
             let answered = self.console.wait(
                 "an answer of the shell",
-                self.patience / 4,
+                self.patience / 8,
                 Stage::Starting,
                 |transcript| transcript.text_since(mark).contains(&answer).then_some(()),
             );
@@ -159,6 +159,12 @@ impl<'a> Shell<'a> {
     /// whose output is watched while it runs.
     pub fn send(&mut self, line: &str) -> Result<(), ShellError> {
         Ok(self.console.type_text(&format!("{line}\n"))?)
+    }
+
+    /// Gives the console back, for a machine that restarts.
+    #[must_use]
+    pub fn into_console(self) -> &'a mut Console {
+        self.console
     }
 
     /// The console below.

@@ -62,7 +62,7 @@ impl Vm {
     }
 
     /// Cuts the power and tells how QEMU failed, if it did fail by itself before.
-    pub fn failure(mut self) -> Option<QemuError> {
+    pub fn failure(&mut self) -> Option<QemuError> {
         let failed = match exited_within(&self.engine.child, Some(Duration::from_millis(200))) {
             Ok(true) => self.engine.status().ok().filter(|status| !status.success()),
             _ => None,

@@ -1,0 +1,407 @@
+//! `kldload boot --check`: the story of a machine's first days, and what has to be true in it.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use host::console::{Console, ConsoleError, Mark, Output, Shell, ShellError, Stage};
+use host::qemu::{
+    Accelerator, Boot, Firmware, ImageInfo, Machine, Network, Overlay, Pace, Probe, Terminal,
+    Variables, Vm, automatic_root_login,
+};
+
+use super::guest::{self, Synced, Verdict};
+use super::report::Report;
+use super::{BootArgs, hint, slow};
+
+/// By how much the machine's disk is larger than the image, in bytes.
+const GROWTH: u64 = 2 << 30;
+
+/// How many files must be safe on disk before the power is cut.
+const FILES: usize = 40;
+
+/// The exit status that says that the image is not well.
+const SOMETHING_WRONG: u8 = 5;
+
+// Time limits, in seconds, for a quick machine with KVM; see `Pace`.
+const BOOT: u32 = 90;
+const SHUTDOWN: u32 = 60;
+const SETTLE: u32 = 90;
+const QUESTION: u32 = 20;
+const SCRUB: u32 = 120;
+const INITRAMFS: u32 = 180;
+const SMALL: u32 = 10;
+
+/// Runs the check and prints what it saw.
+pub fn run(args: &BootArgs) -> anyhow::Result<ExitCode> {
+    let mut lab = Lab::new(args)?;
+    let controller = args.controller.to_string();
+    let mut report = Report::new(args.image.display().to_string(), controller, args.json);
+    loop {
+        if let Some(note) = slow(&lab.probe) {
+            eprintln!("{note}");
+        }
+        report.runs_with(lab.probe.accelerator.to_string(), lab.probe.without_kvm.clone());
+        match live(&lab, &mut report) {
+            Ok(()) | Err(Stop::Recorded) => break,
+            Err(Stop::Host(error)) => return Err(error),
+            Err(Stop::KvmBroke(reason)) => {
+                lab.give_up_kvm(reason)?;
+                report.start_over();
+            }
+        }
+    }
+    Ok(if report.finish()? { ExitCode::SUCCESS } else { ExitCode::from(SOMETHING_WRONG) })
+}
+
+/// Why the story ends early.
+enum Stop {
+    /// The machine is lost, and the report says so.
+    Recorded,
+    /// KVM ran the probe and not the machine.
+    KvmBroke(String),
+    /// It is not the machine's fault.
+    Host(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Stop {
+    fn from(error: E) -> Stop {
+        Stop::Host(error.into())
+    }
+}
+
+/// The whole story: first boot, reboot, power cut, and the boot after it.
+fn live(lab: &Lab<'_>, report: &mut Report) -> Result<(), Stop> {
+    let overlay = Overlay::new(&lab.args.image, &lab.image, GROWTH, &lab.scratch).map_err(hint)?;
+    let variables = Variables::new(&lab.firmware, &lab.scratch)?;
+
+    let mut vm = lab.power_on(&overlay, &variables)?;
+    let days = until_the_cut(lab, report, vm.console(), &overlay);
+    let (root, files) = days.or_else(|stop| lab.explain(stop, &mut vm))?;
+    vm.cut_power();
+
+    let mut vm = lab.power_on(&overlay, &variables)?;
+    let days = after_the_cut(lab, report, vm.console(), &root, &files);
+    days.or_else(|stop| lab.explain(stop, &mut vm))?;
+    turn_off(lab, report, &mut vm)
+}
+
+fn until_the_cut(
+    lab: &Lab<'_>,
+    report: &mut Report,
+    console: &mut Console,
+    overlay: &Overlay,
+) -> Result<(String, Vec<Synced>), Stop> {
+    report.begin("first boot")?;
+    let mut guest = Guest::log_in(lab, report, console)?;
+    guest.is_up()?;
+    let root = guest.root()?;
+    let pool = pool_of(&root);
+    guest.storage_is_well(&root)?;
+    guest.ask(
+        "partition and pool have grown to the larger disk",
+        &guest::ask_sizes(pool),
+        QUESTION,
+        |output| guest::grown(output, overlay.size()),
+    )?;
+    guest.packages_are_well()?;
+    guest.scrub(pool)?;
+    guest.ask(
+        "the initramfs is made anew (update-initramfs -u -k all)",
+        "update-initramfs -u -k all",
+        INITRAMFS,
+        guest::done,
+    )?;
+    let before = guest.boot_id()?;
+
+    guest.report.begin("reboot")?;
+    guest.shell.send("systemctl reboot")?;
+    let Guest { report, shell, .. } = guest;
+    let console = shell.into_console();
+    let mut guest = Guest::log_in(lab, report, console)?;
+    guest.ask("this is another boot", BOOT_ID, QUESTION, |output| {
+        if output.text.trim() == before {
+            Verdict::Wrong("the machine did not restart".into())
+        } else {
+            Verdict::Fine(String::new())
+        }
+    })?;
+    guest.is_up()?;
+    guest.same_root(&root)?;
+    guest.storage_is_well(&root)?;
+
+    guest.report.begin("power cut")?;
+    let files = guest.write_until_safe()?;
+    Ok((root, files))
+}
+
+fn after_the_cut(
+    lab: &Lab<'_>,
+    report: &mut Report,
+    console: &mut Console,
+    root: &str,
+    files: &[Synced],
+) -> Result<(), Stop> {
+    let mut guest = Guest::log_in(lab, report, console)?;
+    guest.is_up()?;
+    guest.same_root(root)?;
+    guest.storage_is_well(root)?;
+    guest.ask(
+        "files that were synced are whole",
+        &guest::ask_digests(files),
+        QUESTION,
+        |output| guest::files_whole(output, files),
+    )?;
+    guest.packages_are_well()?;
+    guest.scrub(pool_of(root))?;
+    guest.shell.send("systemctl poweroff")?;
+    Ok(())
+}
+
+fn turn_off(lab: &Lab<'_>, report: &mut Report, vm: &mut Vm) -> Result<(), Stop> {
+    let limit = lab.pace.limit(SHUTDOWN);
+    let started = Instant::now();
+    let verdict = if vm.wait_off(limit)? {
+        Verdict::Fine(String::new())
+    } else {
+        let quote = vm.console().transcript().quote();
+        Verdict::Wrong(format!("still on after {} s:\n{quote}", limit.as_secs()))
+    };
+    Ok(report.record("turns off", started.elapsed(), verdict)?)
+}
+
+fn pool_of(dataset: &str) -> &str {
+    dataset.split('/').next().unwrap_or(dataset)
+}
+
+/// What every machine of a check is made of.
+struct Lab<'a> {
+    args: &'a BootArgs,
+    image: ImageInfo,
+    firmware: Firmware,
+    probe: Probe,
+    pace: Pace,
+    scratch: PathBuf,
+    log: Option<File>,
+}
+
+impl<'a> Lab<'a> {
+    fn new(args: &'a BootArgs) -> anyhow::Result<Lab<'a>> {
+        let scratch = args.scratch();
+        let image = ImageInfo::read(&args.image).map_err(hint)?;
+        let firmware = Firmware::find().map_err(hint)?;
+        let log = args
+            .keep_log
+            .as_ref()
+            .map(|path| File::create(path).with_context(|| format!("{}", path.display())))
+            .transpose()?;
+        let probe = Probe::run(&scratch).map_err(hint)?;
+        let pace = Pace::new(&probe, args.timeout_scale.unwrap_or(1.0));
+        Ok(Lab { args, image, firmware, probe, pace, scratch, log })
+    }
+
+    fn give_up_kvm(&mut self, reason: String) -> anyhow::Result<()> {
+        self.probe = Probe::without_kvm(reason, &self.scratch)?;
+        self.pace = Pace::new(&self.probe, self.args.timeout_scale.unwrap_or(1.0));
+        Ok(())
+    }
+
+    fn power_on(&self, overlay: &Overlay, variables: &Variables) -> anyhow::Result<Vm> {
+        let machine = Machine {
+            accelerator: self.probe.accelerator,
+            memory: self.args.memory,
+            cpus: self.args.cpus,
+            boot: Boot::Uefi { firmware: &self.firmware, variables },
+            disks: vec![overlay.disk(self.args.controller.into())],
+            network: Network::Isolated,
+            terminal: Terminal::Pipe,
+            credentials: automatic_root_login(),
+            extra: self.args.qemu.clone(),
+        };
+        let log = match &self.log {
+            Some(file) => Some(Box::new(file.try_clone()?) as Box<dyn Write + Send>),
+            None => None,
+        };
+        Vm::start(&machine, log).map_err(hint)
+    }
+
+    /// Finds out whether it was QEMU that failed and not the machine.
+    fn explain<T>(&self, stop: Stop, vm: &mut Vm) -> Result<T, Stop> {
+        let with_kvm = self.probe.accelerator == Accelerator::Kvm;
+        let said_nothing = vm.console().transcript().bytes_since(Mark::default()).is_empty();
+        Err(match (stop, vm.failure()) {
+            (Stop::Recorded, Some(error)) if with_kvm => Stop::KvmBroke(first_line(&error)),
+            (Stop::Recorded, Some(error)) => Stop::Host(error.into()),
+            (Stop::Recorded, None) if with_kvm && said_nothing => {
+                Stop::KvmBroke("the machine said nothing at all".into())
+            }
+            (stop, _) => stop,
+        })
+    }
+}
+
+fn first_line(error: &impl ToString) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Asks for what is different at each boot.
+const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
+
+/// A machine with somebody logged in, and the report on it.
+struct Guest<'a> {
+    report: &'a mut Report,
+    shell: Shell<'a>,
+    pace: Pace,
+}
+
+impl<'a> Guest<'a> {
+    fn log_in(
+        lab: &Lab<'_>,
+        report: &'a mut Report,
+        console: &'a mut Console,
+    ) -> Result<Guest<'a>, Stop> {
+        let started = Instant::now();
+        let (boot, small) = (lab.pace.limit(BOOT), lab.pace.limit(SMALL));
+        let shell = Shell::log_in(console, boot, small);
+        let took = started.elapsed();
+        match shell {
+            Ok(shell) => {
+                report.record("reaches a login", took, Verdict::Fine(String::new()))?;
+                Ok(Guest { report, shell, pace: lab.pace })
+            }
+            Err(error) => Err(lost(report, "reaches a login", took, error)),
+        }
+    }
+
+    /// Asks one question and records the verdict on its answer.
+    fn ask(
+        &mut self,
+        check: &'static str,
+        command: &str,
+        seconds: u32,
+        judge: impl FnOnce(&Output) -> Verdict,
+    ) -> Result<(), Stop> {
+        let started = Instant::now();
+        match self.shell.run(command, self.pace.limit(seconds)) {
+            Ok(output) => Ok(self.report.record(check, started.elapsed(), judge(&output))?),
+            Err(error) => Err(lost(self.report, check, started.elapsed(), error)),
+        }
+    }
+
+    fn is_up(&mut self) -> Result<(), Stop> {
+        self.ask(
+            "systemd has started everything",
+            "systemctl is-system-running --wait",
+            SETTLE,
+            guest::system_state,
+        )?;
+        self.ask("no unit has failed", guest::FAILED_UNITS, QUESTION, guest::nothing)
+    }
+
+    /// The root dataset; without it there is nothing more to look at.
+    fn root(&mut self) -> Result<String, Stop> {
+        let mut root = Err(String::new());
+        self.ask(
+            "root is the dataset of the kernel command line",
+            guest::ROOT,
+            QUESTION,
+            |output| {
+                root = guest::root_dataset(output);
+                match &root {
+                    Ok(dataset) => Verdict::Fine(dataset.clone()),
+                    Err(reason) => Verdict::Wrong(reason.clone()),
+                }
+            },
+        )?;
+        root.map_err(|_| Stop::Recorded)
+    }
+
+    fn same_root(&mut self, root: &str) -> Result<(), Stop> {
+        self.ask("root is the same dataset as before", guest::ROOT, QUESTION, |output| {
+            match guest::root_dataset(output) {
+                Ok(dataset) if dataset == root => Verdict::Fine(dataset),
+                Ok(dataset) => Verdict::Wrong(format!("{dataset}, not {root}")),
+                Err(reason) => Verdict::Wrong(reason),
+            }
+        })
+    }
+
+    fn storage_is_well(&mut self, root: &str) -> Result<(), Stop> {
+        self.ask(
+            "every dataset is mounted",
+            &guest::ask_datasets(pool_of(root)),
+            QUESTION,
+            guest::datasets_mounted,
+        )?;
+        self.ask("the pool is healthy", "zpool status -x", QUESTION, guest::pools_healthy)?;
+        self.ask(
+            "there is no /etc/hostid",
+            "ls -l /etc/hostid 2>/dev/null; true",
+            QUESTION,
+            guest::nothing,
+        )
+    }
+
+    fn packages_are_well(&mut self) -> Result<(), Stop> {
+        self.ask("all packages are whole (dpkg --audit)", "dpkg --audit", QUESTION, guest::nothing)
+    }
+
+    fn scrub(&mut self, pool: &str) -> Result<(), Stop> {
+        self.ask(
+            "scrub finds no error",
+            &format!("zpool scrub -w {pool} && zpool status -x"),
+            SCRUB,
+            guest::pools_healthy,
+        )
+    }
+
+    fn boot_id(&mut self) -> Result<String, Stop> {
+        let limit = self.pace.limit(QUESTION);
+        match self.shell.run(BOOT_ID, limit) {
+            Ok(output) => Ok(output.text.trim().to_owned()),
+            Err(error) => Err(lost(self.report, "answers", Duration::ZERO, error)),
+        }
+    }
+
+    /// Has the machine write, and returns in the midst of it, with the files that it has promised.
+    fn write_until_safe(&mut self) -> Result<Vec<Synced>, Stop> {
+        let check = "writes and syncs files until the power is cut";
+        let started = Instant::now();
+        let limit = self.pace.limit(QUESTION);
+        let mark = self.shell.console().transcript().end();
+        self.shell.send(guest::WRITE_FOR_EVER)?;
+        let files = self.shell.console().wait(
+            "the promise of enough files",
+            limit,
+            Stage::Running,
+            |transcript| {
+                let files = guest::synced(transcript.text_since(mark));
+                (files.len() >= FILES).then_some(files)
+            },
+        );
+        let took = started.elapsed();
+        match files {
+            Ok(files) => {
+                let verdict = Verdict::Fine(format!("{} files", files.len()));
+                self.report.record(check, took, verdict)?;
+                Ok(files)
+            }
+            Err(error) => Err(lost(self.report, check, took, error.into())),
+        }
+    }
+}
+
+/// Records that a machine is lost, unless it is our own side that failed.
+fn lost(report: &mut Report, check: &'static str, took: Duration, error: ShellError) -> Stop {
+    if matches!(error, ShellError::Console(ConsoleError::Io(_))) {
+        return error.into();
+    }
+    match report.record(check, took, Verdict::Wrong(error.to_string())) {
+        Ok(()) => Stop::Recorded,
+        Err(error) => error.into(),
+    }
+}
