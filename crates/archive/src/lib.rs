@@ -3,4 +3,7 @@
 
 pub mod compress;
 pub mod cpio;
+mod open;
 pub mod tar;
+
+pub use open::{OpenError, open};

@@ -52,6 +52,31 @@ pub(crate) fn from_text(text: &[u8]) -> Result<Vec<u8>, String> {
     Ok(acl)
 }
 
+/// The text form of a binary ACL, if that says all of it.
+pub(crate) fn to_text(acl: &[u8]) -> Option<String> {
+    let entries = acl.strip_prefix(&VERSION.to_le_bytes())?;
+    let mut text = Vec::new();
+    for entry in entries.chunks(8) {
+        let &[tag, tag_high, permissions, _, a, b, c, d] = entry else { return None };
+        let id = match u32::from_le_bytes([a, b, c, d]) {
+            UNDEFINED_ID => String::new(),
+            id => id.to_string(),
+        };
+        let kind = match u16::from_le_bytes([tag, tag_high]) {
+            USER_OBJ | USER => "user",
+            GROUP_OBJ | GROUP => "group",
+            MASK => "mask",
+            OTHER => "other",
+            _ => return None,
+        };
+        let letter = |bit, letter| if permissions & bit != 0 { letter } else { '-' };
+        let (r, w, x) = (letter(4, 'r'), letter(2, 'w'), letter(1, 'x'));
+        text.push(format!("{kind}:{id}:{r}{w}{x}"));
+    }
+    let text = text.join(",");
+    (from_text(text.as_bytes()).ok()? == acl).then_some(text)
+}
+
 fn parse_entry(entry: &str) -> Result<(u16, u32, u16), String> {
     let bad = || format!("{entry:?} is not an entry of an ACL");
     // libarchive may mark default entries although the record says so already.
@@ -75,7 +100,9 @@ fn parse_entry(entry: &str) -> Result<(u16, u32, u16), String> {
     };
     let id = match (tag, id) {
         (USER | GROUP, "") => qualifier.parse().map_err(|_| {
-            format!("{entry:?} has a name without its number; archive with --numeric-owner")
+            // GNU tar writes names even with --numeric-owner.
+            let instead = "use tar --xattrs --xattrs-include='*' instead of --acls";
+            format!("{entry:?} has a name without its number; {instead}")
         })?,
         (USER | GROUP, id) => id.parse().map_err(|_| bad())?,
         (_, "") => UNDEFINED_ID,
@@ -118,6 +145,11 @@ mod tests {
             expected.extend_from_slice(&id.to_le_bytes());
         }
         assert_eq!(acl, expected);
+        let text = "user::rw-,user:1000:r--,group::r--,group:5:r-x,mask::r-x,other::---";
+        assert_eq!(to_text(&acl).as_deref(), Some(text));
+        for length in 0..acl.len() {
+            assert_eq!(to_text(&acl[..length]), None);
+        }
         assert!(is_minimal(&from_text(b"u::rwx\ng::---\nother::r-x # c\n").unwrap()));
     }
 

@@ -1,9 +1,10 @@
 //! Tar archives.
 //!
 //! [`import`] reads a whole archive into a [`tree::Tree`]; [`Reader`] is the stream of entries
-//! below it. Read are POSIX `ustar` and `pax`, GNU tar's own forms (long names, base-256 numbers, old
+//! below it; [`fn@write`] writes one. Read are POSIX `ustar` and `pax`, GNU tar's own forms (long names, base-256 numbers, old
 //! sparse files) and the records of star and libarchive for extended attributes and ACLs. Owners are
-//! taken from the numbers; names of users and groups are not looked at.
+//! taken from the numbers; names of users and groups are not looked at, and where an ACL has nothing
+//! else it is refused.
 //!
 //! What an archive may say is narrower than what `tar x` accepts, because a tree is the artefact that
 //! machines are made of and an archive that means different things to different tools is not one:
@@ -27,10 +28,12 @@ mod import;
 mod pax;
 mod reader;
 mod sparse;
+mod writer;
 
 pub use error::{ImportError, Problem, TarError};
 pub use import::{import, import_stream};
 pub use reader::{Entry, EntryKind, Reader};
+pub use writer::{WriteError, write};
 
 /// Largest extended header, in bytes; attributes of one file must fit.
 const EXTENDED_LIMIT: u64 = 16 << 20;

@@ -2,6 +2,8 @@
 //!
 //! POSIX.1-2001 `pax`, "pax Header Block"; vendor records of GNU tar, star and libarchive.
 
+use std::collections::BTreeSet;
+
 use tree::{Timestamp, Xattrs};
 
 use super::acl;
@@ -21,6 +23,8 @@ pub(crate) struct Extended {
     pub(crate) devminor: Option<u32>,
     pub(crate) xattrs: Xattrs,
     pub(crate) sparse: SparseRecords,
+    /// Names of attributes as they were in libarchive's records.
+    libarchive: BTreeSet<Vec<u8>>,
 }
 
 fn bad(key: &[u8], reason: impl Into<String>) -> Problem {
@@ -199,10 +203,15 @@ impl Extended {
             }
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    // GNU tar escapes '=' (and so '%') only; star and libarchive nothing.
-                    self.xattr(key, percent_decode(name, Some(b"=%")), value.to_vec())?;
+                    // GNU tar escapes '=' (and so '%') only, star nothing.
+                    if !self.libarchive.contains(name) {
+                        self.xattr(key, percent_decode(name, Some(b"=%")), value.to_vec())?;
+                    }
                 } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
                     let value = base64(value).ok_or_else(|| bad(key, "it is not base 64"))?;
+                    // libarchive escapes more, and the same in a SCHILY record beside this one.
+                    self.xattrs.remove(&*percent_decode(name, Some(b"=%")));
+                    self.libarchive.insert(name.to_vec());
                     self.xattr(key, percent_decode(name, None), value)?;
                 } else if key.starts_with(b"GNU.sparse.") {
                     self.sparse.apply(key, value).map_err(|reason| bad(key, reason))?;
@@ -270,7 +279,9 @@ mod tests {
     #[test]
     fn attributes() {
         let mut extended = Extended::default();
+        extended.apply(b"25 SCHILY.xattr.a%20b=\0\x01\n").unwrap();
         extended.apply(b"30 LIBARCHIVE.xattr.a%20b=AAE\n").unwrap();
+        extended.apply(b"25 SCHILY.xattr.a%20b=\0\x01\n").unwrap();
         extended.apply(b"29 SCHILY.xattr.a%3Db%20=v=\0\n").unwrap();
         let expected: Vec<(&[u8], &[u8])> = vec![(b"a b", b"\0\x01"), (b"a=b%20", b"v=\0")];
         let found: Vec<_> = extended.xattrs.iter().map(|(k, v)| (&**k, &**v)).collect();
