@@ -1,0 +1,91 @@
+//! What happens to a dataset on a running machine: files, snapshots, rollback, clone, send.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::run;
+
+/// Uses `dataset`, mounted at `place`, and leaves it as it was but for a snapshot that was rolled back to.
+pub fn use_dataset(dataset: &str, place: &Path) -> Result<String> {
+    let snapshot = format!("{dataset}@judge");
+    run("zfs", &["snapshot", &snapshot])?;
+    let listing = names(place)?;
+    write(place)?;
+    run("zfs", &["set", "compression=gzip-1", "org.kldload:judge=here", dataset])?;
+    let clone = format!("{}/judge-clone", dataset.split('/').next().unwrap_or(dataset));
+    run("zfs", &["clone", "-o", "canmount=noauto", &snapshot, &clone])?;
+    run("zfs", &["destroy", &clone])?;
+    receive(&snapshot, &clone)?;
+    run("zfs", &["destroy", "-r", &clone])?;
+    run("zfs", &["rollback", &snapshot])?;
+    if names(place)? != listing {
+        bail!("after a rollback the directory {} is another", place.display());
+    }
+    run("zfs", &["destroy", &snapshot])?;
+    run("zfs", &["inherit", "org.kldload:judge", dataset])?;
+    Ok(String::new())
+}
+
+fn names(place: &Path) -> Result<Vec<std::ffi::OsString>> {
+    let mut names =
+        fs::read_dir(place)?.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
+}
+
+fn write(place: &Path) -> Result<()> {
+    let directory = place.join("judge");
+    fs::create_dir(&directory)?;
+    for number in 0..300 {
+        fs::write(
+            directory.join(format!("file {number}")),
+            format!("content {number}\n").repeat(number),
+        )?;
+    }
+    let file = directory.join("large");
+    let mut large = fs::File::create(&file)?;
+    for number in 0..4096_u32 {
+        large.write_all(&number.wrapping_mul(2_654_435_761).to_le_bytes().repeat(128))?;
+    }
+    large.sync_all()?;
+    fs::hard_link(&file, directory.join("link"))?;
+    symlink("large", directory.join("symlink"))?;
+    if fs::metadata(&file)?.nlink() != 2 {
+        bail!("a new hard link is not counted");
+    }
+    rustix::fs::setxattr(&file, "user.judge", &[b'x'; 2000], rustix::fs::XattrFlags::empty())?;
+    for number in (0..300).step_by(2) {
+        fs::remove_file(directory.join(format!("file {number}")))?;
+    }
+    fs::rename(&file, place.join("judge moved"))?;
+    rustix::fs::sync();
+    Ok(())
+}
+
+/// `zfs send SNAPSHOT | zfs receive TARGET`
+fn receive(snapshot: &str, target: &str) -> Result<()> {
+    let mut send = Command::new("zfs")
+        .args(["send", "-p", snapshot])
+        .env("PATH", "/usr/sbin:/usr/bin")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stream = send.stdout.take().context("zfs send")?;
+    let received = Command::new("zfs")
+        .args(["receive", "-u", "-o", "canmount=noauto", target])
+        .env("PATH", "/usr/sbin:/usr/bin")
+        .stdin(stream)
+        .output()?;
+    let sent = send.wait()?;
+    if !sent.success() || !received.status.success() {
+        bail!(
+            "zfs send {snapshot}: {sent}; receive: {}",
+            String::from_utf8_lossy(&received.stderr)
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! The judgement over a pool on a disk: import, every path, accounting, scrub, then a life like any pool's.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::report::Report;
+use crate::{accounting, compare, in_use, run};
+
+/// Where the pool's file systems are mounted.
+pub const ROOT: &str = "/mnt";
+
+/// Judges the pool `name` on `device`, whose tree is in `/judge/manifest`.
+pub fn judge(report: &mut Report, device: &str, name: &str, grown: bool) -> Result<()> {
+    report.step("import without force", || {
+        // Never -f: a fresh image must not ask for it.
+        run("zpool", &["import", "-N", "-R", ROOT, "-d", device, name])?;
+        status(name)
+    })?;
+    let mut mounted = Vec::new();
+    report.step("mount every dataset", || {
+        mounted = mount_all(name)?;
+        Ok(format!("{} of them", mounted.len()))
+    })?;
+    let text = std::fs::read("/judge/manifest").context("/judge/manifest")?;
+    let tree = tree::manifest::parse(&text).context("/judge/manifest")?;
+    drop(text);
+    report.findings("compare with the manifest", |found| {
+        compare::compare(&tree, Path::new(ROOT), found)
+    })?;
+    report.findings("user and group accounting", |found| {
+        let mut ids = 0;
+        for (dataset, place) in &mounted {
+            ids += accounting::check(dataset, place, found)?;
+        }
+        Ok(format!("{ids} owners"))
+    })?;
+    report.step("scrub", || scrub(name))?;
+    if grown {
+        report.step("grow", || grow(name, device))?;
+    }
+    for (dataset, place) in &mounted {
+        report.step(&format!("use {dataset}"), || in_use::use_dataset(dataset, place))?;
+    }
+    report.step("upgrade", || run("zpool", &["upgrade", name]))?;
+    report.step("scrub again", || scrub(name))?;
+    report.step("export and import again", || {
+        run("zpool", &["export", name])?;
+        run("zpool", &["import", "-R", ROOT, "-d", device, name])?;
+        let after = status(name)?;
+        run("zpool", &["export", name])?;
+        Ok(after)
+    })
+}
+
+/// What `zpool status` says, when it has nothing to complain about.
+fn status(name: &str) -> Result<String> {
+    let text = run("zpool", &["status", "-v", name])?;
+    if !text.contains("errors: No known data errors") || !text.contains("state: ONLINE") {
+        bail!("{text}");
+    }
+    Ok(String::new())
+}
+
+fn scrub(name: &str) -> Result<String> {
+    run("zpool", &["scrub", "-w", name])?;
+    let text = run("zpool", &["status", name])?;
+    status(name)?;
+    let line =
+        text.lines().find(|line| line.contains("scan:")).unwrap_or_default().trim().to_owned();
+    if !line.contains("scrub repaired 0B") || !line.contains("with 0 errors") {
+        bail!("{text}");
+    }
+    for line in text.lines().filter(|line| line.contains("ONLINE") && !line.contains("state:")) {
+        if !line.split_whitespace().skip(2).take(3).all(|count| count == "0") {
+            bail!("{text}");
+        }
+    }
+    Ok(line)
+}
+
+/// Mounts what has a mount point, parents first, and of several systems for `/` the one in `bootfs`.
+fn mount_all(name: &str) -> Result<Vec<(String, PathBuf)>> {
+    let boot = run("zpool", &["get", "-H", "-o", "value", "bootfs", name])?;
+    let list = run(
+        "zfs",
+        &["list", "-H", "-r", "-t", "filesystem", "-o", "name,mountpoint,canmount", name],
+    )?;
+    let mut wanted = Vec::new();
+    for line in list.lines() {
+        let [dataset, place, can] = line.split('\t').collect::<Vec<_>>()[..] else {
+            bail!("zfs list says {line:?}");
+        };
+        let other_root =
+            place == ROOT && can == "noauto" && boot.trim() != "-" && boot.trim() != dataset;
+        if place.starts_with('/') && can != "off" && !other_root {
+            wanted.push((dataset.to_owned(), PathBuf::from(place)));
+        }
+    }
+    if wanted.is_empty() {
+        bail!("no dataset of {name} has a mount point:\n{list}");
+    }
+    wanted.sort_by(|a, b| a.1.cmp(&b.1));
+    for (dataset, _) in &wanted {
+        run("zfs", &["mount", dataset])?;
+    }
+    Ok(wanted)
+}
+
+fn grow(name: &str, device: &str) -> Result<String> {
+    let size = || -> Result<u64> {
+        let text = run("zpool", &["get", "-H", "-p", "-o", "value", "size", name])?;
+        text.trim().parse().context(text)
+    };
+    let before = size()?;
+    run("zpool", &["online", "-e", name, device])?;
+    let after = size()?;
+    if after <= before {
+        bail!("the pool still has {after} bytes");
+    }
+    Ok(format!("{before} to {after} bytes"))
+}
