@@ -1,2 +1,45 @@
-//! `kldload`: makes ZFS-on-root disk images on a build host.
-fn main() {}
+//! `kldload`: makes ZFS-on-root disk images on a build host, and boots them.
+
+mod commands;
+mod failure;
+mod output;
+mod size;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use commands::{boot, build, pool};
+
+/// Makes disk images that run Linux from ZFS, without root, without a ZFS module.
+#[derive(Debug, Parser)]
+#[command(name = "kldload", version, about, propagate_version = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 ok, 1 failed, 2 usage, 3 invalid input, 4 refused for safety, 5 verification mismatch.
+
+Examples:
+  kldload build --tree debian.tar -o out/
+  kldload boot --check out/debian.qcow2";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(build::BuildArgs),
+    Boot(boot::BootArgs),
+    #[command(hide = true)]
+    Pool(pool::PoolArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Build(args) => build::run(&args),
+        Command::Boot(args) => boot::run(args),
+        Command::Pool(args) => pool::run(&args),
+    };
+    result.unwrap_or_else(|error| failure::report(&error))
+}

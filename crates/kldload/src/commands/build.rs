@@ -1,0 +1,210 @@
+//! `kldload build`: a root tree becomes a disk image.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use bootenv::layout::{Additional, Override};
+use clap::{Args, ValueEnum};
+use plan::{Options, Plan};
+use serde_json::json;
+
+use crate::output::OutputFile;
+use crate::size;
+use crate::ui::Ui;
+
+/// Make a disk image that boots a root tree from ZFS
+///
+/// The tree is a tar archive (also compressed, or - for standard input), a directory or a saved
+/// tree of a Debian system with kernel, initramfs, ZFS module and systemd-boot. Nothing on this
+/// host is changed, and neither root nor ZFS is needed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kldload build --tree debian.tar -o out/
+  kldload build --tree debian.tar -o out/ -f raw,qcow2 --disk-size 20G
+  kldload build --tree debian.tar -o out/ --property rpool:compression=zstd-9
+  kldload build --tree debian.tar -o out/ --dataset var/lib/docker:/var/lib/docker
+  kldload build --tree debian.tar -o out/ --dry-run")]
+pub struct BuildArgs {
+    /// The root file system: tar archive, directory or saved tree
+    #[arg(long, value_name = "TAR|DIR")]
+    tree: PathBuf,
+    /// Directory for the images; made if it does not exist
+    #[arg(short, long, value_name = "DIR", default_value = "out")]
+    output: PathBuf,
+    /// Formats to write
+    #[arg(short, long, value_delimiter = ',', default_value = "qcow2")]
+    format: Vec<Format>,
+    /// Name of the images, without extension; the tree's name by default
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Print what would be built and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// Print events and results as JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the machine is to be; shared with `kldload pool`.
+#[derive(Debug, Args)]
+pub struct MachineArgs {
+    /// Name of the pool
+    #[arg(long, default_value = "rpool")]
+    pool: String,
+    /// Name of the boot environment
+    #[arg(long, value_name = "NAME", default_value = "debian")]
+    be: String,
+    /// Set a property of a dataset: DATASET:PROPERTY=VALUE
+    #[arg(long, value_name = "DATASET:PROPERTY=VALUE")]
+    property: Vec<Override>,
+    /// Add a dataset: DATASET[:MOUNTPOINT]
+    #[arg(long, value_name = "DATASET[:MOUNTPOINT]")]
+    dataset: Vec<Additional>,
+    /// Name of the machine; by default the network gives one
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// More kernel arguments
+    #[arg(long, value_name = "ARGUMENT")]
+    kernel_argument: Vec<String>,
+    /// Size of the disk, for example 20G; the tree decides by default
+    #[arg(long, value_parser = size::parse)]
+    disk_size: Option<u64>,
+    /// Size of the EFI system partition
+    #[arg(long, value_parser = size::parse, default_value = "1G")]
+    esp_size: u64,
+    /// Changes all identifiers (GUIDs) of the image; the same seed gives the same image
+    #[arg(long, default_value = "")]
+    seed: String,
+}
+
+impl MachineArgs {
+    /// The options of the plan; the time comes from `SOURCE_DATE_EPOCH`.
+    pub fn options(&self) -> anyhow::Result<Options> {
+        let timestamp = match std::env::var("SOURCE_DATE_EPOCH") {
+            Ok(text) => Some(text.parse().with_context(|| {
+                format!("SOURCE_DATE_EPOCH={text} is not a number of seconds since 1970")
+            })?),
+            Err(_) => None,
+        };
+        Ok(Options {
+            pool: self.pool.clone(),
+            boot_environment: self.be.clone(),
+            overrides: self.property.clone(),
+            additional: self.dataset.clone(),
+            kernel_arguments: self.kernel_argument.clone(),
+            host_name: self.hostname.clone(),
+            disk_size: self.disk_size,
+            esp_size: self.esp_size,
+            timestamp,
+            seed: self.seed.clone(),
+        })
+    }
+}
+
+/// An image format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// QEMU copy-on-write version 3
+    Qcow2,
+    /// The bare disk, as a sparse file
+    Raw,
+}
+
+impl Format {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Qcow2 => "qcow2",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
+    let mut ui = Ui::new(args.json);
+    let name = args.name.clone().map_or_else(|| image_name(&args.tree), Ok)?;
+    let options = args.machine.options()?;
+    fs::create_dir_all(&args.output)
+        .with_context(|| format!("cannot create {}", args.output.display()))?;
+
+    let (tree, blobs) = read_tree(&args.tree, &args.output, &mut ui)?;
+    ui.stage("planning", 0);
+    let plan = Plan::new(tree, &blobs, &options)?;
+    let report = plan.report();
+    report.warnings.iter().for_each(|warning| ui.warn(warning));
+    if args.dry_run {
+        let value = json!({"event": "plan", "plan": report});
+        ui.result(report.to_string().trim_end(), value);
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let path = |format: Format| args.output.join(format!("{name}.{}", format.extension()));
+    let raw = OutputFile::create(&path(Format::Raw))?;
+    raw.file().set_len(plan.disk_size())?;
+    ui.stage("writing pool", plan.data_bytes());
+    let summary = plan::image::write(&plan, &blobs, raw.file(), &mut |bytes| ui.advance(bytes))?;
+    let mut written = Vec::new();
+    if args.format.contains(&Format::Qcow2) {
+        let qcow2 = OutputFile::create(&path(Format::Qcow2))?;
+        ui.stage("writing qcow2", plan.disk_size());
+        let mut before = 0;
+        disk::qcow2::write(raw.file(), qcow2.file(), &mut |done| {
+            ui.advance(done - before);
+            before = done;
+        })?;
+        written.push(qcow2);
+    }
+    if args.format.contains(&Format::Raw) {
+        written.push(raw);
+    }
+    ui.stage("finishing", 0);
+    for output in written {
+        let path = output.publish()?;
+        let text = format!("{}", path.display());
+        ui.result(
+            &text,
+            json!({
+                "event": "image",
+                "path": path,
+                "disk_size": plan.disk_size(),
+                "pool_guid": summary.pool_guid,
+                "pool_allocated": summary.allocated,
+            }),
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the tree, which may be standard input.
+pub fn read_tree(
+    path: &Path,
+    spool: &Path,
+    ui: &mut Ui,
+) -> anyhow::Result<(tree::Tree, Box<dyn tree::Blobs>)> {
+    let size = fs::metadata(path).map_or(0, |metadata| metadata.len());
+    ui.stage("reading tree", size);
+    let ui = std::cell::RefCell::new((ui, 0));
+    let progress = |done: u64| {
+        let (ui, before) = &mut *ui.borrow_mut();
+        ui.advance(done.saturating_sub(*before));
+        *before = done;
+    };
+    if path.as_os_str() == "-" {
+        let name = Path::new("standard input");
+        return Ok(archive::tar::import_stream(std::io::stdin().lock(), name, spool, &progress)?);
+    }
+    Ok(archive::open(path, spool, &progress)?)
+}
+
+fn image_name(tree: &Path) -> anyhow::Result<String> {
+    let name = tree.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.filter(|name| name != "-").unwrap_or_else(|| "image".to_owned());
+    let stem = name.split(".tar").next().unwrap_or_default();
+    ensure!(!stem.is_empty(), "{} gives the image no name: use --name", tree.display());
+    Ok(stem.to_owned())
+}

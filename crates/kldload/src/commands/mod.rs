@@ -1,0 +1,5 @@
+//! One file or folder for each command: its arguments, then its function.
+
+pub mod boot;
+pub mod build;
+pub mod pool;

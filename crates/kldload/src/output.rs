@@ -1,0 +1,86 @@
+//! Files that appear whole or not at all.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open, rename, unlink};
+
+/// A file without a name, which gets its name when it is complete. If the program ends before,
+/// however it ends, nothing is left.
+#[derive(Debug)]
+pub struct OutputFile {
+    file: File,
+    path: PathBuf,
+    /// Where the file system knows no unnamed files: the temporary name.
+    named: Option<tempfile::TempPath>,
+}
+
+impl OutputFile {
+    /// Begins the file that will be called `path`; its directory must exist.
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
+        let directory = directory_of(path);
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let (file, named) = match open(&directory, flags, Mode::from_raw_mode(0o644)) {
+            Ok(fd) => (File::from(fd), None),
+            Err(_) => {
+                let temporary = tempfile::Builder::new()
+                    .prefix(&temporary_name(path))
+                    .tempfile_in(&directory)
+                    .with_context(|| format!("cannot create a file in {}", directory.display()))?;
+                let (file, name) = temporary.into_parts();
+                (file, Some(name))
+            }
+        };
+        Ok(Self { file, path: path.to_owned(), named })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives the file its name, in place of what had it before.
+    pub fn publish(self) -> anyhow::Result<PathBuf> {
+        self.place().with_context(|| format!("cannot write {}", self.path.display()))?;
+        if let Some(named) = self.named {
+            named.persist(&self.path)?;
+        }
+        Ok(self.path)
+    }
+
+    fn place(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        if self.named.is_some() {
+            return Ok(());
+        }
+        // A link cannot replace a file; a rename can.
+        let temporary = directory_of(&self.path).join(temporary_name(&self.path));
+        if let Err(error) = unlink(&temporary)
+            && error != rustix::io::Errno::NOENT
+        {
+            return Err(error.into());
+        }
+        let unnamed = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        linkat(CWD, unnamed, CWD, &temporary, AtFlags::SYMLINK_FOLLOW)?;
+        rename(&temporary, &self.path)?;
+        Ok(())
+    }
+}
+
+fn directory_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn temporary_name(path: &Path) -> OsString {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    name
+}

@@ -1,0 +1,111 @@
+//! Progress for people and programs: a bar on a terminal, plain lines elsewhere, JSON when asked.
+
+use std::io::{IsTerminal, Write};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+/// Renders the progress of one command.
+#[derive(Debug)]
+pub struct Ui {
+    json: bool,
+    bar: Option<ProgressBar>,
+    stage: &'static str,
+    started: Instant,
+    done: u64,
+    total: u64,
+    reported: Instant,
+}
+
+impl Ui {
+    /// `json` asks for one JSON object a line on standard output.
+    pub fn new(json: bool) -> Self {
+        let now = Instant::now();
+        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8));
+            if let Ok(style) = ProgressStyle::with_template(
+                "{msg:>12} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            ) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar
+        });
+        Self { json, bar, stage: "", started: now, done: 0, total: 0, reported: now }
+    }
+
+    /// Begins a stage of `total` bytes; 0 when that is not known.
+    pub fn stage(&mut self, stage: &'static str, total: u64) {
+        self.end_stage();
+        let now = Instant::now();
+        (self.stage, self.total, self.done) = (stage, total, 0);
+        (self.started, self.reported) = (now, now);
+        match &self.bar {
+            Some(bar) => {
+                bar.reset();
+                bar.set_message(stage);
+                bar.set_length(total);
+            }
+            None if self.json => {
+                self.event(json!({"event": "stage", "name": stage, "total": total}))
+            }
+            None => eprintln!("{stage} ..."),
+        }
+    }
+
+    /// `bytes` more of the stage are done.
+    pub fn advance(&mut self, bytes: u64) {
+        self.done += bytes;
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.done);
+        } else if self.json && self.reported.elapsed().as_millis() >= 500 {
+            self.reported = Instant::now();
+            let event = json!({
+                "event": "progress", "name": self.stage, "done": self.done, "total": self.total
+            });
+            self.event(event);
+        }
+    }
+
+    /// Prints a fact of the result: `text` for people, `value` for programs.
+    pub fn result(&mut self, text: &str, value: serde_json::Value) {
+        self.end_stage();
+        self.stage = "";
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        if self.json {
+            self.event(value);
+        } else {
+            println!("{text}");
+        }
+    }
+
+    /// A warning that does not stop anything.
+    pub fn warn(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("warning: {text}")),
+            None if self.json => self.event(json!({"event": "warning", "text": text})),
+            None => eprintln!("warning: {text}"),
+        }
+    }
+
+    fn end_stage(&self) {
+        if self.stage.is_empty() {
+            return;
+        }
+        let seconds = self.started.elapsed().as_secs_f64();
+        if self.json {
+            self.event(json!({"event": "done", "name": self.stage, "seconds": seconds}));
+        } else if self.bar.is_none() {
+            eprintln!("{} {seconds:.1} s", self.stage);
+        }
+    }
+
+    fn event(&self, value: serde_json::Value) {
+        // A reader that went away is no reason to stop writing an image.
+        if let Err(error) = writeln!(std::io::stdout(), "{value}") {
+            eprintln!("warning: cannot report progress: {error}");
+        }
+    }
+}
