@@ -117,7 +117,7 @@ const OPENZFS_2_1_LINUX: &[Feature] = &[
         "com.delphix:redacted_datasets",
         "Support for redacted datasets, produced by receiving a redacted zfs send stream.",
     ),
-    write(
+    read(
         "com.delphix:bookmark_written",
         "Additional accounting, enabling the written#<bookmark> property (space written since a \
          bookmark), and estimates of send stream sizes for incrementals from bookmarks.",
