@@ -19,11 +19,9 @@ pub fn oracle() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Where `kldload` and the other programs of this workspace are built, in release mode.
-pub fn programs() -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join("release")
+/// Where cargo builds.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// Whether `directory` was completed for `key`, by [`complete`].

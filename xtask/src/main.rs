@@ -6,6 +6,8 @@ mod checkout;
 mod judge_pool;
 mod openzfs;
 mod run;
+mod torture;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +40,34 @@ enum Task {
         /// Print every object of every dataset, as zdb -ddddd sees them, instead
         #[arg(long)]
         dump: bool,
+    },
+    /// Judge a bare pool image with a real kernel in a virtual machine; the image stays as it is
+    JudgeVm {
+        /// The image file; without it the judge is judged
+        #[arg(requires_all = ["pool", "manifest"])]
+        image: Option<PathBuf>,
+        /// The pool's name
+        pool: Option<String>,
+        /// The manifest of the tree that was written
+        #[arg(long)]
+        manifest: Option<PathBuf>,
+        /// Tar archive of the Debian whose kernel and OpenZFS judge
+        #[arg(long, env = "KLDLOAD_TEST_TREE")]
+        tree: PathBuf,
+        /// How many MiB the disk is larger than the image
+        #[arg(long, default_value_t = 0)]
+        growth: u64,
+    },
+    /// Write the torture tree: some of everything a file system may hold
+    Torture {
+        /// An archive if it ends in .tar (without the socket), else the directory of a saved tree
+        output: PathBuf,
+        /// Divide the large numbers of names and links
+        #[arg(long, default_value_t = 1)]
+        scale: u32,
+        /// Leave out attributes above 64 KiB, which Linux cannot read back
+        #[arg(long)]
+        linux: bool,
     },
 }
 
@@ -76,6 +106,20 @@ fn run(task: Task) -> Result<()> {
                 );
             }
             Ok(())
+        }
+        Task::JudgeVm { image, pool, manifest, tree, growth } => {
+            apt::install_missing()?;
+            let case = match (&image, &pool, &manifest) {
+                (Some(image), Some(pool), Some(manifest)) => {
+                    vm::Case::Pool { image, pool, manifest, growth: growth << 20 }
+                }
+                _ => vm::Case::Itself,
+            };
+            vm::Judge::new(&tree)?.judge(case, 300)
+        }
+        Task::Torture { output, scale, linux } => {
+            let options = torture::Options { scale, huge_xattrs: !linux, ..Default::default() };
+            torture::write_torture(&options, &output)
         }
     }
 }

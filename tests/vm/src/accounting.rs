@@ -1,33 +1,48 @@
 //! `zfs userspace` and `zfs groupspace` compared with a count of what is mounted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rustix::mount::UnmountFlags;
 
 use crate::run;
 
 /// Bytes and objects of each id.
 type Count = BTreeMap<u32, (u64, u64)>;
 
-/// What a dnode adds to what its owner is charged for.
-const DNODE: u64 = 512;
+/// Where a dataset is seen alone, with what other mounts cover.
+const ALONE: &str = "/run/alone";
 
 /// Compares the accounting of `dataset`, mounted at `root`; returns how many ids it has.
 pub fn check(dataset: &str, root: &Path, found: &mut Vec<String>) -> Result<usize> {
+    fs::create_dir_all(ALONE)?;
+    rustix::mount::mount_bind(root, ALONE).with_context(|| root.display().to_string())?;
+    let counted = count(Path::new(ALONE));
+    rustix::mount::unmount(ALONE, UnmountFlags::empty()).context(ALONE)?;
+    let (users, groups, hidden) = counted?;
+    let owners = users.len();
+    for (command, count) in [("userspace", users), ("groupspace", groups)] {
+        compare(command, dataset, &count, hidden, found)?;
+    }
+    Ok(owners)
+}
+
+/// Counts by user and by group; also whether there are objects that no listing shows.
+fn count(root: &Path) -> Result<(Count, Count, bool)> {
     let (mut users, mut groups) = (Count::new(), Count::new());
     let mut hidden = false;
-    let top = fs::symlink_metadata(root)?;
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut todo = vec![root.to_owned()];
     while let Some(path) = todo.pop() {
         let stat = fs::symlink_metadata(&path).with_context(|| path.display().to_string())?;
-        if stat.dev() != top.dev() || !seen.insert(stat.ino()) {
+        if !seen.insert(stat.ino()) {
             continue;
         }
-        let used = DNODE + stat.blocks() * 512;
+        // A dnode is among the blocks that stat(2) tells of, and among what its owner is charged for.
+        let used = stat.blocks() * 512;
         for (all, id) in [(&mut users, stat.uid()), (&mut groups, stat.gid())] {
             let one = all.entry(id).or_default();
             one.0 += used;
@@ -43,25 +58,29 @@ pub fn check(dataset: &str, root: &Path, found: &mut Vec<String>) -> Result<usiz
             crate::compare::read_xattrs(&path)?.values().map(|value| value.len()).sum::<usize>()
                 > 30_000;
     }
-    for (command, count) in [("userspace", users.clone()), ("groupspace", groups)] {
-        let told = told(command, dataset)?;
-        for id in told.keys().chain(count.keys()) {
-            let (is, should) = (told.get(id).copied(), count.get(id).copied());
-            if hidden {
-                let (is, should) = (is.unwrap_or_default(), should.unwrap_or_default());
-                if is.0 < should.0 || is.1 < should.1 {
-                    found.push(format!(
-                        "{command} {dataset}: id {id} has {is:?}, at least {should:?} is there"
-                    ));
-                }
-            } else if is != should {
-                found.push(format!(
-                    "{command} {dataset}: id {id} has {is:?} bytes and objects, a count {should:?}"
-                ));
-            }
+    Ok((users, groups, hidden))
+}
+
+fn compare(
+    command: &str,
+    dataset: &str,
+    count: &Count,
+    hidden: bool,
+    found: &mut Vec<String>,
+) -> Result<()> {
+    let told = told(command, dataset)?;
+    let ids: BTreeSet<u32> = told.keys().chain(count.keys()).copied().collect();
+    for id in ids {
+        let is = told.get(&id).copied().unwrap_or_default();
+        let counted = count.get(&id).copied().unwrap_or_default();
+        let right = if hidden { is.0 >= counted.0 && is.1 >= counted.1 } else { is == counted };
+        if !right {
+            found.push(format!(
+                "{command} {dataset}: {id} has {is:?} bytes and objects, a count {counted:?}"
+            ));
         }
     }
-    Ok(users.len())
+    Ok(())
 }
 
 fn told(command: &str, dataset: &str) -> Result<Count> {

@@ -130,15 +130,14 @@ fn attributes(inode: &Inode, stat: &fs::Metadata, differs: &mut impl FnMut(Strin
 
 /// The extended attributes of what `path` names, links not followed.
 pub fn read_xattrs(path: &Path) -> Result<Xattrs> {
-    let mut names = vec![0; 1 << 16];
-    let length = rustix::fs::llistxattr(path, names.as_mut_slice())?;
+    // Linux gives neither more names nor a larger value.
+    let mut buffer = vec![0; 1 << 16];
+    let length = rustix::fs::llistxattr(path, buffer.as_mut_slice())?;
+    let names = buffer[..length].to_vec();
     let mut xattrs = Xattrs::new();
-    for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        let size = rustix::fs::lgetxattr(path, name, &mut [0_u8; 0])?;
-        let mut value = vec![0; size];
-        let size = rustix::fs::lgetxattr(path, name, value.as_mut_slice())?;
-        value.truncate(size);
-        xattrs.insert(name.into(), value.into());
+    for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+        let size = rustix::fs::lgetxattr(path, name, buffer.as_mut_slice())?;
+        xattrs.insert(name.into(), buffer[..size].into());
     }
     Ok(xattrs)
 }
