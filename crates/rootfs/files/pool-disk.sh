@@ -1,6 +1,8 @@
 # Sourced by the programs of this directory: which disk the root pool lives on.
 # shellcheck shell=sh disable=SC2034
 
+: "${sysfs:=/sys}"
+
 say() { echo "$*" >&2; }
 
 # Sets pool, vdev (GUID of the leaf vdev), vdev_path (as the pool stores it), partition (/dev/…),
@@ -12,9 +14,10 @@ find_pool_disk() {
     fi
     pool=$(findmnt -nr -o SOURCE --mountpoint /)
     pool=${pool%%/*}
-    # One line for the pool, then one for each vdev, group of vdevs, spare, log and cache.
-    vdev_path=$(zpool list -HvP -o name "$pool" | sed 1d | tr -d '\t')
-    vdev=$(zpool list -Hvg -o name "$pool" | sed 1d | tr -d '\t')
+    # One line for the pool, then one for each vdev, group of vdevs, spare, log and cache: a tab,
+    # the name, and columns that -o does not select.
+    vdev_path=$(zpool list -HvP -o name "$pool" | sed 1d | cut -f 2)
+    vdev=$(zpool list -Hvg -o name "$pool" | sed 1d | cut -f 2)
     case $vdev_path in
     *'
 '*)
@@ -28,15 +31,12 @@ find_pool_disk() {
         ;;
     esac
     partition=$(readlink -f "$vdev_path")
-    if ! number=$(cat "/sys/class/block/${partition##*/}/partition" 2>/dev/null); then
+    node=$sysfs/class/block/${partition##*/}
+    if ! number=$(cat "$node/partition" 2>/dev/null); then
         say "pool $pool is on $partition, which is no partition"
         return 1
     fi
-    disk=$(readlink -f "/sys/class/block/${partition##*/}")
+    disk=$(readlink -f "$node")
     disk=${disk%/*}
-    disk=/dev/$(echo "${disk##*/}" | tr '!' /)
-    if [ ! -b "$disk" ]; then
-        say "$disk, the disk of $partition, is no block device"
-        return 1
-    fi
+    disk=/dev/${disk##*/}
 }
