@@ -89,6 +89,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/setfattr", "attr"),
     ("/usr/bin/setfacl", "acl"),
     ("/usr/bin/setpriv", "util-linux"),
+    ("/usr/bin/faketime", "faketime"),
+    ("/usr/bin/hostname", "hostname"),
     (KEYRING, "debian-archive-keyring"),
 ];
 

@@ -1,5 +1,6 @@
 //! Where things lie: the checkout, and what the tests keep in its `target/` from run to run.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,11 @@ pub fn oracle() -> Result<PathBuf> {
     let path = root().join("target/oracle");
     fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
     Ok(path)
+}
+
+/// The cargo that runs us.
+pub fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// Where cargo builds.

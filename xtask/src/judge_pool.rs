@@ -1,7 +1,7 @@
 //! The judgement over a bare pool image without a kernel: `zdb`, then libzpool, then `zdb` again.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -84,12 +84,70 @@ pub fn sparse_copy(image: &Path, directory: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// That the judge would notice: damage to a good pool must be found, each time.
-pub fn judge_the_judge(user_land: &UserLand) -> Result<()> {
-    let scratch = tempfile::tempdir()?;
-    let good = scratch.path().join("good.img");
-    fs::File::create(&good)?.set_len(1 << 30)?;
+/// Only the first verb: import, scrub, every path and byte, accounting, export.
+pub fn check(user_land: &UserLand, image: &Path, pool: &str) -> Result<()> {
+    let scratch = scratch(image)?;
+    let copy = sparse_copy(image, scratch.path())?;
+    use_once(user_land, "check", pool, &copy)?;
+    no_leaks(user_land, scratch.path(), pool)
+}
+
+/// That the judges would notice: a pool that libzpool makes passes, the same pool damaged does not.
+pub fn judge_the_judge(user_land: &UserLand, directory: &Path) -> Result<()> {
+    let good = directory.join("good.img");
+    File::create(&good)?.set_len(1 << 30)?;
     use_once(user_land, "make", "judged", &good)?;
     judge(user_land, &good, "judged").context("a pool that libzpool made itself")?;
+    for damage in DAMAGES {
+        let bad = sparse_copy(&good, directory)?;
+        (damage.work)(&bad).with_context(|| damage.what.to_owned())?;
+        let found = judge_as_it_is(user_land, &bad, "judged")
+            .and_then(|()| check(user_land, &bad, "judged"));
+        if found.is_ok() {
+            bail!("nobody noticed {}", damage.what);
+        }
+    }
     Ok(())
+}
+
+struct Damage {
+    what: &'static str,
+    work: fn(&Path) -> Result<()>,
+}
+
+/// Bytes before the first allocatable one: two labels and the boot area.
+const FIRST_BLOCK: u64 = 4 << 20;
+
+const DAMAGES: &[Damage] = &[
+    Damage {
+        what: "a byte of the first label's nvlist",
+        work: |image| flip(image, (16 << 10) + 300),
+    },
+    Damage {
+        what: "a byte of the last label's nvlist",
+        work: |image| flip(image, (1 << 30) - (256 << 10) + (16 << 10) + 300),
+    },
+    Damage { what: "a byte of file content", work: flip_content },
+];
+
+fn flip(image: &Path, offset: u64) -> Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(image)?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset)?;
+    byte[0] ^= 0x40;
+    Ok(file.write_all_at(&byte, offset)?)
+}
+
+/// Flips a byte in the longest run of stored bytes, which is file data: metadata is short and stored twice.
+fn flip_content(image: &Path) -> Result<()> {
+    let bytes = fs::read(image)?;
+    let sector = 4096;
+    let (mut longest, mut run) = ((0, 0), 0);
+    for (number, block) in bytes.chunks(sector).enumerate() {
+        let stored = number * sector >= FIRST_BLOCK as usize && block.iter().any(|&byte| byte != 0);
+        run = if stored { run + 1 } else { 0 };
+        longest = longest.max((run, number));
+    }
+    let (length, last) = longest;
+    flip(image, ((last - length / 2) * sector) as u64 + 100)
 }

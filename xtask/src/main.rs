@@ -3,9 +3,12 @@
 
 mod apt;
 mod checkout;
+mod debian;
 mod judge_pool;
 mod openzfs;
 mod run;
+mod steps;
+mod test;
 mod torture;
 mod vm;
 
@@ -25,6 +28,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Everything that must hold before a change lands; installs what it needs on Debian
+    Test {
+        /// Which virtual machines are run
+        #[arg(long, value_enum, default_value = "ci")]
+        vm: test::Machines,
+        /// Only these steps
+        #[arg(long, num_args = 1.., value_name = "NAME")]
+        only: Vec<String>,
+    },
     /// Judge a bare pool image with OpenZFS 2.1 and 2.3 in user land; the image stays as it is
     JudgePool {
         /// The image file
@@ -83,6 +95,7 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
+        Task::Test { vm, only } => test::run(vm, &only),
         Task::JudgePool { image, pool, quick, openzfs, dump } => {
             apt::install_missing()?;
             for user_land in openzfs::user_lands()? {

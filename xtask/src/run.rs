@@ -23,12 +23,13 @@ pub struct Output {
 }
 
 /// A program to run.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Run {
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     directory: Option<PathBuf>,
+    input: Option<File>,
     limit: Duration,
     errors_apart: bool,
 }
@@ -41,6 +42,7 @@ impl Run {
             args: Vec::new(),
             env: Vec::new(),
             directory: None,
+            input: None,
             limit: Duration::from_secs(600),
             errors_apart: false,
         }
@@ -74,6 +76,18 @@ impl Run {
         self
     }
 
+    /// Lets it read `file`; without this it reads nothing.
+    #[must_use]
+    pub fn input(mut self, file: File) -> Self {
+        self.input = Some(file);
+        self
+    }
+
+    /// What is run.
+    pub fn path(&self) -> &Path {
+        Path::new(&self.program)
+    }
+
     /// Kills it when it runs longer than this.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
@@ -94,7 +108,11 @@ impl Run {
         let started = Instant::now();
         let mut command = Command::new(&self.program);
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).process_group(0);
+        match &self.input {
+            Some(file) => command.stdin(file.try_clone()?),
+            None => command.stdin(Stdio::null()),
+        };
+        command.stdout(file.try_clone()?).process_group(0);
         if !self.errors_apart {
             command.stderr(file.try_clone()?);
         }

@@ -134,7 +134,7 @@ fn show(text: &str) {
 /// Builds `tests/vm` so that it needs nothing but a kernel.
 fn build_first_process() -> Result<PathBuf> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
-    Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    Run::new(checkout::cargo())
         .args(["build", "--quiet", "--release", "--package", "vm-judge", "--target", TARGET])
         .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
         .directory(&checkout::root())

@@ -1,0 +1,44 @@
+//! The code itself: format, lints, tests beside it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::inputs::Inputs;
+use crate::checkout;
+use crate::run::Run;
+use crate::steps::Verdict;
+
+fn cargo(args: &[&str]) -> Run {
+    Run::new(checkout::cargo())
+        .args(args)
+        .directory(&checkout::root())
+        .limit(Duration::from_secs(1800))
+}
+
+pub fn fmt(_: &Inputs) -> Result<Verdict> {
+    cargo(&["fmt", "--all", "--check"]).text()?;
+    Ok(Verdict::Passed)
+}
+
+pub fn clippy(_: &Inputs) -> Result<Verdict> {
+    let lints =
+        ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
+    cargo(&lints).text()?;
+    Ok(Verdict::Passed)
+}
+
+pub fn unit(_: &Inputs) -> Result<Verdict> {
+    let text = cargo(&["test", "--workspace", "--locked", "--release", "--no-fail-fast"]).text()?;
+    let passed: usize = text
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse::<usize>().ok()
+        })
+        .sum();
+    for line in text.lines().filter(|line| line.contains("SKIPPED")) {
+        println!("    {line}");
+    }
+    println!("    {passed} tests");
+    Ok(Verdict::Passed)
+}

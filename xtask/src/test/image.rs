@@ -1,0 +1,126 @@
+//! Disk images: the tools of other projects read them, other users build the same, machines boot them.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::inputs::Inputs;
+use crate::run::Run;
+use crate::steps::Verdict;
+use crate::{apt, judge_pool};
+
+/// An ordinary user of this machine (`nobody` in Debian).
+const NOBODY: u32 = 65534;
+
+pub fn tools(inputs: &Inputs) -> Result<Verdict> {
+    let images = inputs.images()?;
+    let (raw, qcow2) = (images.join("debian.raw"), images.join("debian.qcow2"));
+    Run::new("qemu-img").args(["check", "-f", "qcow2"]).arg(&qcow2).text()?;
+    Run::new("qemu-img")
+        .args(["compare", "-f", "raw", "-F", "qcow2"])
+        .args([&raw, &qcow2])
+        .text()?;
+    let verdict = Run::new("sgdisk").arg("-v").arg(&raw).env("LC_ALL", "C").text()?;
+    if !verdict.contains("No problems found") {
+        bail!("sgdisk -v: {verdict}");
+    }
+    let parts = inputs.scratch().join("partitions");
+    let system = partition(&raw, 2, &parts)?;
+    Run::new("fsck.vfat").arg("-n").arg(&system).text()?;
+    let pool = partition(&raw, 3, &parts)?;
+    for user_land in inputs.user_lands()? {
+        judge_pool::judge_as_it_is(user_land, &pool, "rpool")
+            .with_context(|| format!("OpenZFS {}", user_land.version))?;
+        // A machine's pool has more datasets than a bare one, and properties of its own.
+        judge_pool::check(user_land, &pool, "rpool")?;
+    }
+    fs::remove_dir_all(&parts)?;
+    Ok(Verdict::Passed)
+}
+
+/// Copies a partition out of a raw image.
+fn partition(raw: &Path, number: u32, directory: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(directory)?;
+    let info =
+        Run::new("sgdisk").args(["-i", &number.to_string()]).arg(raw).env("LC_ALL", "C").text()?;
+    let sector = |name: &str| -> Result<u64> {
+        let line = info.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|rest| rest.split_whitespace().next());
+        number.and_then(|text| text.parse().ok()).with_context(|| format!("sgdisk -i: {info}"))
+    };
+    let (first, last) = (sector("First sector: ")?, sector("Last sector: ")?);
+    let copy = directory.join(format!("partition-{number}"));
+    let bytes = (last + 1 - first) * 512;
+    Run::new("dd")
+        .args(["bs=1M", "conv=sparse", "iflag=skip_bytes,count_bytes", "status=none"])
+        .args([format!("skip={}", first * 512), format!("count={bytes}")])
+        .arg(format!("if={}", raw.display()))
+        .arg(format!("of={}", copy.display()))
+        .text()?;
+    // A hole at the end was not written.
+    fs::OpenOptions::new().write(true).open(&copy)?.set_len(bytes)?;
+    Ok(copy)
+}
+
+pub fn twice(inputs: &Inputs) -> Result<Verdict> {
+    let first = inputs.images()?.join("debian.raw");
+    if !apt::is_root() {
+        println!("    only root can become another user with another host name and clock");
+        return Ok(Verdict::Skipped);
+    }
+    // Somewhere that everybody may enter, unlike a checkout below somebody's home.
+    let elsewhere = tempfile::Builder::new().prefix("kldload-twice").tempdir()?;
+    let here = elsewhere.path();
+    fs::set_permissions(here, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let program = here.join("kldload");
+    fs::copy(inputs.kldload()?.path(), &program)?;
+    let home = here.join("home");
+    fs::create_dir(&home)?;
+    chown(&home, Some(NOBODY), Some(NOBODY))?;
+    // The tree may be somebody else's secret; nobody reads it from an open file.
+    let tree = fs::File::open(inputs.debian()?)?;
+    let script = "hostname elsewhere && cd \"$1\" && exec setpriv --reuid 65534 --regid 65534 --clear-groups \
+                  faketime '2031-05-06 07:08:09' \"$2\" build --tree - -o . --name debian -f raw";
+    Run::new("unshare")
+        .args(["--uts", "sh", "-c", script, "sh"])
+        .args([&home, &program])
+        .env("HOME", &home)
+        .env("TMPDIR", &home)
+        .env("TZ", "Pacific/Chatham")
+        .env("LC_ALL", "tr_TR.UTF-8")
+        .env("USER", "nobody")
+        .input(tree)
+        .text()?;
+    Run::new("cmp").arg(&first).arg(home.join("debian.raw")).text()?;
+    Ok(Verdict::Passed)
+}
+
+pub fn boot_virtio(inputs: &Inputs) -> Result<Verdict> {
+    boot(inputs, "virtio")
+}
+
+pub fn boot_ahci(inputs: &Inputs) -> Result<Verdict> {
+    boot(inputs, "ahci")
+}
+
+pub fn boot_nvme(inputs: &Inputs) -> Result<Verdict> {
+    boot(inputs, "nvme")
+}
+
+fn boot(inputs: &Inputs, controller: &str) -> Result<Verdict> {
+    let log = inputs.scratch().join(format!("console-{controller}.log"));
+    let text = inputs
+        .kldload()?
+        .args(["boot", "--check", "--controller", controller, "--keep-log"])
+        .arg(&log)
+        .arg(inputs.images()?.join("debian.qcow2"))
+        .limit(Duration::from_secs(2700))
+        .text()?;
+    for line in text.lines() {
+        println!("    {line}");
+    }
+    Ok(Verdict::Passed)
+}

@@ -1,0 +1,91 @@
+//! `cargo xtask test`: everything that must hold before a change lands, the quick things first.
+
+mod code;
+mod image;
+mod inputs;
+mod pool;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::apt;
+use crate::steps::{self, Step};
+use inputs::Inputs;
+
+/// Which virtual machines are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Machines {
+    /// None: whatever needs one is left out
+    None,
+    /// What every change must pass
+    Ci,
+    /// Every controller as well
+    All,
+}
+
+type TestStep = Step<'static, Inputs>;
+
+const CODE: &[TestStep] = &[
+    Step { name: "fmt", proves: "the code is formatted", work: code::fmt },
+    Step { name: "clippy", proves: "no lint complains", work: code::clippy },
+    Step { name: "unit", proves: "tests beside the code", work: code::unit },
+];
+
+const POOL: &[TestStep] = &[
+    Step { name: "judge", proves: "the judges notice damage", work: pool::judge },
+    Step { name: "tree", proves: "mmdebstrap makes the Debian that is used", work: pool::tree },
+    Step {
+        name: "torture",
+        proves: "OpenZFS lives with a pool of the torture tree",
+        work: pool::torture,
+    },
+    Step { name: "debian", proves: "OpenZFS lives with a pool of Debian", work: pool::debian },
+];
+
+const IMAGE: &[TestStep] = &[
+    Step {
+        name: "image",
+        proves: "partition tools and OpenZFS like the disk image",
+        work: image::tools,
+    },
+    Step {
+        name: "twice",
+        proves: "another user elsewhere builds the same bytes",
+        work: image::twice,
+    },
+];
+
+const KERNEL: &[TestStep] = &[
+    Step { name: "vm-judge", proves: "the kernel judge notices damage", work: pool::kernel_judge },
+    Step {
+        name: "vm-torture",
+        proves: "a kernel sees the torture tree as it is",
+        work: pool::kernel_torture,
+    },
+    Step { name: "vm-debian", proves: "a kernel sees Debian as it is", work: pool::kernel_debian },
+    Step { name: "boot", proves: "the image boots and goes on booting", work: image::boot_virtio },
+];
+
+const CONTROLLERS: &[TestStep] = &[
+    Step { name: "boot-ahci", proves: "the image boots from SATA", work: image::boot_ahci },
+    Step { name: "boot-nvme", proves: "the image boots from NVMe", work: image::boot_nvme },
+];
+
+/// Runs the steps, or those in `only`.
+pub fn run(machines: Machines, only: &[String]) -> Result<()> {
+    apt::install_missing()?;
+    let mut chosen: Vec<&TestStep> = Vec::new();
+    let groups = [
+        (CODE, Machines::None),
+        (POOL, Machines::None),
+        (IMAGE, Machines::None),
+        (KERNEL, Machines::Ci),
+        (CONTROLLERS, Machines::All),
+    ];
+    for (group, least) in groups {
+        if machines >= least {
+            chosen.extend(group);
+        }
+    }
+    steps::run(&chosen, only, &Inputs::new()?)
+}

@@ -1,0 +1,73 @@
+//! Bare pools: OpenZFS in user land and in a real kernel judges what the pool writer wrote.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use super::inputs::{Case, Inputs};
+use crate::steps::Verdict;
+use crate::{judge_pool, vm};
+
+/// By how much the disk grows under the kernel.
+const GROWTH: u64 = 2 << 30;
+
+pub fn judge(inputs: &Inputs) -> Result<Verdict> {
+    let directory = inputs.scratch().join("judge");
+    for user_land in inputs.user_lands()? {
+        fs::create_dir_all(&directory)?;
+        judge_pool::judge_the_judge(user_land, &directory)
+            .with_context(|| format!("OpenZFS {}", user_land.version))?;
+        fs::remove_dir_all(&directory)?;
+    }
+    Ok(Verdict::Passed)
+}
+
+pub fn tree(inputs: &Inputs) -> Result<Verdict> {
+    inputs.debian()?;
+    Ok(Verdict::Passed)
+}
+
+pub fn torture(inputs: &Inputs) -> Result<Verdict> {
+    user_land(inputs, inputs.torture_pool()?)
+}
+
+pub fn debian(inputs: &Inputs) -> Result<Verdict> {
+    user_land(inputs, inputs.debian_pool()?)
+}
+
+/// Both releases at the same time: each leaves a processor idle while it waits for its groups of writes.
+fn user_land(inputs: &Inputs, case: &Case) -> Result<Verdict> {
+    std::thread::scope(|scope| {
+        let judges: Vec<_> = inputs
+            .user_lands()?
+            .iter()
+            .map(|release| {
+                (release, scope.spawn(|| judge_pool::judge(release, &case.image, case.pool)))
+            })
+            .collect();
+        for (release, judge) in judges {
+            let verdict = judge.join().map_err(|_| anyhow::anyhow!("the judge's thread failed"))?;
+            verdict.with_context(|| format!("OpenZFS {}", release.version))?;
+        }
+        Ok(Verdict::Passed)
+    })
+}
+
+pub fn kernel_judge(inputs: &Inputs) -> Result<Verdict> {
+    inputs.kernel()?.judge(vm::Case::Itself, 60)?;
+    Ok(Verdict::Passed)
+}
+
+pub fn kernel_torture(inputs: &Inputs) -> Result<Verdict> {
+    kernel(inputs, inputs.torture_pool()?)
+}
+
+pub fn kernel_debian(inputs: &Inputs) -> Result<Verdict> {
+    kernel(inputs, inputs.debian_pool()?)
+}
+
+fn kernel(inputs: &Inputs, case: &Case) -> Result<Verdict> {
+    let Case { pool, image, manifest } = case;
+    inputs.kernel()?.judge(vm::Case::Pool { image, pool, manifest, growth: GROWTH }, 120)?;
+    Ok(Verdict::Passed)
+}
