@@ -19,7 +19,7 @@ pub fn build(tree: &Path) -> Result<()> {
         .args(["build", "--release", "--quiet", "--package", "kldload"])
         .directory(&root())
         .limit(Duration::from_secs(1800))
-        .run()?;
+        .text()?;
     let work = tempfile::Builder::new().prefix("bench-").tempdir_in(target())?;
     let (out, unpacked) = (work.path().join("out"), work.path().join("unpacked"));
     let size = fs::metadata(tree).with_context(|| tree.display().to_string())?.len();
@@ -33,22 +33,21 @@ pub fn build(tree: &Path) -> Result<()> {
             .arg("--output")
             .arg(&out)
     };
-    kldload_build("raw").run()?;
+    kldload_build("raw").text()?;
     let raw = out.join("image.raw");
     let peer_image = work.path().join("peer.qcow2");
     let mut ours = Vec::new();
     let mut peer_tar = Vec::new();
     let mut peer_image_times = Vec::new();
     for _ in 0..RUNS {
-        ours.push(timed(|| kldload_build("qcow2").run().map(drop))?);
+        ours.push(timed(|| kldload_build("qcow2").text().map(drop))?);
         fresh(&unpacked)?;
         let tar = Run::new("tar").args(["--xattrs", "--xattrs-include=*", "-xf"]).arg(tree);
-        peer_tar.push(timed(|| tar.directory(&unpacked).run().map(drop))?);
+        peer_tar.push(timed(|| tar.directory(&unpacked).text().map(drop))?);
         let convert = Run::new("qemu-img").args(["convert", "-c", "-O", "qcow2"]);
-        peer_image_times.push(timed(|| convert.arg(&raw).arg(&peer_image).run().map(drop))?);
+        peer_image_times.push(timed(|| convert.arg(&raw).arg(&peer_image).text().map(drop))?);
     }
-    let (ours, peer_tar, peer_image) =
-        (median(ours), median(peer_tar), median(peer_image_times));
+    let (ours, peer_tar, peer_image) = (median(ours), median(peer_tar), median(peer_image_times));
     println!("input                            {:9.1} MB of tar", size as f64 / 1e6);
     println!("kldload build, tar to qcow2      {ours:9.2} s");
     println!("tar x                            {peer_tar:9.2} s");
@@ -65,7 +64,7 @@ pub fn build(tree: &Path) -> Result<()> {
                 .arg(tree)
                 .arg("--output")
                 .arg(work.path().join("pool.img"))
-                .run()?;
+                .text()?;
             rates.push(size as f64 / 1e6 / stage_seconds(&text, "writing pool")?);
         }
         println!("pool writer alone, {compression:<13} {:9.0} MB/s of input", median(rates));

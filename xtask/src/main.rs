@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod bench;
 mod checkout;
 mod debian;
 mod judge_pool;
@@ -26,6 +27,12 @@ struct Arguments {
     task: Task,
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Benchmark {
+    /// A tar archive's way to a finished qcow2, and the pool writer alone
+    Build,
+}
+
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Everything that must hold before a change lands; installs what it needs on Debian
@@ -36,6 +43,14 @@ enum Task {
         /// Only these steps
         #[arg(long, num_args = 1.., value_name = "NAME")]
         only: Vec<String>,
+    },
+    /// Time our work and the peer's, side by side
+    Bench {
+        /// What is timed
+        name: Benchmark,
+        /// Tar archive of the Debian that is built; made when not given
+        #[arg(long, env = "KLDLOAD_TEST_TREE")]
+        tree: Option<PathBuf>,
     },
     /// Judge a bare pool image with OpenZFS 2.1 and 2.3 in user land; the image stays as it is
     JudgePool {
@@ -96,6 +111,10 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Test { vm, only } => test::run(vm, &only),
+        Task::Bench { name: Benchmark::Build, tree } => {
+            apt::install_missing()?;
+            bench::build(&tree.map_or_else(debian::tree, Ok)?)
+        }
         Task::JudgePool { image, pool, quick, openzfs, dump } => {
             apt::install_missing()?;
             for user_land in openzfs::user_lands()? {
