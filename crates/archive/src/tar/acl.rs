@@ -52,8 +52,15 @@ pub(crate) fn from_text(text: &[u8]) -> Result<Vec<u8>, String> {
     Ok(acl)
 }
 
+/// Linux's limit for the value of an attribute, in bytes.
+const LENGTH_LIMIT: usize = 1 << 16;
+
 /// The text form of a binary ACL, if that says all of it.
 pub(crate) fn to_text(acl: &[u8]) -> Option<String> {
+    // Text is several times longer, and extended headers have a limit.
+    if acl.len() > LENGTH_LIMIT {
+        return None;
+    }
     let entries = acl.strip_prefix(&VERSION.to_le_bytes())?;
     let mut text = Vec::new();
     for entry in entries.chunks(8) {

@@ -90,8 +90,8 @@ pub enum Problem {
         /// Its bytes.
         value: String,
     },
-    /// An extended header (PAX, or a GNU long name) is larger than 16 MiB.
-    #[error("an extended header of {0} bytes is larger than the limit of {limit} bytes", limit = super::EXTENDED_LIMIT)]
+    /// The extended headers (PAX, and GNU long names) of an entry are larger than 16 MiB.
+    #[error("extended headers of {0} bytes are larger than the limit of {limit} bytes", limit = super::EXTENDED_LIMIT)]
     HugeHeader(u64),
     /// A PAX record is malformed or has a value that makes no sense.
     #[error("PAX record {key:?} is not valid: {reason}")]

@@ -103,6 +103,10 @@ impl Header {
     }
 
     pub(crate) fn checksum_is_right(&self) -> bool {
+        // No fuzzer guesses sums.
+        if cfg!(fuzzing) {
+            return true;
+        }
         match number(&CHECKSUM, self.bytes(&CHECKSUM)) {
             Ok(found) => found == i64::from(self.sum()) || found == self.signed_sum(),
             Err(_) => false,

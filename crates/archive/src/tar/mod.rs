@@ -35,5 +35,5 @@ pub use import::{import, import_stream};
 pub use reader::{Entry, EntryKind, Reader};
 pub use writer::{WriteError, write};
 
-/// Largest extended header, in bytes; attributes of one file must fit.
+/// Largest extended headers of one entry together, in bytes; attributes of one file must fit.
 const EXTENDED_LIMIT: u64 = 16 << 20;

@@ -62,7 +62,7 @@ fn time(text: &[u8]) -> Option<Timestamp> {
         _ => (false, text),
     };
     let mut parts = text.splitn(2, |&byte| byte == b'.');
-    let seconds: i64 = parse(parts.next()?)?;
+    let seconds: u64 = parse(parts.next()?)?;
     let fraction = parts.next().unwrap_or_default();
     if !fraction.iter().all(u8::is_ascii_digit) {
         return None;
@@ -70,17 +70,18 @@ fn time(text: &[u8]) -> Option<Timestamp> {
     let digit = |at: usize| u32::from(fraction.get(at).map_or(0, |byte| byte - b'0'));
     let mut nanoseconds = (0..9).fold(0, |value, at| value * 10 + digit(at));
     if !negative {
-        return Some(Timestamp { seconds, nanoseconds });
+        return Some(Timestamp { seconds: i64::try_from(seconds).ok()?, nanoseconds });
     }
     if fraction.iter().skip(9).any(|&byte| byte != b'0') {
         nanoseconds += 1;
     }
+    let seconds = 0_i64.checked_sub_unsigned(seconds)?;
     match nanoseconds {
-        0 => Some(Timestamp { seconds: -seconds, nanoseconds: 0 }),
-        _ => {
-            let seconds = (-seconds).checked_sub(1)?;
-            Some(Timestamp { seconds, nanoseconds: 1_000_000_000 - nanoseconds })
-        }
+        0 => Some(Timestamp { seconds, nanoseconds: 0 }),
+        _ => Some(Timestamp {
+            seconds: seconds.checked_sub(1)?,
+            nanoseconds: 1_000_000_000 - nanoseconds,
+        }),
     }
 }
 
@@ -253,6 +254,8 @@ mod tests {
         assert_eq!(read("-1.5"), Some((-2, 500_000_000)));
         assert_eq!(read("-0.0000000001"), Some((-1, 999_999_999)));
         assert_eq!(read("-7"), Some((-7, 0)));
+        assert_eq!(read("-9223372036854775808"), Some((i64::MIN, 0)));
+        assert_eq!(read("-9223372036854775808.1"), None);
         assert_eq!(read("1.0000000019"), Some((1, 1)));
         for text in ["", "-", "x", "1.x", "1.2.3", "+1", "9223372036854775808"] {
             assert_eq!(read(text), None, "{text}");

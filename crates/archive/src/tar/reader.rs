@@ -160,7 +160,8 @@ impl<R: Read> Reader<R> {
         self.finish_entry()?;
         self.entry_name = None;
         let mut extended = self.global.clone();
-        let mut is_extended = false;
+        // Length of all extended headers of the entry, in bytes.
+        let mut extended_size = 0;
         loop {
             self.header_offset = self.offset;
             if self.offset == 0 && self.input.fill_buf()?.is_empty() {
@@ -171,7 +172,7 @@ impl<R: Read> Reader<R> {
                 problem => problem,
             })?);
             if header.0 == [0; BLOCK] {
-                if is_extended {
+                if extended_size > 0 {
                     return Err(Problem::Truncated);
                 }
                 self.end()?;
@@ -183,24 +184,21 @@ impl<R: Read> Reader<R> {
             }
             match header.typeflag() {
                 b'x' | b'X' => {
-                    let payload = self.payload(&header)?;
+                    let payload = self.payload(&header, &mut extended_size)?;
                     extended.apply(&payload)?;
-                    is_extended = true;
                 }
                 b'g' => {
-                    let payload = self.payload(&header)?;
+                    let payload = self.payload(&header, &mut 0)?;
                     self.global.apply_global(&payload)?;
                     extended.apply_global(&payload)?;
                 }
                 b'L' => {
-                    let payload = self.payload(&header)?;
+                    let payload = self.payload(&header, &mut extended_size)?;
                     extended.path = Some(format::until_nul(&payload).to_vec());
-                    is_extended = true;
                 }
                 b'K' => {
-                    let payload = self.payload(&header)?;
+                    let payload = self.payload(&header, &mut extended_size)?;
                     extended.linkpath = Some(format::until_nul(&payload).to_vec());
-                    is_extended = true;
                 }
                 // The name of the volume, without data.
                 b'V' => {}
@@ -226,11 +224,12 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The data of an extended header.
-    fn payload(&mut self, header: &Header) -> Result<Vec<u8>, Problem> {
+    /// The data of an extended header; `total` counts those of one entry.
+    fn payload(&mut self, header: &Header, total: &mut u64) -> Result<Vec<u8>, Problem> {
         let size: u64 = header.unsigned(&format::SIZE)?;
-        if size > EXTENDED_LIMIT {
-            return Err(Problem::HugeHeader(size));
+        *total = total.saturating_add(size);
+        if *total > EXTENDED_LIMIT {
+            return Err(Problem::HugeHeader(*total));
         }
         // Grows as data arrives: a lie about the size costs no memory.
         let mut payload = Vec::new();

@@ -142,6 +142,8 @@ fn damaged_archives() {
 fn impossible_headers() {
     let huge = header("h", b'x', 1 << 32);
     assert!(problem(&huge).contains("larger than the limit of 16777216 bytes"));
+    let half = [&header("h", b'x', 9 << 20)[..], &b"8 a=bcd\n".repeat(9 << 17)].concat();
+    assert!(problem(&half.repeat(2)).contains("extended headers of 18874368 bytes are larger"));
     let lie = header("h", b'x', 1 << 20);
     assert!(problem(&lie).contains("truncated"));
     let link = [&header("h", b'1', 5)[..], &padded(b"hello"), &END].concat();
