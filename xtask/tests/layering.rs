@@ -1,4 +1,5 @@
 //! The rules of the house: who may import whom, how long a file may be, where processes start.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
