@@ -11,8 +11,12 @@
 mod accounting;
 mod alloc;
 mod block;
+mod check;
 mod config;
+mod directory;
 mod dsl;
+mod error;
+mod features;
 mod filesystem;
 mod indirect;
 mod mos;
@@ -20,28 +24,26 @@ mod numbering;
 mod objset;
 mod pipeline;
 
-use std::collections::BTreeMap;
-use std::io;
-
 use blk::WriteAt;
-use thiserror::Error;
-use tree::{Blobs, Digest, Metadata, Tree};
+use tree::{Blobs, Metadata, Tree};
 
+pub use error::WriteError;
 pub use filesystem::Content;
 
 use crate::dnode::object_type;
 use crate::feature::{self, FeatureSet};
 use crate::ids::Ids;
-use crate::label::{self, Geometry, SPA_VERSION, Uberblock};
-use crate::property::{self, PropertyError};
-use crate::sa::SaError;
+use crate::label::{self, Geometry, Uberblock};
 use crate::space_map;
-use crate::zap::{Entry, ZapError, ZapValue};
-use alloc::{Allocator, NoSpace};
+use crate::zap::Entry;
+use alloc::Allocator;
 use block::{ASHIFT, BlockWriter};
+use check::CheckedPool;
 use config::PoolConfig;
-use dsl::{DatasetRecord, Dsl, DslWriter, TXG_CREATE, TXG_SNAPSHOT};
-use filesystem::{FilesystemWriter, Storage};
+use directory::OtherObjects;
+use dsl::{DatasetRecord, DslWriter, TXG_CREATE, TXG_SNAPSHOT};
+use features::FeatureObjects;
+use filesystem::FilesystemWriter;
 use mos::{Mos, MosObject, ReservedObject};
 use pipeline::Pipeline;
 
@@ -98,116 +100,6 @@ pub struct Summary {
     pub size: u64,
 }
 
-/// Why a pool could not be written.
-#[derive(Debug, Error)]
-pub enum WriteError {
-    /// The device is too small for any pool.
-    #[error("a pool needs at least {min} bytes, there are {size}", min = label::MIN_DEVICE_SIZE)]
-    DeviceTooSmall {
-        /// The device's size.
-        size: u64,
-    },
-    /// The content does not fit.
-    #[error(
-        "the pool is full: {allocated} of {size} bytes are in use, of which OpenZFS keeps {slop} \
-         free; use a larger disk"
-    )]
-    NoSpace {
-        /// Bytes allocated so far.
-        allocated: u64,
-        /// Bytes there are.
-        size: u64,
-        /// Bytes that must stay free.
-        slop: u64,
-    },
-    /// A dataset's name, or the order of the datasets.
-    #[error("dataset {name:?}: {reason}")]
-    Dataset {
-        /// Its name.
-        name: String,
-        /// What is wrong.
-        reason: &'static str,
-    },
-    /// A property of a dataset.
-    #[error("dataset {dataset:?}: {source}")]
-    Property {
-        /// Its name.
-        dataset: String,
-        /// What is wrong.
-        source: PropertyError,
-    },
-    /// The dataset to boot from is not among the datasets.
-    #[error("bootfs {0:?} is not a dataset of the pool")]
-    Bootfs(String),
-    /// The content of a file cannot be opened.
-    #[error("cannot open blob {blob}: {source}")]
-    Blob {
-        /// The blob.
-        blob: Digest,
-        /// Why.
-        source: io::Error,
-    },
-    /// The content of a file cannot be read to its end.
-    #[error("cannot read blob {blob} for object {object}: {source}")]
-    ShortBlob {
-        /// The blob.
-        blob: Digest,
-        /// The file's object.
-        object: u64,
-        /// Why.
-        source: io::Error,
-    },
-    /// A blob has more bytes than the file it belongs to.
-    #[error("blob {blob} is longer than the {size} bytes of its file")]
-    LongBlob {
-        /// The blob.
-        blob: Digest,
-        /// Bytes the file has.
-        size: u64,
-    },
-    /// A directory or another table cannot be stored.
-    #[error("object {object}: {source}")]
-    Zap {
-        /// The object.
-        object: u64,
-        /// Why.
-        source: ZapError,
-    },
-    /// Attributes of a file cannot be stored.
-    #[error("object {object}: {source}")]
-    Attributes {
-        /// The object.
-        object: u64,
-        /// Why.
-        source: SaError,
-    },
-    /// More objects than this writer can number.
-    #[error("more than 4294967295 objects in one dataset, or too many datasets")]
-    TooManyObjects,
-    /// A mistake of the writer itself: the room for an object does not fit what goes there.
-    #[error("object {object} of the MOS does not fit the room laid out for it; this is a bug")]
-    Layout {
-        /// The object.
-        object: u64,
-    },
-    /// The disk cannot be written, or a worker failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// Internal form of [`Self::NoSpace`], before the totals are known.
-    #[error("no room for a block of {needed} bytes")]
-    #[doc(hidden)]
-    BlockNoSpace {
-        /// The block's size.
-        needed: u64,
-    },
-}
-
-impl From<NoSpace> for WriteError {
-    fn from(NoSpace { needed }: NoSpace) -> Self {
-        Self::BlockNoSpace { needed }
-    }
-}
-
 /// Writes `pool` over all of `device`. `progress` is told how many bytes of file data were read
 /// since it was last called.
 pub fn write_pool<W: WriteAt>(
@@ -249,92 +141,6 @@ pub fn write_pool<W: WriteAt>(
     }
 }
 
-/// A pool whose names and properties were found to be sound.
-struct CheckedPool<'p, 'a> {
-    pool: &'p Pool<'a>,
-    parents: Vec<Option<usize>>,
-    properties: Vec<Vec<(&'p str, property::Value)>>,
-    bootfs: Option<usize>,
-}
-
-impl<'p, 'a> CheckedPool<'p, 'a> {
-    fn new(pool: &'p Pool<'a>) -> Result<Self, WriteError> {
-        let mut seen = BTreeMap::new();
-        let mut checked = Self { pool, parents: Vec::new(), properties: Vec::new(), bootfs: None };
-        for (index, dataset) in pool.datasets.iter().enumerate() {
-            let name = &*dataset.name;
-            let bad = |reason| WriteError::Dataset { name: name.to_owned(), reason };
-            let allowed =
-                |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b' ');
-            let parts_ok = name.split('/').all(|part| {
-                !part.is_empty() && part != "." && part != ".." && part.bytes().all(allowed)
-            });
-            if name.len() > 200 || !parts_ok {
-                return Err(bad("not a dataset name"));
-            }
-            let parent = match name.rsplit_once('/') {
-                None if index == 0 && name == pool.name => None,
-                None => return Err(bad("the first dataset, and only it, is named like the pool")),
-                Some((parent, _)) => Some(
-                    *seen.get(parent).ok_or_else(|| bad("its parent is not listed before it"))?,
-                ),
-            };
-            if let Some(snapshot) = &dataset.snapshot
-                && (snapshot.is_empty() || snapshot.len() > 50 || !snapshot.bytes().all(allowed))
-            {
-                return Err(bad("not a snapshot name"));
-            }
-            if seen.insert(name, index).is_some() {
-                return Err(bad("listed twice"));
-            }
-            let mut properties: Vec<(&str, property::Value)> = Vec::new();
-            for (property, value) in &dataset.properties {
-                if properties.iter().any(|(known, _)| known == property) {
-                    return Err(bad("the same property is set twice"));
-                }
-                let value = property::encode(property, value)
-                    .map_err(|source| WriteError::Property { dataset: name.to_owned(), source })?;
-                properties.push((property, value));
-            }
-            checked.parents.push(parent);
-            checked.properties.push(properties);
-        }
-        if pool.datasets.is_empty() {
-            let reason = "a pool has at least the dataset named like it";
-            return Err(WriteError::Dataset { name: pool.name.clone(), reason });
-        }
-        if let Some(bootfs) = &pool.bootfs {
-            let index = seen.get(bootfs.as_str());
-            checked.bootfs = Some(*index.ok_or_else(|| WriteError::Bootfs(bootfs.clone()))?);
-        }
-        Ok(checked)
-    }
-
-    /// The value of a property where it is set: on the dataset or its nearest ancestor.
-    fn inherited(&self, mut index: usize, property: &str) -> Option<&'p str> {
-        loop {
-            let properties = &self.pool.datasets[index].properties;
-            if let Some((_, value)) = properties.iter().find(|(name, _)| name == property) {
-                return Some(value);
-            }
-            index = self.parents[index]?;
-        }
-    }
-
-    fn storage(&self, index: usize, ids: &Ids) -> Storage {
-        let compression = self.inherited(index, "compression").and_then(property::compression);
-        let record_size = self.inherited(index, "recordsize").and_then(property::record_size);
-        let copies = self.inherited(index, "copies").and_then(|text| text.parse().ok());
-        Storage {
-            compression: compression.map_or_else(Default::default, |(method, _)| method),
-            record_size: record_size.unwrap_or(128 << 10),
-            copies: copies.unwrap_or(1),
-            // Odd, so that it is never 0.
-            salt: ids.guid(&format!("salt {}", self.pool.datasets[index].name)) | 1,
-        }
-    }
-}
-
 type Finished<'p> = (PoolConfig<'p>, Uberblock);
 
 fn write_blocks<'p, W: WriteAt>(
@@ -354,7 +160,7 @@ fn write_blocks<'p, W: WriteAt>(
     let mut dsl = DslWriter::new(&mut mos, &ids, pool.timestamp).write(&records)?;
     let features = FeatureObjects::write(&mut mos, pool.features)?;
     let bootfs = checked.bootfs.map(|index| dsl.datasets[index]);
-    let others = OtherObjects::write(&mut mos, pool, &ids, bootfs, geometry, &dsl)?;
+    let others = OtherObjects::write(&mut mos, pool, &ids, bootfs, geometry)?;
     let mut entries = vec![Entry::new("features_for_write", features.for_write)];
     let counts = features.counts(pool.features, &dsl);
     let for_read = features.write_for_read(&mut mos, pool.features, &counts)?;
@@ -486,149 +292,4 @@ fn write_filesystems<'p, W: WriteAt>(
         }
         Ok(records)
     })
-}
-
-/// The objects that say which features the pool has.
-struct FeatureObjects {
-    for_write: u64,
-    descriptions: u64,
-    enabled_txg: u64,
-}
-
-impl FeatureObjects {
-    fn write<W: WriteAt>(mos: &mut Mos<'_, W>, set: FeatureSet) -> Result<Self, WriteError> {
-        let texts: Vec<_> = set
-            .features()
-            .iter()
-            .map(|feature| (feature.guid, [feature.description.as_bytes(), b"\0"].concat()))
-            .collect();
-        let descriptions: Vec<_> = texts
-            .iter()
-            .map(|(guid, text)| Entry { name: guid.as_bytes(), value: ZapValue::Bytes(text) })
-            .collect();
-        let txgs: Vec<_> =
-            set.features().iter().map(|feature| Entry::new(feature.guid, TXG_CREATE)).collect();
-        Ok(Self {
-            for_write: mos.allocate(),
-            descriptions: mos.add_zap(object_type::ZAP_METADATA, &descriptions)?,
-            enabled_txg: mos.add_zap(object_type::ZAP_METADATA, &txgs)?,
-        })
-    }
-
-    /// How often each feature is in use; space maps are not counted yet.
-    fn counts(&self, set: FeatureSet, dsl: &Dsl) -> BTreeMap<&'static str, u64> {
-        let mut counts: BTreeMap<_, _> = set
-            .features()
-            .iter()
-            .map(|feature| (feature.guid, u64::from(feature.active_when_enabled)))
-            .collect();
-        counts.insert(feature::ENABLED_TXG, set.features().len() as u64);
-        counts.insert(feature::EMPTY_BPOBJ, dsl.empty_bpobj_references);
-        counts.insert(feature::EXTENSIBLE_DATASET, dsl.extensible_datasets);
-        for guid in &dsl.feature_uses {
-            *counts.entry(guid).or_default() += 1;
-        }
-        counts
-    }
-
-    fn entries(
-        set: FeatureSet,
-        counts: &BTreeMap<&'static str, u64>,
-        readonly_compatible: bool,
-    ) -> Vec<Entry<'static>> {
-        set.features()
-            .iter()
-            .filter(|feature| feature.readonly_compatible == readonly_compatible)
-            .map(|feature| Entry::new(feature.guid, counts.get(feature.guid).copied().unwrap_or(0)))
-            .collect()
-    }
-
-    fn write_for_read<W: WriteAt>(
-        &self,
-        mos: &mut Mos<'_, W>,
-        set: FeatureSet,
-        counts: &BTreeMap<&'static str, u64>,
-    ) -> Result<u64, WriteError> {
-        mos.add_zap(object_type::ZAP_METADATA, &Self::entries(set, counts, false))
-    }
-
-    /// The features needed for writing, which depend on the number of space maps. The size of the
-    /// block does not.
-    fn encode_for_write<W: WriteAt>(
-        &self,
-        mos: &mut Mos<'_, W>,
-        set: FeatureSet,
-        counts: &BTreeMap<&'static str, u64>,
-        space_maps: u64,
-    ) -> Result<(MosObject, Vec<u8>), WriteError> {
-        let mut counts = counts.clone();
-        counts.insert(feature::SPACEMAP_HISTOGRAM, space_maps);
-        let zap = mos.encode_zap(self.for_write, &Self::entries(set, &counts, true))?;
-        let what = MosObject {
-            object_type: object_type::ZAP_METADATA,
-            block_size: zap.block_size,
-            ..MosObject::default()
-        };
-        Ok((what, zap.data))
-    }
-}
-
-/// The remaining objects that the object directory names.
-struct OtherObjects {
-    free_bpobj: u64,
-    sync_bplist: u64,
-    history: u64,
-    pool_props: u64,
-    config: u64,
-    metaslab_array: u64,
-    checksum_salt: [u8; 32],
-}
-
-impl OtherObjects {
-    fn write<W: WriteAt>(
-        mos: &mut Mos<'_, W>,
-        pool: &Pool<'_>,
-        ids: &Ids,
-        bootfs: Option<u64>,
-        geometry: &Geometry,
-        dsl: &Dsl,
-    ) -> Result<Self, WriteError> {
-        debug_assert_eq!(dsl.datasets.len(), pool.datasets.len());
-        let history = mos.allocate();
-        let (data, bonus) = config::history(&pool.history, pool.timestamp, geometry.asize);
-        let what = MosObject {
-            object_type: object_type::SPA_HISTORY,
-            bonus_type: object_type::SPA_HISTORY_OFFSETS,
-            bonus,
-            block_size: 128 << 10,
-        };
-        mos.write(history, what, &data)?;
-        let mut properties = vec![Entry::new("autotrim", u64::from(pool.autotrim))];
-        properties.extend(bootfs.map(|object| Entry::new("bootfs", object)));
-        Ok(Self {
-            free_bpobj: dsl::add_bpobj(mos)?,
-            sync_bplist: dsl::add_bpobj(mos)?,
-            history,
-            pool_props: mos.add_zap(object_type::POOL_PROPS, &properties)?,
-            config: mos.allocate(),
-            metaslab_array: mos.allocate(),
-            checksum_salt: ids.bytes("checksum salt"),
-        })
-    }
-
-    fn directory_entries<'s>(&'s self, entries: &mut Vec<Entry<'s>>) {
-        entries.extend([
-            Entry::new("config", self.config),
-            Entry::new("free_bpobj", self.free_bpobj),
-            Entry::new("sync_bplist", self.sync_bplist),
-            Entry::new("history", self.history),
-            Entry::new("pool_props", self.pool_props),
-            Entry::new("deflate", 1),
-            Entry::new("creation_version", SPA_VERSION),
-            Entry {
-                name: b"org.illumos:checksum_salt",
-                value: ZapValue::Bytes(&self.checksum_salt),
-            },
-        ]);
-    }
 }
