@@ -14,7 +14,7 @@ pub use text::Cleaner;
 pub use trouble::{Stage, find as find_trouble};
 
 /// How many lines an error quotes from the end of the console.
-const QUOTED: usize = 15;
+const QUOTED: usize = 30;
 
 /// Why waiting for a console ended without what was waited for.
 #[derive(Debug, thiserror::Error)]
