@@ -65,8 +65,9 @@ typedef struct {
 } fs_t;
 
 typedef struct {
-	uint64_t mode, size, gen, uid, gid, parent, flags, links, xattr, rdev, projid;
+	uint64_t mode, size, gen, uid, gid, parent, flags, links, xattr, projid;
 	uint64_t mtime[2];
+	boolean_t rdev; /* whether there is a device number, which may be 0 */
 	int dxattr;  /* bytes of ZPL_DXATTR, 0 when there is none */
 	int symlink; /* bytes of ZPL_SYMLINK, 0 when there is none */
 } znode_attrs_t;

@@ -145,7 +145,7 @@ check_object(state_t *s, uint64_t object, uint64_t txg)
 		    (u_longlong_t)a.size);
 	else if (S_ISLNK(a.mode) && a.symlink == 0)
 		(void) read_data(fs, object, a.size);
-	else if ((S_ISCHR(a.mode) || S_ISBLK(a.mode)) && a.rdev == 0)
+	else if ((S_ISCHR(a.mode) || S_ISBLK(a.mode)) && !a.rdev)
 		fail("%s: device %llu has no device number", fs->name, (u_longlong_t)object);
 }
 

@@ -94,7 +94,7 @@ fs_attrs(fs_t *fs, uint64_t object, znode_attrs_t *a)
 	sa_handle_t *sa = handle(fs, object);
 	sa_bulk_attr_t bulk[16];
 	uint64_t times[3][2];
-	int n = 0;
+	int n = 0, bytes;
 
 	memset(a, 0, sizeof (*a));
 	SA_ADD_BULK_ATTR(bulk, n, fs->attr[ZPL_MODE], NULL, &a->mode, 8);
@@ -112,7 +112,7 @@ fs_attrs(fs_t *fs, uint64_t object, znode_attrs_t *a)
 	must(sa_bulk_lookup(sa, bulk, n), "%s object %llu: an attribute that every file has", fs->name,
 	    (u_longlong_t)object);
 	a->xattr = optional(fs, sa, ZPL_XATTR);
-	a->rdev = optional(fs, sa, ZPL_RDEV);
+	a->rdev = sa_size(sa, fs->attr[ZPL_RDEV], &bytes) == 0;
 	a->projid = optional(fs, sa, ZPL_PROJID);
 	if (sa_size(sa, fs->attr[ZPL_DXATTR], &a->dxattr) != 0)
 		a->dxattr = 0;
@@ -120,7 +120,6 @@ fs_attrs(fs_t *fs, uint64_t object, znode_attrs_t *a)
 		a->symlink = 0;
 
 	uint64_t aces;
-	int bytes;
 	must(sa_lookup(sa, fs->attr[ZPL_DACL_COUNT], &aces, 8), "%s object %llu: DACL_COUNT", fs->name,
 	    (u_longlong_t)object);
 	must(sa_size(sa, fs->attr[ZPL_DACL_ACES], &bytes), "%s object %llu: DACL_ACES", fs->name,

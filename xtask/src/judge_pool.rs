@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::labels;
 use crate::openzfs::UserLand;
 use crate::run::Run;
 
@@ -21,6 +22,7 @@ pub fn judge(user_land: &UserLand, image: &Path, pool: &str) -> Result<()> {
 /// What `zdb` thinks of the image: labels, configuration, features, every block, no leaks.
 pub fn judge_as_it_is(user_land: &UserLand, image: &Path, pool: &str) -> Result<()> {
     let image = image.canonicalize().with_context(|| image.display().to_string())?;
+    labels::check(&image)?;
     // zdb reads every file beside the one it is told.
     let directory = tempfile::tempdir()?;
     symlink(&image, directory.path().join("pool.img"))?;

@@ -6,6 +6,7 @@ mod bench;
 mod checkout;
 mod debian;
 mod judge_pool;
+mod labels;
 mod openzfs;
 mod run;
 mod steps;

@@ -1,6 +1,6 @@
 //! The judgement over a pool on a disk: import, every path, accounting, scrub, then a life like any pool's.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
@@ -25,9 +25,8 @@ pub fn judge(report: &mut Report, device: &str, name: &str, grown: bool) -> Resu
     let text = std::fs::read("/judge/manifest").context("/judge/manifest")?;
     let tree = tree::manifest::parse(&text).context("/judge/manifest")?;
     drop(text);
-    report.findings("compare with the manifest", |found| {
-        compare::compare(&tree, Path::new(ROOT), found)
-    })?;
+    let root = root_of(name, &mounted)?;
+    report.findings("compare with the manifest", |found| compare::compare(&tree, &root, found))?;
     report.findings("user and group accounting", |found| {
         let mut ids = 0;
         for (dataset, place) in &mounted {
@@ -105,6 +104,15 @@ fn mount_all(name: &str) -> Result<Vec<(String, PathBuf)>> {
         run("zfs", &["mount", dataset])?;
     }
     Ok(wanted)
+}
+
+/// Where the tree starts: at the dataset that is booted.
+fn root_of(name: &str, mounted: &[(String, PathBuf)]) -> Result<PathBuf> {
+    let boot = run("zpool", &["get", "-H", "-o", "value", "bootfs", name])?;
+    let root = mounted.iter().find(|(dataset, _)| dataset == boot.trim());
+    let (_, place) =
+        root.with_context(|| format!("bootfs of {name} is {boot}, which is not mounted"))?;
+    Ok(place.clone())
 }
 
 fn grow(name: &str, device: &str) -> Result<String> {

@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::inputs::{Case, Inputs};
+use crate::openzfs::UserLand;
 use crate::steps::Verdict;
 use crate::{judge_pool, vm};
 
@@ -12,14 +13,13 @@ use crate::{judge_pool, vm};
 const GROWTH: u64 = 2 << 30;
 
 pub fn judge(inputs: &Inputs) -> Result<Verdict> {
-    let directory = inputs.scratch().join("judge");
-    for user_land in inputs.user_lands()? {
+    let scratch = inputs.scratch();
+    with_each(inputs, |user_land| {
+        let directory = scratch.join(format!("judge-{}", user_land.version));
         fs::create_dir_all(&directory)?;
-        judge_pool::judge_the_judge(user_land, &directory)
-            .with_context(|| format!("OpenZFS {}", user_land.version))?;
-        fs::remove_dir_all(&directory)?;
-    }
-    Ok(Verdict::Passed)
+        judge_pool::judge_the_judge(user_land, &directory)?;
+        Ok(fs::remove_dir_all(&directory)?)
+    })
 }
 
 pub fn tree(inputs: &Inputs) -> Result<Verdict> {
@@ -35,19 +35,21 @@ pub fn debian(inputs: &Inputs) -> Result<Verdict> {
     user_land(inputs, inputs.debian_pool()?)
 }
 
-/// Both releases at the same time: each leaves a processor idle while it waits for its groups of writes.
 fn user_land(inputs: &Inputs, case: &Case) -> Result<Verdict> {
+    with_each(inputs, |user_land| judge_pool::judge(user_land, &case.image, case.pool))
+}
+
+/// Both releases at the same time: each leaves a processor idle while it waits for its groups of writes.
+fn with_each(inputs: &Inputs, work: impl Fn(&UserLand) -> Result<()> + Sync) -> Result<Verdict> {
+    let user_lands = inputs.user_lands()?;
     std::thread::scope(|scope| {
-        let judges: Vec<_> = inputs
-            .user_lands()?
+        let judges: Vec<_> = user_lands
             .iter()
-            .map(|release| {
-                (release, scope.spawn(|| judge_pool::judge(release, &case.image, case.pool)))
-            })
+            .map(|user_land| (user_land, scope.spawn(|| work(user_land))))
             .collect();
-        for (release, judge) in judges {
+        for (user_land, judge) in judges {
             let verdict = judge.join().map_err(|_| anyhow::anyhow!("the judge's thread failed"))?;
-            verdict.with_context(|| format!("OpenZFS {}", release.version))?;
+            verdict.with_context(|| format!("OpenZFS {}", user_land.version))?;
         }
         Ok(Verdict::Passed)
     })
