@@ -28,8 +28,10 @@ pub fn clippy(_: &Inputs) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-pub fn unit(_: &Inputs) -> Result<Verdict> {
-    let text = cargo(&["test", "--workspace", "--locked", "--release", "--no-fail-fast"]).text()?;
+pub fn unit(inputs: &Inputs) -> Result<Verdict> {
+    let text = cargo(&["test", "--workspace", "--locked", "--release", "--no-fail-fast"])
+        .env("KLDLOAD_DEBIAN_TAR", inputs.debian()?)
+        .text()?;
     let passed: usize = text
         .lines()
         .filter_map(|line| {

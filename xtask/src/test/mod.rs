@@ -28,12 +28,12 @@ type TestStep = Step<'static, Inputs>;
 const CODE: &[TestStep] = &[
     Step { name: "fmt", proves: "the code is formatted", work: code::fmt },
     Step { name: "clippy", proves: "no lint complains", work: code::clippy },
+    Step { name: "tree", proves: "mmdebstrap makes the Debian that is used", work: pool::tree },
     Step { name: "unit", proves: "tests beside the code", work: code::unit },
 ];
 
 const POOL: &[TestStep] = &[
     Step { name: "judge", proves: "the judges notice damage", work: pool::judge },
-    Step { name: "tree", proves: "mmdebstrap makes the Debian that is used", work: pool::tree },
     Step {
         name: "torture",
         proves: "OpenZFS lives with a pool of the torture tree",
