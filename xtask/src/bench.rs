@@ -10,7 +10,7 @@ use crate::checkout::{cargo, fresh, root, target};
 use crate::run::Run;
 
 /// Times each thing is measured; the median counts.
-const RUNS: usize = 5;
+const RUNS: usize = 3;
 
 /// Times a tar archive's way to a finished qcow2, and the pool writer alone.
 pub fn build(tree: &Path) -> Result<()> {
