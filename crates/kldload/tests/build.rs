@@ -273,10 +273,12 @@ fn a_mount_point_that_is_a_link_is_refused() {
 #[test]
 fn a_killed_build_leaves_nothing() {
     let fixture = Fixture::new();
-    fixture.put("var/big", vec![7; 64 << 20]);
+    // Text that zstd-19 works on for many seconds.
+    let text: String = (0..6_000_000u64).map(|n| format!("{:x} ", n * n * 2_654_435_761)).collect();
+    fixture.put("var/big", text);
     let tar = fixture.tar();
     let mut child = kldload()
-        .args(["build", "--json", "--tree"])
+        .args(["build", "--json", "--property", "rpool:compression=zstd-19", "--tree"])
         .arg(&tar)
         .arg("-o")
         .arg(fixture.out())

@@ -88,10 +88,12 @@ impl Plan {
             timestamp,
         };
         let esp = boot::prepare(&mut tree, &all, &mut generated, &boot_options)?;
-        if esp.bytes + esp.update_bytes > options.esp_size {
+        // FAT32 has a least size of its own.
+        let need = esp.bytes.max(disk::fat::MIN_SIZE);
+        if need + esp.update_bytes > options.esp_size {
             return Err(PlanError::EspTooSmall {
                 size: options.esp_size,
-                need: esp.bytes,
+                need,
                 update: esp.update_bytes,
             });
         }
