@@ -72,13 +72,13 @@ enum Task {
     /// Judge a bare pool image with a real kernel in a virtual machine; the image stays as it is
     JudgeVm {
         /// The image file; without it the judge is judged
-        #[arg(requires_all = ["pool", "manifest"])]
+        #[arg(requires_all = ["pool", "content"])]
         image: Option<PathBuf>,
         /// The pool's name
         pool: Option<String>,
-        /// The manifest of the tree that was written
+        /// The tree that was written: tar archive, directory or saved tree
         #[arg(long)]
-        manifest: Option<PathBuf>,
+        content: Option<PathBuf>,
         /// Tar archive of the Debian whose kernel and OpenZFS judge
         #[arg(long, env = "KLDLOAD_TEST_TREE")]
         tree: PathBuf,
@@ -140,11 +140,15 @@ fn run(task: Task) -> Result<()> {
             }
             Ok(())
         }
-        Task::JudgeVm { image, pool, manifest, tree, growth } => {
+        Task::JudgeVm { image, pool, content, tree, growth } => {
             apt::install_missing()?;
-            let case = match (&image, &pool, &manifest) {
-                (Some(image), Some(pool), Some(manifest)) => {
-                    vm::Case::Pool { image, pool, manifest, growth: growth << 20 }
+            let directory = tempfile::tempdir()?;
+            let described;
+            let case = match (&image, &pool, &content) {
+                (Some(image), Some(pool), Some(content)) => {
+                    described = test::describe(content, directory.path())?;
+                    let (manifest, sums) = (&described.0, &described.1);
+                    vm::Case::Pool { image, pool, manifest, sums, growth: growth << 20 }
                 }
                 _ => vm::Case::Itself,
             };

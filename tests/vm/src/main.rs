@@ -2,7 +2,7 @@
 //!
 //! `/judge` in the initramfs says what to do:
 //! - `modules`: paths of kernel modules, in the order in which they are loaded;
-//! - `verb`: `pool DEVICE POOL` judges a pool against the tree in `manifest`; `pool-grown` also expands it to
+//! - `verb`: `pool DEVICE POOL` judges a pool against the tree in `manifest`, whose contents are in `sums`; `pool-grown` also expands it to
 //!   the whole device; `self` makes a pool, damages it, and wants to see the damage found.
 //!
 //! Every finding is a line on the console; `judge: end N ok, N failed` is the last before power off.

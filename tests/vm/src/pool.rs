@@ -1,8 +1,10 @@
 //! The judgement over a pool on a disk: import, every path, accounting, scrub, then a life like any pool's.
 
+use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use vm_judge::Sums;
 
 use crate::report::Report;
 use crate::{accounting, compare, in_use, run};
@@ -22,11 +24,15 @@ pub fn judge(report: &mut Report, device: &str, name: &str, grown: bool) -> Resu
         mounted = mount_all(name)?;
         Ok(format!("{} of them", mounted.len()))
     })?;
-    let text = std::fs::read("/judge/manifest").context("/judge/manifest")?;
+    let text = fs::read("/judge/manifest").context("/judge/manifest")?;
     let tree = tree::manifest::parse(&text).context("/judge/manifest")?;
     drop(text);
+    let sums = fs::read_to_string("/judge/sums").context("/judge/sums")?;
+    let sums = Sums::parse(&sums).map_err(|line| anyhow!("/judge/sums: {line}"))?;
     let root = root_of(name, &mounted)?;
-    report.findings("compare with the manifest", |found| compare::compare(&tree, &root, found))?;
+    report.findings("compare with the manifest", |found| {
+        compare::compare(&tree, &sums, &root, found)
+    })?;
     report.findings("user and group accounting", |found| {
         let mut ids = 0;
         for (dataset, place) in &mounted {

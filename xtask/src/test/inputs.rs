@@ -6,6 +6,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use vm_judge::Sums;
 
 use crate::openzfs::{self, UserLand};
 use crate::run::Run;
@@ -21,6 +22,8 @@ pub struct Case {
     pub image: PathBuf,
     /// The manifest of the tree.
     pub manifest: PathBuf,
+    /// The sums of its contents.
+    pub sums: PathBuf,
 }
 
 /// See the module.
@@ -115,11 +118,8 @@ impl Inputs {
             .arg("-o")
             .arg(&image)
             .text()?;
-        let manifest = directory.join("manifest");
-        let (read, _) =
-            archive::open(tree, &directory, &|_| {}).context("reading the tree again")?;
-        tree::manifest::write(&read, BufWriter::new(File::create(&manifest)?))?;
-        Ok(Case { pool, image, manifest })
+        let (manifest, sums) = describe(tree, &directory)?;
+        Ok(Case { pool, image, manifest, sums })
     }
 
     /// A directory with `debian.raw` and `debian.qcow2`.
@@ -141,4 +141,14 @@ impl Inputs {
     pub fn kernel(&self) -> Result<&vm::Judge> {
         once(&self.kernel, || vm::Judge::new(self.debian()?))
     }
+}
+
+/// Writes the manifest of a tree and the sums of its contents into `directory`.
+pub fn describe(tree: &Path, directory: &Path) -> Result<(PathBuf, PathBuf)> {
+    let (read, blobs) =
+        archive::open(tree, directory, &|_| {}).context("reading the tree again")?;
+    let (manifest, sums) = (directory.join("manifest"), directory.join("sums"));
+    tree::manifest::write(&read, BufWriter::new(File::create(&manifest)?))?;
+    fs::write(&sums, Sums::of(&read, &blobs)?.to_text())?;
+    Ok((manifest, sums))
 }

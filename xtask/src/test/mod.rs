@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use crate::apt;
 use crate::steps::{self, Step};
 use inputs::Inputs;
+pub use inputs::describe;
 
 /// Which virtual machines are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

@@ -69,7 +69,7 @@ pub fn kernel_debian(inputs: &Inputs) -> Result<Verdict> {
 }
 
 fn kernel(inputs: &Inputs, case: &Case) -> Result<Verdict> {
-    let Case { pool, image, manifest } = case;
-    inputs.kernel()?.judge(vm::Case::Pool { image, pool, manifest, growth: GROWTH }, 120)?;
+    let Case { pool, image, manifest, sums } = case;
+    inputs.kernel()?.judge(vm::Case::Pool { image, pool, manifest, sums, growth: GROWTH }, 120)?;
     Ok(Verdict::Passed)
 }

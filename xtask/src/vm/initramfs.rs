@@ -17,6 +17,9 @@ const MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "ahci", "sd_mod", "zfs"]
 
 const PROGRAMS: [&str; 2] = ["usr/sbin/zpool", "usr/sbin/zfs"];
 
+/// The feature set that our pools name, without which `zpool upgrade` does nothing.
+const FEATURES: &str = "usr/share/zfs/compatibility.d/openzfs-2.1-linux";
+
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
@@ -38,11 +41,13 @@ impl Parts {
         let root = checkout::oracle()?.join("vm-parts");
         let stat = fs::metadata(tree).with_context(|| tree.display().to_string())?;
         let key =
-            format!("1 {} {} {}.{}", tree.display(), stat.len(), stat.mtime(), stat.mtime_nsec());
+            format!("2 {} {} {}.{}", tree.display(), stat.len(), stat.mtime(), stat.mtime_nsec());
         if !checkout::is_complete(&root, &key) {
             checkout::fresh(&root)?;
             let libraries = format!("./{LIBRARIES}/*.so*");
-            let patterns = ["./boot/vmlinuz-*", "./usr/lib/modules/*/modules.dep", &libraries];
+            let features = format!("./{FEATURES}");
+            let patterns =
+                ["./boot/vmlinuz-*", "./usr/lib/modules/*/modules.dep", &libraries, &features];
             let programs = PROGRAMS.map(|path| format!("./{path}"));
             unpack(
                 tree,
@@ -63,8 +68,8 @@ impl Parts {
         })
     }
 
-    /// Writes an initramfs whose first process will do `verb`.
-    pub fn write(&self, to: &Path, verb: &str, manifest: Option<&Path>) -> Result<()> {
+    /// Writes an initramfs whose first process will do `verb`, with `files` in `/judge`.
+    pub fn write(&self, to: &Path, verb: &str, files: &[(&str, &Path)]) -> Result<()> {
         let mut cpio = Writer::new(BufWriter::new(File::create(to)?));
         for directory in [
             "dev", "etc", "etc/zfs", "judge", "mnt", "proc", "run", "sys", "tmp", "usr", "usr/lib",
@@ -72,7 +77,14 @@ impl Parts {
         ] {
             cpio.directory(directory, 0o755)?;
         }
-        for directory in ["usr/lib64", "usr/sbin", "usr/bin"] {
+        for directory in [
+            "usr/lib64",
+            "usr/sbin",
+            "usr/bin",
+            "usr/share",
+            "usr/share/zfs",
+            "usr/share/zfs/compatibility.d",
+        ] {
             cpio.directory(directory, 0o755)?;
         }
         for name in ["lib", "lib64", "sbin", "bin"] {
@@ -86,6 +98,7 @@ impl Parts {
         for program in PROGRAMS {
             cpio.file(program, 0o755, &read(self.root.join(program))?)?;
         }
+        cpio.file(FEATURES, 0o644, &read(self.root.join(FEATURES))?)?;
         for name in &self.libraries {
             let path = format!("{LIBRARIES}/{name}");
             cpio.file(&path, 0o755, &read(self.root.join(&path))?)?;
@@ -98,8 +111,8 @@ impl Parts {
         }
         cpio.file("judge/modules", 0o644, list.as_bytes())?;
         cpio.file("judge/verb", 0o644, verb.as_bytes())?;
-        if let Some(manifest) = manifest {
-            cpio.file("judge/manifest", 0o644, &read(manifest.to_owned())?)?;
+        for (name, path) in files {
+            cpio.file(&format!("judge/{name}"), 0o644, &read(path.to_path_buf())?)?;
         }
         cpio.finish()?.flush()?;
         Ok(())

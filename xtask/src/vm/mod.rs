@@ -28,6 +28,8 @@ pub enum Case<'a> {
         pool: &'a str,
         /// The tree that was written.
         manifest: &'a Path,
+        /// The sums of its contents, as [`vm_judge::Sums`].
+        sums: &'a Path,
         /// By how many bytes the disk is larger than the image.
         growth: u64,
     },
@@ -59,15 +61,15 @@ impl Judge {
             Case::Pool { image, .. } => judge_pool::scratch(image)?,
             Case::Itself => tempfile::tempdir()?,
         };
-        let (verb, manifest) = match case {
-            Case::Itself => ("self".to_owned(), None),
-            Case::Pool { pool, manifest, growth, .. } => {
+        let (verb, files) = match case {
+            Case::Itself => ("self".to_owned(), Vec::new()),
+            Case::Pool { pool, manifest, sums, growth, .. } => {
                 let verb = if growth > 0 { "pool-grown" } else { "pool" };
-                (format!("{verb} /dev/vda {pool}"), Some(manifest))
+                (format!("{verb} /dev/vda {pool}"), vec![("manifest", manifest), ("sums", sums)])
             }
         };
         let archive = scratch.path().join("initramfs");
-        self.parts.write(&archive, &verb, manifest)?;
+        self.parts.write(&archive, &verb, &files)?;
         let overlay = match case {
             Case::Itself => None,
             Case::Pool { image, growth, .. } => {
