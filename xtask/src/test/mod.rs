@@ -20,7 +20,7 @@ pub enum Machines {
     None,
     /// What every change must pass
     Ci,
-    /// Every controller as well
+    /// Every controller, and the judges inside a real kernel, as well
     All,
 }
 
@@ -56,6 +56,12 @@ const IMAGE: &[TestStep] = &[
     },
 ];
 
+const BOOT: &[TestStep] = &[Step {
+    name: "boot",
+    proves: "the image boots and goes on booting",
+    work: image::boot_virtio,
+}];
+
 const KERNEL: &[TestStep] = &[
     Step { name: "vm-judge", proves: "the kernel judge notices damage", work: pool::kernel_judge },
     Step {
@@ -64,7 +70,6 @@ const KERNEL: &[TestStep] = &[
         work: pool::kernel_torture,
     },
     Step { name: "vm-debian", proves: "a kernel sees Debian as it is", work: pool::kernel_debian },
-    Step { name: "boot", proves: "the image boots and goes on booting", work: image::boot_virtio },
 ];
 
 const CONTROLLERS: &[TestStep] = &[
@@ -80,7 +85,8 @@ pub fn run(machines: Machines, only: &[String]) -> Result<()> {
         (CODE, Machines::None),
         (POOL, Machines::None),
         (IMAGE, Machines::None),
-        (KERNEL, Machines::Ci),
+        (BOOT, Machines::Ci),
+        (KERNEL, Machines::All),
         (CONTROLLERS, Machines::All),
     ];
     for (group, least) in groups {
