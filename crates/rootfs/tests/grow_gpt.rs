@@ -1,6 +1,7 @@
 //! `grow-gpt`: growth, new GUIDs, power cuts, damage; `sgdisk` and `fdisk` as judges.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../../disk/tests/judges/mod.rs"]
 mod judges;
 mod table;
 

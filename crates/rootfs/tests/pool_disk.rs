@@ -2,6 +2,7 @@
 //! nobody asked for.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../../disk/tests/judges/mod.rs"]
 mod judges;
 
 use std::fs;

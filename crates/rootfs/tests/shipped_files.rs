@@ -1,6 +1,7 @@
 //! The shipped programs and units, judged by `dash`, `shellcheck` and `systemd-analyze`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../../disk/tests/judges/mod.rs"]
 mod judges;
 
 use std::fs;
