@@ -42,7 +42,7 @@ impl FeatureObjects {
     }
 
     /// How often each feature is in use; space maps are not counted yet.
-    pub(crate) fn counts(&self, set: FeatureSet, dsl: &Dsl) -> BTreeMap<&'static str, u64> {
+    pub(crate) fn counts(set: FeatureSet, dsl: &Dsl) -> BTreeMap<&'static str, u64> {
         let mut counts: BTreeMap<_, _> = set
             .features()
             .iter()
@@ -70,7 +70,6 @@ impl FeatureObjects {
     }
 
     pub(crate) fn write_for_read<W: WriteAt>(
-        &self,
         mos: &mut Mos<'_, W>,
         set: FeatureSet,
         counts: &BTreeMap<&'static str, u64>,
@@ -82,7 +81,7 @@ impl FeatureObjects {
     /// block does not.
     pub(crate) fn encode_for_write<W: WriteAt>(
         &self,
-        mos: &mut Mos<'_, W>,
+        mos: &Mos<'_, W>,
         set: FeatureSet,
         counts: &BTreeMap<&'static str, u64>,
         space_maps: u64,

@@ -280,7 +280,7 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
         let mut entries = Vec::new();
         for (index, (name, _)) in attributes.iter().enumerate() {
             let object = directory + 1 + index as u64;
-            entries.push(Entry::new(name, dirent_type_regular() << 60 | object));
+            entries.push(Entry::new(name, (S_IFREG >> 12) << 60 | object));
         }
         let mut znode = base_znode(inode, self.out.birth);
         znode.mode = S_IFDIR | 0o1777;
@@ -498,10 +498,6 @@ fn file_type(kind: &Kind) -> u64 {
 /// The `DT_*` code of directory entries: the type bits of the mode.
 fn dirent_type(kind: &Kind) -> u64 {
     file_type(kind) >> 12
-}
-
-fn dirent_type_regular() -> u64 {
-    S_IFREG >> 12
 }
 
 /// Linux's internal device number.

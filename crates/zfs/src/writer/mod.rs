@@ -162,8 +162,8 @@ fn write_blocks<'p, W: WriteAt>(
     let bootfs = checked.bootfs.map(|index| dsl.datasets[index]);
     let others = OtherObjects::write(&mut mos, pool, &ids, bootfs, geometry)?;
     let mut entries = vec![Entry::new("features_for_write", features.for_write)];
-    let counts = features.counts(pool.features, &dsl);
-    let for_read = features.write_for_read(&mut mos, pool.features, &counts)?;
+    let counts = FeatureObjects::counts(pool.features, &dsl);
+    let for_read = FeatureObjects::write_for_read(&mut mos, pool.features, &counts)?;
     entries.push(Entry::new("features_for_read", for_read));
     entries.push(Entry::new("feature_descriptions", features.descriptions));
     entries.push(Entry::new("feature_enabled_txg", features.enabled_txg));
@@ -174,7 +174,7 @@ fn write_blocks<'p, W: WriteAt>(
     mos.write_zap(directory, what, &entries)?;
 
     // From here on only reserved room is written: what is allocated is counted below.
-    let feature_blocks = features.encode_for_write(&mut mos, pool.features, &counts, 0)?;
+    let feature_blocks = features.encode_for_write(&mos, pool.features, &counts, 0)?;
     let for_write = mos.reserve(features.for_write, feature_blocks.0, 1)?;
     let config_object = MosObject {
         object_type: object_type::PACKED_NVLIST,
@@ -182,7 +182,7 @@ fn write_blocks<'p, W: WriteAt>(
         bonus: vec![0; 8],
         block_size: CONFIG_BLOCK,
     };
-    let config_room = mos.reserve(others.config, config_object, 1)?;
+    let mut config_room = mos.reserve(others.config, config_object, 1)?;
     let array_bytes = geometry.metaslabs() * 8;
     let array_object = MosObject {
         object_type: object_type::OBJECT_ARRAY,
@@ -208,7 +208,7 @@ fn write_blocks<'p, W: WriteAt>(
     }
 
     let map_count = space_maps.len() as u64;
-    let (_, data) = features.encode_for_write(&mut mos, pool.features, &counts, map_count)?;
+    let (_, data) = features.encode_for_write(&mos, pool.features, &counts, map_count)?;
     mos.fill(for_write, &data)?;
     let mut array = vec![0; array_bytes.next_multiple_of(512)];
     let allocated = mos.out.alloc.metaslabs().to_vec();
@@ -241,7 +241,6 @@ fn write_blocks<'p, W: WriteAt>(
         asize: geometry.asize,
     };
     let mut packed = config.mos();
-    let mut config_room = config_room;
     config_room.spec.bonus = (packed.len() as u64).to_le_bytes().to_vec();
     packed.resize(packed.len().max(CONFIG_BLOCK as usize), 0);
     mos.fill(config_room, &packed)?;
