@@ -11,6 +11,9 @@ pub mod layout;
 pub mod qcow2;
 pub mod raw;
 mod sparse;
+pub mod vhd;
+pub mod vhdx;
+pub mod vmdk;
 
 pub use guid::{BadGuid, Guid};
 pub use sparse::SourceError;

@@ -1,0 +1,3 @@
+//! VHD images (Virtual PC, Azure, the first Hyper-V): fixed and dynamic.
+
+pub mod format;

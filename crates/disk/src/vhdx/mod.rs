@@ -1,0 +1,3 @@
+//! VHDX images (Hyper-V since 2012).
+
+pub mod format;

@@ -1,0 +1,3 @@
+//! VMDK images (VMware): a descriptor in text, and extents.
+
+pub mod format;
