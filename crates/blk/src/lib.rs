@@ -6,9 +6,11 @@
 
 mod file;
 mod memory;
+mod range_set;
 mod window;
 
 pub use memory::Memory;
+pub use range_set::RangeSet;
 pub use window::Window;
 
 use std::io;
