@@ -14,13 +14,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("archive", &["tree"]),
     ("disk", &["blk", "tree", "archive"]),
     ("zfs", &["blk", "tree"]),
+    ("darksite", &["pkg", "archive", "tree"]),
     ("rootfs", &["archive", "tree", "host"]),
     ("boot", &["tree", "archive"]),
     ("bootenv", &["host"]),
     ("plan", &["rootfs", "boot", "zfs", "disk", "blk", "bootenv", "host", "tree"]),
     (
         "kldload",
-        &["plan", "bootenv", "boot", "rootfs", "zfs", "disk", "blk", "archive", "tree", "host"],
+        &[
+            "darksite", "plan", "bootenv", "boot", "rootfs", "zfs", "disk", "blk", "archive",
+            "tree", "host",
+        ],
     ),
     // Outside the product.
     ("vm-judge", &["tree"]),

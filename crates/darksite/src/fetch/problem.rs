@@ -1,0 +1,179 @@
+//! What can go wrong on the way.
+
+use std::fmt;
+use std::io;
+
+use thiserror::Error;
+use tree::Digest;
+
+use crate::Location;
+use crate::store::StoreError;
+
+/// Why a place did not deliver a file.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Problem {
+    /// It does not have it.
+    #[error("not found")]
+    NotFound,
+    /// It answered with a status of HTTP that is no success.
+    #[error("the server answered with status {0}")]
+    Status(u16),
+    /// It cannot be reached, or the connection broke.
+    #[error("{0}")]
+    Connection(String),
+    /// It was silent for too long.
+    #[error("no answer in time ({0})")]
+    Silence(String),
+    /// It has another file of that name: a stale or a newer state of the repository.
+    #[error(
+        "the file there has {found} bytes, {size} are expected: the mirror is in another state"
+    )]
+    OtherSize {
+        /// The length it announced.
+        found: u64,
+        /// The length that is wanted.
+        size: u64,
+    },
+    /// The answer ended early.
+    #[error("the answer ended after {received} of {size} bytes")]
+    Short {
+        /// Bytes that arrived.
+        received: u64,
+        /// Bytes expected.
+        size: u64,
+    },
+    /// The answer went on and on.
+    #[error("the answer is longer than {limit} bytes")]
+    TooLong {
+        /// Most bytes taken.
+        limit: u64,
+    },
+    /// The content is another one.
+    #[error("wrong content: SHA-256 is {found}, {expected} is expected")]
+    Digest {
+        /// Digest of what arrived.
+        found: Digest,
+        /// Digest wanted.
+        expected: Digest,
+    },
+    /// It cannot begin in the middle of the file.
+    #[error("the server cannot continue a download")]
+    Range,
+}
+
+impl Problem {
+    /// Whether asking again is useless.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::NotFound | Self::OtherSize { .. } | Self::TooLong { .. } => true,
+            // 408 and 429 ask for patience.
+            Self::Status(status) => (400..500).contains(status) && !matches!(status, 408 | 429),
+            _ => false,
+        }
+    }
+
+    pub(super) fn of_io(error: &io::Error) -> Self {
+        let of_ureq = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+        if let Some(ureq::Error::Timeout(which)) = of_ureq {
+            return Self::Silence(which.to_string());
+        }
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::NotFound,
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::Silence(error.to_string()),
+            _ => Self::Connection(error.to_string()),
+        }
+    }
+}
+
+/// A file that no place delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What people call it.
+    pub name: String,
+    /// Every place that was asked, with its last problem.
+    pub places: Vec<(Location, Problem)>,
+}
+
+impl Failure {
+    /// Whether every place says that it does not have the file.
+    pub fn is_not_found(&self) -> bool {
+        !self.places.is_empty()
+            && self.places.iter().all(|(_, problem)| *problem == Problem::NotFound)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot fetch {}", self.name)?;
+        if self.places.is_empty() {
+            return f.write_str(": there is no mirror to ask");
+        }
+        for (number, (location, problem)) in self.places.iter().enumerate() {
+            let separator = if number == 0 { ": " } else { "; " };
+            write!(f, "{separator}{location}: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why files are missing.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// Nobody delivered one file or several.
+    #[error("{first}{}", others(.more))]
+    Failed {
+        /// The first of them.
+        first: Failure,
+        /// The others.
+        more: Vec<Failure>,
+    },
+    /// A proxy's address is none.
+    #[error("the proxy {address:?} cannot be used: {reason}")]
+    Proxy {
+        /// The address, without a password.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn others(more: &[Failure]) -> String {
+    match more {
+        [] => String::new(),
+        [one] => format!(" (and {})", one.name),
+        [one, rest @ ..] => format!(" (and {} and {} more)", one.name, rest.len()),
+    }
+}
+
+impl From<Failure> for FetchError {
+    fn from(first: Failure) -> Self {
+        Self::Failed { first, more: Vec::new() }
+    }
+}
+
+impl FetchError {
+    /// Whether the only problem is that the file does not exist anywhere.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Failed { first, more } if more.is_empty() && first.is_not_found())
+    }
+
+    /// One error of several: one of the store is worst.
+    pub(super) fn of_many(errors: Vec<Self>) -> Option<Self> {
+        let mut failures = Vec::new();
+        for error in errors {
+            match error {
+                Self::Failed { first, more } => {
+                    failures.push(first);
+                    failures.extend(more);
+                }
+                error => return Some(error),
+            }
+        }
+        failures.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut failures = failures.into_iter();
+        Some(Self::Failed { first: failures.next()?, more: failures.collect() })
+    }
+}

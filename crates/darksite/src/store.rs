@@ -1,0 +1,219 @@
+//! Content-addressed blobs: `blobs/ab/cdef…`, named by their SHA-256.
+//!
+//! A blob gets its name when its content is complete, checked and on disk, and never changes after
+//! that: a crash leaves at most a partial file, which a later run goes on with. Blobs are read-only, as
+//! published repositories are hard links to them.
+
+mod partial;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use thiserror::Error;
+use tree::{Digest, Hasher};
+
+pub use partial::Partial;
+
+/// Directory of the blobs.
+const BLOBS: &str = "blobs";
+/// Directory of what is not complete yet.
+const PARTIAL: &str = "partial";
+/// Bytes read at once.
+const CHUNK: usize = 1 << 17;
+
+/// Why the store could not do its work.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// A file or directory could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A blob has another content than its name says.
+    #[error("{}: damaged: its content has SHA-256 {found}, {length} bytes; delete it and sync again", path.display())]
+    Damaged {
+        /// The blob's file.
+        path: PathBuf,
+        /// The digest of its content.
+        found: Digest,
+        /// Its length in bytes.
+        length: u64,
+    },
+}
+
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
+    let path = path.to_owned();
+    move |source| StoreError::Io { path, source }
+}
+
+/// A store in a directory; several processes may use it at the same time.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    /// Which of the 256 directories have names in them that may not be on disk yet.
+    unsettled: Vec<AtomicBool>,
+}
+
+impl Store {
+    /// The store in `root`, which is made if it does not exist.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        for directory in [root.join(BLOBS), root.join(PARTIAL)] {
+            fs::create_dir_all(&directory).map_err(at(&directory))?;
+        }
+        Ok(Self { root, unsettled: (0..256).map(|_| AtomicBool::new(false)).collect() })
+    }
+
+    /// Where the blob is, or would be.
+    pub fn path(&self, blob: &Digest) -> PathBuf {
+        let name = blob.to_string();
+        let (directory, file) = name.split_at(2);
+        self.root.join(BLOBS).join(directory).join(file)
+    }
+
+    /// Whether the blob is here with this length in bytes. Its content is not read: see
+    /// [`verify`](Self::verify).
+    pub fn contains(&self, blob: &Digest, length: u64) -> bool {
+        fs::symlink_metadata(self.path(blob))
+            .is_ok_and(|found| found.is_file() && found.len() == length)
+    }
+
+    /// Begins, or goes on with, the blob called `blob`, of which at most `limit` bytes are kept.
+    pub fn partial(&self, blob: &Digest, limit: u64) -> Result<Partial<'_>, StoreError> {
+        Partial::open(self, *blob, limit)
+    }
+
+    /// Adds `bytes` and tells their name.
+    pub fn insert(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let blob = Digest::of(bytes);
+        let length = bytes.len() as u64;
+        if !self.contains(&blob, length) {
+            let mut partial = self.partial(&blob, length)?;
+            partial.restart()?;
+            partial.write(bytes)?;
+            partial.publish()?;
+        }
+        Ok(blob)
+    }
+
+    /// Reads a whole blob of at most `limit` bytes and checks it.
+    pub fn read(&self, blob: &Digest, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let path = self.path(blob);
+        let mut bytes = Vec::new();
+        let file = File::open(&path).map_err(at(&path))?;
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(at(&path))?;
+        let found = Digest::of(&bytes);
+        if found != *blob {
+            return Err(StoreError::Damaged { path, found, length: bytes.len() as u64 });
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a blob to its end, checks that it is what its name says, and tells its length in bytes.
+    pub fn verify(&self, blob: &Digest) -> Result<u64, StoreError> {
+        let path = self.path(blob);
+        let (found, length) = digest_of(&path).map_err(at(&path))?;
+        if found != *blob {
+            return Err(StoreError::Damaged { path, found, length });
+        }
+        Ok(length)
+    }
+
+    /// Makes the names of all blobs added so far survive a crash; their contents already do.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        let blobs = self.root.join(BLOBS);
+        let mut any = false;
+        for (number, unsettled) in self.unsettled.iter().enumerate() {
+            if unsettled.swap(false, Ordering::AcqRel) {
+                sync_directory(&blobs.join(format!("{number:02x}")))?;
+                any = true;
+            }
+        }
+        if any { sync_directory(&blobs) } else { Ok(()) }
+    }
+
+    /// All blobs with their lengths in bytes, in the order of their names. Other files are left out.
+    pub fn list(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let blobs = self.root.join(BLOBS);
+        let mut found = Vec::new();
+        for directory in entries(&blobs)? {
+            let Some(start) = directory.file_name().to_str().map(str::to_owned) else { continue };
+            if !directory.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            for entry in entries(&directory.path())? {
+                let name = entry.file_name();
+                let digest = name.to_str().and_then(|rest| format!("{start}{rest}").parse().ok());
+                let Some(digest) = digest else { continue };
+                let length = entry.metadata().map_err(at(&entry.path()))?.len();
+                found.push((digest, length));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Forgets a blob. Hard links to it keep its content.
+    pub fn remove(&self, blob: &Digest) -> Result<(), StoreError> {
+        let path = self.path(blob);
+        fs::remove_file(&path).map_err(at(&path))
+    }
+
+    /// Removes what downloads left unfinished and no process is writing; tells how many bytes.
+    pub fn remove_partials(&self) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for entry in entries(&self.root.join(PARTIAL))? {
+            let path = entry.path();
+            let Ok(file) = File::open(&path) else { continue };
+            let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+            if rustix::fs::flock(&file, operation).is_err() {
+                continue;
+            }
+            removed += file.metadata().map_err(at(&path))?.len();
+            fs::remove_file(&path).map_err(at(&path))?;
+        }
+        Ok(removed)
+    }
+}
+
+/// SHA-256 and length of a file.
+pub(crate) fn digest_of(path: &Path) -> io::Result<(Digest, u64)> {
+    let mut file = File::open(path)?;
+    let mut hasher = Hasher::default();
+    let mut length = 0;
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((hasher.finish(), length)),
+            Ok(read) => {
+                hasher.update(buffer.get(..read).unwrap_or_default());
+                length += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn entries(directory: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
+    fs::read_dir(directory).and_then(Iterator::collect).map_err(at(directory))
+}
+
+/// Makes the names in `directory` survive a crash.
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
+    File::open(directory).and_then(|file| file.sync_all()).map_err(at(directory))
+}
+
+/// Everybody may read a blob, nobody may change it.
+fn read_only(file: &File) -> io::Result<()> {
+    file.set_permissions(fs::Permissions::from_mode(0o444))
+}
+
+#[cfg(test)]
+mod tests;
