@@ -4,6 +4,7 @@
 mod apt;
 mod bench;
 mod checkout;
+mod collide;
 mod debian;
 mod judge_pool;
 mod labels;

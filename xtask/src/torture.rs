@@ -9,6 +9,8 @@ use tree::{
     Device, Directory, Extent, Inode, InodeId, Kind, MemoryBlobs, Metadata, Timestamp, Tree,
 };
 
+use crate::collide::colliding_names;
+
 /// What the tree should have.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -18,13 +20,11 @@ pub struct Options {
     pub huge_xattrs: bool,
     /// A socket, which tar cannot hold.
     pub socket: bool,
-    /// Names for one directory of their own: those whose ZAP hashes collide.
-    pub colliding_names: Vec<Vec<u8>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { scale: 1, huge_xattrs: true, socket: true, colliding_names: Vec::new() }
+        Self { scale: 1, huge_xattrs: true, socket: true }
     }
 }
 
@@ -230,8 +230,19 @@ impl Torture {
         for length in [49, 50] {
             self.file(&format!("directories/name-of-{length}"), name("n", length), vec![])?;
         }
-        for name in &options.colliding_names {
-            self.file("directories/colliding", name, vec![])?;
+        // Names of up to 49 bytes stay in a micro ZAP; a longer one makes the ZAP fat. All entries
+        // of one hash share a leaf, which has room for about fifty of these.
+        for name in colliding_names(40, 30) {
+            self.file("directories/colliding-micro", name, vec![])?;
+        }
+        for name in colliding_names(64, 50) {
+            self.file("directories/colliding-fat", name, vec![])?;
+        }
+        for number in 0..3000 {
+            self.file("directories/colliding-among-others", format!("{number}"), vec![])?;
+        }
+        for name in colliding_names(40, 50) {
+            self.file("directories/colliding-among-others", name, vec![])?;
         }
         for number in 0..300 {
             self.directory(&format!("directories/of-directories/{number}"))?;
@@ -482,12 +493,7 @@ mod tests {
 
     #[test]
     fn the_tree_survives_its_archive() {
-        let options = Options {
-            scale: 100,
-            socket: false,
-            colliding_names: vec![b"one".to_vec(), b"two".to_vec()],
-            ..Options::default()
-        };
+        let options = Options { scale: 100, socket: false, ..Options::default() };
         let (tree, _) = torture_tree(&options).unwrap();
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("torture.tar");

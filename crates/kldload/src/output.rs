@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -68,6 +68,32 @@ impl OutputFile {
         linkat(CWD, unnamed, CWD, &temporary, AtFlags::SYMLINK_FOLLOW)?;
         rename(&temporary, &self.path)?;
         Ok(())
+    }
+}
+
+/// The directory that outputs go into. Directories that were made for it go away with this value,
+/// unless something is in them: a refused request leaves no trace.
+#[derive(Debug)]
+pub struct OutputDirectory {
+    made: Vec<PathBuf>,
+}
+
+impl OutputDirectory {
+    /// Makes `path`, and what is missing above it.
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
+        let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let made = path.ancestors().take_while(missing).map(Path::to_owned).collect();
+        fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self { made })
+    }
+}
+
+impl Drop for OutputDirectory {
+    fn drop(&mut self) {
+        for directory in &self.made {
+            // Fails, as it should, where an output lies.
+            let _ = fs::remove_dir(directory);
+        }
     }
 }
 

@@ -111,10 +111,11 @@ impl Fixture {
         self.nothing_left();
     }
 
+    /// Not even the output directory, which the command would have made.
     fn nothing_left(&self) {
         if let Ok(entries) = fs::read_dir(self.out()) {
             let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
-            assert!(names.is_empty(), "{names:?}");
+            panic!("the output directory was left behind, with {names:?}");
         }
     }
 }
@@ -249,6 +250,11 @@ fn options_and_properties_that_do_not_exist() {
         &["compresion", "compression"],
     );
     fixture.refused(&tar, &["--property", "rpool:compression=lz5"], 3, &["lz5"]);
+    // Known to `zfs set`, but nothing the pool writer can do.
+    for dry_run in [&[][..], &["--dry-run"]] {
+        let quota = [&["--property", "rpool/home:quota=1G"], dry_run].concat();
+        fixture.refused(&tar, &quota, 3, &["rpool/home", "quota"]);
+    }
     fixture.refused(&tar, &["--pool", "mirror"], 3, &["mirror"]);
     let output = kldload()
         .args(["build", "--tree"])
@@ -263,6 +269,18 @@ fn options_and_properties_that_do_not_exist() {
 }
 
 #[test]
+fn attributes_that_linux_cannot_read_are_named() {
+    let fixture = Fixture::new();
+    fixture.put("etc/odd", "");
+    let path = fixture.root().join("etc/odd");
+    rustix::fs::setxattr(&path, "user.user.x", b"1", rustix::fs::XattrFlags::empty()).unwrap();
+    let output = fixture.build(&fixture.root(), &["--dry-run"]);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("/etc/odd") && stderr.contains("user.user.x"), "{stderr}");
+}
+
+#[test]
 fn a_mount_point_that_is_a_link_is_refused() {
     let fixture = Fixture::new();
     fs::create_dir_all(fixture.root().join("data")).unwrap();
@@ -274,7 +292,8 @@ fn a_mount_point_that_is_a_link_is_refused() {
 fn a_killed_build_leaves_nothing() {
     let fixture = Fixture::new();
     // Text that zstd-19 works on for many seconds.
-    let text: String = (0..6_000_000u64).map(|n| format!("{:x} ", n * n * 2_654_435_761)).collect();
+    let text: String =
+        (0..6_000_000u64).map(|n| format!("{:x} ", (n * n).wrapping_mul(2_654_435_761))).collect();
     fixture.put("var/big", text);
     let tar = fixture.tar();
     let mut child = kldload()
@@ -296,7 +315,8 @@ fn a_killed_build_leaves_nothing() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    fixture.nothing_left();
+    // Nobody is left to remove the directory; it is empty.
+    assert_eq!(fs::read_dir(fixture.out()).unwrap().count(), 0);
 }
 
 #[test]

@@ -14,6 +14,9 @@ pub enum PlanError {
     /// The tree does not boot.
     #[error(transparent)]
     Boot(#[from] boot::Problems),
+    /// The pool writer cannot write the pool: a name or a property.
+    #[error(transparent)]
+    Pool(#[from] zfs::WriteError),
     /// A dataset's mount point is something else in the tree.
     #[error(
         "dataset {dataset} is to be mounted at {path}, which is {found} in the tree; \

@@ -110,7 +110,7 @@ impl Plan {
             });
         }
         let seed = seed(&tree, &layout, disk_size, options);
-        Ok(Self {
+        let plan = Self {
             tree,
             generated,
             esp,
@@ -121,7 +121,9 @@ impl Plan {
             seed,
             data_bytes,
             changes,
-        })
+        };
+        zfs::check_pool(&plan.pool())?;
+        Ok(plan)
     }
 
     /// Size of the disk in bytes.

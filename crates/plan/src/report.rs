@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use crate::Plan;
 
+/// How many attributes that cannot be read are named.
+const SHOWN: usize = 10;
+
 /// What a plan will do, for people (`Display`) and programs (`Serialize`). Sizes are in bytes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -25,7 +28,7 @@ pub struct Report {
     pub files: u64,
     /// What was taken out of the tree, and why.
     pub removed: Vec<String>,
-    /// What is missing without stopping the boot.
+    /// What is missing without stopping the boot, and what the machine will not be able to read.
     pub warnings: Vec<String>,
 }
 
@@ -85,8 +88,18 @@ impl Plan {
                 .iter()
                 .map(|change| format!("{}: {}", change.path, change.reason))
                 .collect(),
-            warnings: self.esp.warnings.clone(),
+            warnings: self.warnings(),
         }
+    }
+}
+
+impl Plan {
+    fn warnings(&self) -> Vec<String> {
+        let unreadable = zfs::unreadable_xattrs(&self.tree);
+        let hidden = unreadable.len().saturating_sub(SHOWN);
+        let more = (hidden > 0).then(|| format!("... and {hidden} more attributes like these"));
+        let shown = unreadable.iter().take(SHOWN).map(ToString::to_string);
+        self.esp.warnings.iter().cloned().chain(shown).chain(more).collect()
     }
 }
 

@@ -23,4 +23,7 @@ pub use compress::Compression;
 pub use feature::FeatureSet;
 pub use label::MIN_DEVICE_SIZE;
 pub use property::PropertyError;
-pub use writer::{Content, Dataset, Pool, Summary, WriteError, write_pool};
+pub use writer::{
+    Content, Dataset, Pool, Summary, UnreadableXattr, WriteError, check_pool, unreadable_xattrs,
+    write_pool,
+};

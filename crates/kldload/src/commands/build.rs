@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use plan::{Options, Plan};
 use serde_json::json;
 
-use crate::output::OutputFile;
+use crate::output::{OutputDirectory, OutputFile};
 use crate::size;
 use crate::ui::Ui;
 
@@ -129,8 +129,7 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.json);
     let name = args.name.clone().map_or_else(|| image_name(&args.tree), Ok)?;
     let options = args.machine.options()?;
-    fs::create_dir_all(&args.output)
-        .with_context(|| format!("cannot create {}", args.output.display()))?;
+    let _directory = OutputDirectory::create(&args.output)?;
 
     let (tree, blobs) = read_tree(&args.tree, &args.output, &mut ui)?;
     ui.stage("planning", 0);

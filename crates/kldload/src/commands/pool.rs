@@ -77,6 +77,8 @@ pub fn run(args: &PoolArgs) -> anyhow::Result<ExitCode> {
             ),
         ],
     };
+    zfs::check_pool(&pool)?;
+    zfs::unreadable_xattrs(&tree).iter().for_each(|xattr| ui.warn(&xattr.to_string()));
     let output = OutputFile::create(&args.output)?;
     output.file().set_len(args.size)?;
     ui.stage("writing pool", 0);

@@ -23,12 +23,14 @@ mod mos;
 mod numbering;
 mod objset;
 mod pipeline;
+mod unreadable;
 
 use blk::WriteAt;
 use tree::{Blobs, Metadata, Tree};
 
 pub use error::WriteError;
 pub use filesystem::Content;
+pub use unreadable::{UnreadableXattr, unreadable_xattrs};
 
 use crate::dnode::object_type;
 use crate::feature::{self, FeatureSet};
@@ -98,6 +100,12 @@ pub struct Summary {
     pub allocated: u64,
     /// Space that can be allocated.
     pub size: u64,
+}
+
+/// Whether `pool` can be written as far as names and properties tell: what [`write_pool`] refuses
+/// before it writes anything. Needs neither device nor content.
+pub fn check_pool(pool: &Pool<'_>) -> Result<(), WriteError> {
+    CheckedPool::new(pool).map(drop)
 }
 
 /// Writes `pool` over all of `device`. `progress` is told how many bytes of file data were read
