@@ -5,6 +5,8 @@
 
 use sha2::{Digest, Sha256};
 
+pub(crate) use crate::codec::fletcher::fletcher4;
+
 /// Four words of checksum.
 pub(crate) type Checksum = [u64; 4];
 
@@ -12,21 +14,6 @@ pub(crate) type Checksum = [u64; 4];
 const ECK_MAGIC: u64 = 0x0210_da7a_b10c_7a11;
 /// Length of that trailer: magic and checksum.
 const ECK_SIZE: usize = 40;
-
-/// Fletcher-4 over little-endian 32-bit words. `data` must be a multiple of 4 bytes long, as every
-/// block is; left-over bytes would not be summed.
-pub(crate) fn fletcher4(data: &[u8]) -> Checksum {
-    debug_assert_eq!(data.len() % 4, 0);
-    let (mut a, mut b, mut c, mut d) = (0u64, 0u64, 0u64, 0u64);
-    for word in data.chunks_exact(4) {
-        let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-        a = a.wrapping_add(u64::from(word));
-        b = b.wrapping_add(a);
-        c = c.wrapping_add(b);
-        d = d.wrapping_add(c);
-    }
-    [a, b, c, d]
-}
 
 /// SHA-256 as ZFS stores it: the digest's bytes read as big-endian words.
 pub(crate) fn sha256(data: &[u8]) -> Checksum {

@@ -7,6 +7,7 @@
 
 mod blkptr;
 mod checksum;
+pub mod codec;
 mod compress;
 mod dnode;
 mod feature;
