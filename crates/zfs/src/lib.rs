@@ -15,6 +15,7 @@ mod ids;
 mod label;
 pub mod nvlist;
 mod property;
+pub mod raidz;
 pub mod sa;
 mod space_map;
 mod writer;
