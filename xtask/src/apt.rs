@@ -90,6 +90,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/sbin/fdisk", "fdisk"),
     ("/usr/bin/dash", "dash"),
     ("/usr/bin/perl", "perl-base"),
+    ("/usr/bin/dpkg-scanpackages", "dpkg-dev"),
     ("/usr/bin/shellcheck", "shellcheck"),
     ("/usr/bin/systemd-analyze", "systemd"),
     ("/usr/bin/newuidmap", "uidmap"),

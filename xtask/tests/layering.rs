@@ -12,6 +12,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("blk", &[]),
     ("host", &[]),
     ("archive", &["tree"]),
+    ("pkg", &["archive", "tree"]),
     ("disk", &["blk", "tree", "archive"]),
     ("zfs", &["blk", "tree"]),
     ("darksite", &["pkg", "archive", "tree"]),

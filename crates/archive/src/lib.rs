@@ -1,6 +1,7 @@
-//! Byte streams in and out: tar, cpio, compression.
+//! Byte streams in and out: ar, tar, cpio, compression.
 #![forbid(unsafe_code)]
 
+pub mod ar;
 pub mod compress;
 pub mod cpio;
 mod open;

@@ -1,0 +1,23 @@
+//! Debian's formats: control files, versions, relations, indexes, `.deb` files.
+//!
+//! Everything borrows from the text it was read from: an index of 60,000 packages is one string and a
+//! list of slices into it.
+
+mod container;
+mod control;
+mod packages;
+mod path;
+mod relation;
+mod release;
+mod version;
+
+pub use container::{ControlFile, Deb, DebError};
+pub use control::{ControlError, ControlProblem, Field, Paragraph, Paragraphs, paragraphs};
+pub use packages::{IndexError, MultiArch, Package, Priority, parse_packages, write_package};
+pub use path::{PathError, check_path};
+pub use relation::{
+    ArchQualifier, Clause, Dependency, Operator, Profile, RelationError, Restriction,
+    parse_provides, parse_relations,
+};
+pub use release::{IndexFile, Release, ReleaseError, parse_date, write_date};
+pub use version::{Version, VersionError};
