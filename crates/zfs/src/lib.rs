@@ -16,6 +16,7 @@ mod label;
 pub mod nvlist;
 mod property;
 pub mod raidz;
+pub mod read;
 pub mod sa;
 mod space_map;
 mod writer;

@@ -5,10 +5,10 @@
 //! `module/zfs/zap*.c` of OpenZFS. The whole object is encoded or decoded at once, little-endian;
 //! ZAPs keyed by integer arrays (deduplication tables) are not handled.
 
-mod fat;
+pub(crate) mod fat;
 mod hash;
-mod leaf;
-mod micro;
+pub(crate) mod leaf;
+pub(crate) mod micro;
 
 use thiserror::Error;
 
@@ -165,7 +165,7 @@ pub fn int_key(key: u64) -> String {
 }
 
 /// An entry with the hash it is placed by, and the number that tells it from others of that hash.
-struct Hashed<'a> {
+pub(crate) struct Hashed<'a> {
     hash: u64,
     cd: u32,
     entry: &'a Entry<'a>,
@@ -213,7 +213,7 @@ fn lossy(name: &[u8]) -> String {
 }
 
 /// The hash of a name in its normal form.
-fn hash_name(name: &[u8], salt: u64, normflags: u64) -> u64 {
+pub(crate) fn hash_name(name: &[u8], salt: u64, normflags: u64) -> u64 {
     if normflags == 0 {
         hash::hash(salt, name.iter().copied())
     } else {

@@ -1,0 +1,252 @@
+//! Reading blocks by their pointers: copies, gang blocks, checksums, decompression, byte order.
+//!
+//! Source: OpenZFS `module/zfs/zio.c`, `module/zfs/zio_checksum.c`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::cache::Cache;
+use super::error::{BlockError, CopyFault, CopyProblem, ReadError};
+use super::vdev::Vdevs;
+use super::{object_type, swap};
+use crate::blkptr::{BLKPTR_SIZE, BlockPointer, Dva};
+use crate::codec::{BlockCompression, ByteOrder, Checksum, Checksums, CodecError, decompress};
+use crate::dnode::object_type::{OBJSET, PLAIN_FILE_CONTENTS};
+
+/// Memory for blocks of metadata.
+const CACHE_SIZE: usize = 64 << 20;
+/// How deep gang blocks may nest; each level splits a block in three or more.
+const MAX_GANG_DEPTH: usize = 12;
+/// Size of a gang header, unless `dynamic_gang_header` is active.
+const GANG_HEADER: u64 = 512;
+/// Length of the trailer of a block with a checksum of its own.
+const ECK_SIZE: usize = 40;
+/// Most faults kept; a dead disk has millions.
+const MAX_FAULTS: usize = 10_000;
+/// `DMU_OT_ZVOL`.
+const ZVOL: u8 = 23;
+
+/// Reads blocks of one pool.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    pub vdevs: Vdevs,
+    /// Judges blocks; without the pool's salt until that is read.
+    pub checksums: Checksums,
+    /// Whether gang headers may be larger than a sector.
+    pub dynamic_gangs: bool,
+    cache: Cache,
+    faults: Mutex<Vec<CopyFault>>,
+}
+
+/// Whether the pointer's block is encrypted, rather than authenticated or plain.
+pub(crate) fn is_encrypted(bp: &BlockPointer) -> bool {
+    bp.uses_crypt() && bp.level() == 0 && object_type::is_encrypted(bp.object_type())
+}
+
+/// The byte order of the machine that wrote the block.
+pub(crate) fn order(bp: &BlockPointer) -> ByteOrder {
+    if bp.is_big_endian() { ByteOrder::Big } else { ByteOrder::Little }
+}
+
+/// The block for messages.
+pub(crate) fn describe(bp: &BlockPointer) -> String {
+    let mut text = format!("L{} {}", bp.level(), object_type::name(bp.object_type()));
+    for dva in bp.copies(is_encrypted(bp)) {
+        text += &format!(" {dva}");
+    }
+    text
+}
+
+impl Blocks {
+    pub(crate) fn new(vdevs: Vdevs) -> Self {
+        Self {
+            vdevs,
+            checksums: Checksums::new(None),
+            dynamic_gangs: false,
+            cache: Cache::new(CACHE_SIZE),
+            faults: Mutex::default(),
+        }
+    }
+
+    /// What was wrong with copies of blocks that could be read all the same, so far.
+    pub(crate) fn faults(&self) -> Vec<CopyFault> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, faults: Vec<CopyFault>) {
+        if faults.is_empty() {
+            return;
+        }
+        let mut noted = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX_FAULTS.saturating_sub(noted.len());
+        noted.extend(faults.into_iter().take(room));
+    }
+
+    /// Whether `data` has the checksum of the pointer; an error for one that is not known.
+    pub(crate) fn is_right(&self, bp: &BlockPointer, data: &[u8]) -> Result<bool, CodecError> {
+        let kind = Checksum::from_number(bp.checksum_type())?;
+        // Of encrypted blocks the other half of the checksum is the MAC.
+        let encrypted = bp.uses_crypt() && bp.object_type() != OBJSET;
+        match self.checksums.verify(kind, data, order(bp), &bp.checksum(), encrypted) {
+            Ok(()) => Ok(true),
+            Err(CodecError::Mismatch { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The block as it is stored: compressed, perhaps encrypted, its checksum verified.
+    pub(crate) fn raw(&self, bp: &BlockPointer) -> Result<Vec<u8>, ReadError> {
+        if bp.is_embedded() {
+            return Ok(bp.embedded_payload());
+        }
+        let mut faults = Vec::new();
+        match self.raw_nested(bp, 0, &mut faults) {
+            Ok(data) => {
+                self.note(faults);
+                Ok(data)
+            }
+            Err(Some(what)) => Err(ReadError::Unsupported { what }),
+            Err(None) => Err(Box::new(BlockError { what: describe(bp), problems: faults }).into()),
+        }
+    }
+
+    /// The error is a checksum that is not known, or none if no copy is good.
+    fn raw_nested(
+        &self,
+        bp: &BlockPointer,
+        depth: usize,
+        faults: &mut Vec<CopyFault>,
+    ) -> Result<Vec<u8>, Option<String>> {
+        let mut unknown = None;
+        for dva in bp.copies(is_encrypted(bp)) {
+            let found = if dva.is_gang() {
+                self.gang(bp, dva, depth, faults)?
+            } else {
+                let mut judge = |data: &[u8]| {
+                    self.is_right(bp, data).unwrap_or_else(|what| {
+                        unknown = Some(what.to_string());
+                        false
+                    })
+                };
+                self.vdevs.read(dva, bp.psize(), &mut judge, faults)
+            };
+            if let Some(what) = unknown {
+                return Err(Some(what));
+            }
+            if let Some(data) = found {
+                return Ok(data);
+            }
+        }
+        Err(None)
+    }
+
+    /// A block that lies in parts, to which the header at `dva` points.
+    fn gang(
+        &self,
+        bp: &BlockPointer,
+        dva: Dva,
+        depth: usize,
+        faults: &mut Vec<CopyFault>,
+    ) -> Result<Option<Vec<u8>>, Option<String>> {
+        let mut fault = |what: &str| {
+            let problem = CopyProblem::Content(what.to_owned());
+            let (device, offset) = (format!("vdev {}", dva.vdev()), dva.offset());
+            faults.push(CopyFault { device, offset, length: GANG_HEADER, problem });
+            Ok(None)
+        };
+        if depth >= MAX_GANG_DEPTH {
+            return fault("gang blocks are nested too deeply");
+        }
+        let Some(parts) = self.gang_parts(bp, dva, faults) else { return Ok(None) };
+        let mut data = Vec::new();
+        for part in parts {
+            if part.psize() > bp.psize() - data.len() as u64 {
+                let problem = CopyProblem::Content("the parts are longer than the block".into());
+                let (device, offset) = (format!("vdev {}", dva.vdev()), dva.offset());
+                faults.push(CopyFault { device, offset, length: GANG_HEADER, problem });
+                return Ok(None);
+            }
+            match self.raw_nested(&part, depth + 1, faults) {
+                Ok(bytes) => data.extend_from_slice(&bytes),
+                Err(None) => return Ok(None),
+                Err(unknown) => return Err(unknown),
+            }
+        }
+        data.resize(bp.psize() as usize, 0);
+        Ok(Some(data))
+    }
+
+    /// The pointers in the gang header at `dva`.
+    pub(crate) fn gang_parts(
+        &self,
+        bp: &BlockPointer,
+        dva: Dva,
+        faults: &mut Vec<CopyFault>,
+    ) -> Option<Vec<BlockPointer>> {
+        // The header's checksum is salted with the place and time of the first copy.
+        let first = bp.copies(is_encrypted(bp)).next()?;
+        let (vdev, offset, birth) = (first.vdev(), first.offset(), bp.physical_birth());
+        let verifier = Checksums::gang_verifier(vdev, offset, birth);
+        let mut sizes = vec![GANG_HEADER];
+        if self.dynamic_gangs {
+            let larger = (10..18).map(|shift| 1 << shift).filter(|size| *size <= dva.asize());
+            sizes.splice(0..0, larger.rev());
+        }
+        for size in sizes {
+            let mut big_endian = false;
+            let mut judge = |data: &[u8]| {
+                let kind = Checksum::GangHeader;
+                let judged = self.checksums.verify_in_block(kind, data, &verifier, false);
+                big_endian = judged == Ok(ByteOrder::Big);
+                judged.is_ok()
+            };
+            let Some(mut header) = self.vdevs.read(dva, size, &mut judge, faults) else { continue };
+            header.truncate(header.len() - ECK_SIZE);
+            if big_endian {
+                swap::block(0, 1, &mut header);
+            }
+            let parts = header.chunks_exact(BLKPTR_SIZE).filter_map(BlockPointer::from_bytes);
+            return Some(parts.filter(|part| !part.is_hole()).collect());
+        }
+        None
+    }
+
+    /// The content of a block that is not encrypted, little-endian.
+    pub(crate) fn read(&self, bp: &BlockPointer) -> Result<Arc<[u8]>, ReadError> {
+        // Embedded pointers have no address that could tell them apart.
+        let cached = !bp.is_embedded()
+            && (bp.level() > 0 || !matches!(bp.object_type(), PLAIN_FILE_CONTENTS | ZVOL));
+        let words = bp.words();
+        let key = [words[0], words[1], words[6], words[12]];
+        if cached && let Some(block) = self.cache.get(&key) {
+            return Ok(block);
+        }
+        let block: Arc<[u8]> = self.finish(bp, self.raw(bp)?)?.into();
+        if cached {
+            self.cache.insert(key, block.clone());
+        }
+        Ok(block)
+    }
+
+    /// Decompresses what [`Self::raw`] gave.
+    pub(crate) fn finish(&self, bp: &BlockPointer, raw: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+        if bp.is_embedded() && bp.embedded_type() != 0 {
+            return Err(ReadError::Unsupported { what: "a block left out by redaction".into() });
+        }
+        let size = bp.lsize() as usize;
+        let kind = BlockCompression::from_number(bp.compression());
+        let mut block = match kind {
+            Ok(BlockCompression::Off) if raw.len() == size => raw,
+            Ok(kind) => {
+                let mut block = vec![0; size];
+                decompress(kind, &raw, &mut block)
+                    .map_err(|error| ReadError::damaged(describe(bp), error.to_string()))?;
+                block
+            }
+            Err(error) => return Err(ReadError::damaged(describe(bp), error.to_string())),
+        };
+        if bp.is_big_endian() {
+            swap::block(bp.object_type(), bp.level(), &mut block);
+        }
+        Ok(block)
+    }
+}

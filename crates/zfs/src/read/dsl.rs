@@ -1,0 +1,371 @@
+//! Datasets: file systems, volumes, snapshots, clones, bookmarks.
+//!
+//! Source: OpenZFS `include/sys/dsl_dir.h`, `include/sys/dsl_dataset.h`,
+//! `include/sys/dsl_bookmark.h`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use super::dnode::u64_at;
+use super::objset::{Objset, ObjsetKind};
+use super::property::{self, Property};
+use super::{Filesystem, Object, Pool, ReadError, zap};
+use crate::blkptr::BlockPointer;
+use crate::dnode::object_type;
+use crate::zap::OwnedValue;
+
+/// OpenZFS allows 50 levels.
+const MAX_DEPTH: usize = 64;
+const DIR_SIZE: usize = 256;
+const DATASET_SIZE: usize = 320;
+const DATASET_BP_AT: usize = 128;
+const FLAG_INCONSISTENT: u64 = 1;
+const FLAG_DEFER_DESTROY: u64 = 8;
+/// Object of a volume's properties.
+const VOLUME_PROPERTIES: u64 = 2;
+
+/// What a dataset is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DatasetKind {
+    /// A file system.
+    Filesystem,
+    /// A volume.
+    Volume,
+    /// Neither, or its object set cannot be read.
+    Unknown,
+}
+
+/// A file system, volume or snapshot. Sizes are in bytes.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// Full name, with `@` for snapshots.
+    pub name: String,
+    /// Number of its object in the MOS.
+    pub object: u64,
+    /// Number of its directory's object in the MOS.
+    pub directory: u64,
+    /// What it is.
+    pub kind: DatasetKind,
+    /// Whether it is a snapshot.
+    pub is_snapshot: bool,
+    /// Its GUID.
+    pub guid: u64,
+    /// When it was made, in seconds since 1970.
+    pub creation: u64,
+    /// Transaction group in which it was made.
+    pub creation_txg: u64,
+    /// Space that it takes, with all below it; of a snapshot: that would be freed with it.
+    pub used: u64,
+    /// Space that its content takes.
+    pub referenced: u64,
+    /// The same before compression.
+    pub logical_referenced: u64,
+    /// Space as `zfs list -o space` divides it: dataset, snapshots, children, reservation.
+    pub used_by: [u64; 4],
+    /// Name of the snapshot it is a clone of.
+    pub origin: Option<String>,
+    /// Whether it is half received or half destroyed.
+    pub inconsistent: bool,
+    /// Whether it is to be destroyed when it has no clones and holds any more.
+    pub defer_destroy: bool,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Size of a volume.
+    pub volume_size: Option<u64>,
+    /// Snapshot before it, 0 if there is none.
+    pub(crate) previous: u64,
+    pub(crate) bp: BlockPointer,
+    pub(crate) origin_object: u64,
+    pub(crate) properties_object: u64,
+    pub(crate) deadlist: u64,
+}
+
+/// A bookmark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bookmark {
+    /// Full name, with `#`.
+    pub name: String,
+    /// GUID of the snapshot it was made from.
+    pub guid: u64,
+    /// When that was made, in seconds since 1970.
+    pub creation: u64,
+    /// In which transaction group.
+    pub creation_txg: u64,
+}
+
+/// All datasets of a pool.
+#[derive(Debug, Clone, Default)]
+pub struct Datasets {
+    /// Parents before children, each followed by its snapshots from the oldest on.
+    pub datasets: Vec<Dataset>,
+    /// All bookmarks.
+    pub bookmarks: Vec<Bookmark>,
+    /// What could not be read.
+    pub errors: Vec<String>,
+    /// Parent of each directory by their objects, with its properties.
+    dirs: BTreeMap<u64, Dir>,
+}
+
+#[derive(Debug, Clone)]
+struct Dir {
+    name: String,
+    parent: u64,
+    properties: u64,
+    quota: u64,
+    reservation: u64,
+    head: u64,
+}
+
+impl Datasets {
+    /// The dataset of that name.
+    pub fn get(&self, name: &str) -> Option<&Dataset> {
+        self.datasets.iter().find(|dataset| dataset.name == name)
+    }
+}
+
+struct Walk<'p> {
+    mos: Objset<'p>,
+    found: Datasets,
+    seen: HashSet<u64>,
+}
+
+impl<'p> Walk<'p> {
+    fn bonus(&self, number: u64, size: usize) -> Result<Object<'p>, ReadError> {
+        let object = self.mos.object(number)?;
+        if object.dnode.bonus.len() < size {
+            return Err(object.damaged("its bonus area is too short"));
+        }
+        Ok(object)
+    }
+
+    fn directory(&mut self, number: u64, name: &str, parent: u64, depth: usize) {
+        if depth > MAX_DEPTH || !self.seen.insert(number) {
+            let why = "nested too deeply, or in a circle";
+            self.found.errors.push(format!("dataset {name}: {why}"));
+            return;
+        }
+        let children = match self.read_directory(number, name, parent) {
+            Ok(children) => children,
+            Err(error) => {
+                self.found.errors.push(format!("dataset {name}: {error}"));
+                return;
+            }
+        };
+        for (child, object) in children {
+            // Datasets of the pool's own: $MOS, $FREE, $ORIGIN.
+            if !child.starts_with('$') {
+                self.directory(object, &format!("{name}/{child}"), number, depth + 1);
+            }
+        }
+    }
+
+    fn read_directory(
+        &mut self,
+        number: u64,
+        name: &str,
+        parent: u64,
+    ) -> Result<Vec<(String, u64)>, ReadError> {
+        let directory = self.bonus(number, DIR_SIZE)?;
+        let bonus = &directory.dnode.bonus;
+        let word = |at: usize| u64_at(bonus, 8 * at);
+        let (head, children, properties) = (word(1), word(4), word(10));
+        let dir = Dir {
+            name: name.to_owned(),
+            parent,
+            properties,
+            quota: word(8),
+            reservation: word(9),
+            head,
+        };
+        self.found.dirs.insert(number, dir);
+        let is_zap = directory.dnode.object_type == object_type::ZAP_METADATA;
+        let encrypted = is_zap && zap::number(&directory, b"com.datto:crypto_key_obj")?.is_some();
+        if head != 0 {
+            let mut dataset = self.dataset(head, name.to_owned())?;
+            dataset.used = word(5);
+            dataset.used_by = [word(13), word(14), word(15), word(17)];
+            dataset.origin_object = word(3);
+            dataset.properties_object = properties;
+            dataset.encrypted = encrypted;
+            self.snapshots(&dataset)?;
+        }
+        let mut names = Vec::new();
+        if children != 0 {
+            for entry in zap::entries(&self.mos.object(children)?)? {
+                if let OwnedValue::U64(object) = entry.value {
+                    names.push((String::from_utf8_lossy(&entry.name).into_owned(), object));
+                }
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Adds a dataset, its snapshots and its bookmarks.
+    fn snapshots(&mut self, head: &Dataset) -> Result<(), ReadError> {
+        self.found.datasets.push(head.clone());
+        let object = self.bonus(head.object, DATASET_SIZE)?;
+        let names = u64_at(&object.dnode.bonus, 32);
+        let mut snapshots = Vec::new();
+        if names != 0 {
+            for entry in zap::entries(&self.mos.object(names)?)? {
+                let OwnedValue::U64(number) = entry.value else { continue };
+                let name = format!("{}@{}", head.name, String::from_utf8_lossy(&entry.name));
+                match self.dataset(number, name.clone()) {
+                    Ok(snapshot) => {
+                        snapshots.push(Dataset { encrypted: head.encrypted, ..snapshot })
+                    }
+                    Err(error) => self.found.errors.push(format!("snapshot {name}: {error}")),
+                }
+            }
+        }
+        snapshots.sort_by_key(|snapshot| (snapshot.creation_txg, snapshot.object));
+        self.found.datasets.extend(snapshots);
+        if object.dnode.object_type == object_type::ZAP_METADATA
+            && let Some(list) = zap::number(&object, b"com.delphix:bookmarks")?
+        {
+            let mut bookmarks = Vec::new();
+            for entry in zap::entries(&self.mos.object(list)?)? {
+                let OwnedValue::U64s(words) = entry.value else { continue };
+                let word = |at: usize| words.get(at).copied().unwrap_or(0);
+                bookmarks.push(Bookmark {
+                    name: format!("{}#{}", head.name, String::from_utf8_lossy(&entry.name)),
+                    guid: word(0),
+                    creation_txg: word(1),
+                    creation: word(2),
+                });
+            }
+            bookmarks.sort_by(|a, b| (a.creation_txg, &a.name).cmp(&(b.creation_txg, &b.name)));
+            self.found.bookmarks.extend(bookmarks);
+        }
+        Ok(())
+    }
+
+    fn dataset(&self, number: u64, name: String) -> Result<Dataset, ReadError> {
+        let object = self.bonus(number, DATASET_SIZE)?;
+        let bonus = &object.dnode.bonus;
+        let word = |at: usize| u64_at(bonus, 8 * at);
+        let bp = bonus.get(DATASET_BP_AT..).and_then(BlockPointer::from_bytes);
+        let bp = bp.unwrap_or(BlockPointer::HOLE);
+        // A dataset that was never written to has no object set yet.
+        let objset = (!bp.is_hole())
+            .then(|| Objset::open(self.mos.source.blocks, name.as_str().into(), &bp));
+        let kind = match &objset {
+            Some(Ok(objset)) if objset.kind == ObjsetKind::Filesystem => DatasetKind::Filesystem,
+            Some(Ok(objset)) if objset.kind == ObjsetKind::Volume => DatasetKind::Volume,
+            _ => DatasetKind::Unknown,
+        };
+        let volume_size = match (kind, &objset) {
+            (DatasetKind::Volume, Some(Ok(objset))) => objset
+                .object(VOLUME_PROPERTIES)
+                .and_then(|object| zap::number(&object, b"size"))
+                .ok()
+                .flatten(),
+            _ => None,
+        };
+        let flags = word(15);
+        Ok(Dataset {
+            name,
+            object: number,
+            directory: word(0),
+            kind,
+            is_snapshot: word(4) == 0,
+            guid: word(14),
+            creation: word(6),
+            creation_txg: word(7),
+            used: word(12),
+            referenced: word(9),
+            logical_referenced: word(11),
+            used_by: [0; 4],
+            origin: None,
+            inconsistent: flags & FLAG_INCONSISTENT != 0,
+            defer_destroy: flags & FLAG_DEFER_DESTROY != 0,
+            encrypted: false,
+            volume_size,
+            previous: word(1),
+            bp,
+            origin_object: 0,
+            properties_object: word(33),
+            deadlist: word(8),
+        })
+    }
+}
+
+impl Pool {
+    /// All datasets and bookmarks. What cannot be read is told in [`Datasets::errors`].
+    pub fn datasets(&self) -> Result<Datasets, ReadError> {
+        let mos = self.mos()?;
+        let root = match self.directory.get(&b"root_dataset"[..]) {
+            Some(OwnedValue::U64(number)) => *number,
+            _ => return Err(ReadError::damaged("the object directory", "it has no root_dataset")),
+        };
+        let mut walk = Walk { mos, found: Datasets::default(), seen: HashSet::new() };
+        walk.directory(root, &self.name, 0, 0);
+        let mut found = walk.found;
+        let names: BTreeMap<u64, String> =
+            found.datasets.iter().map(|dataset| (dataset.object, dataset.name.clone())).collect();
+        for dataset in &mut found.datasets {
+            dataset.origin = names.get(&dataset.origin_object).cloned();
+        }
+        Ok(found)
+    }
+
+    /// The dataset or snapshot of that name.
+    pub fn dataset(&self, name: &str) -> Result<Dataset, ReadError> {
+        let datasets = self.datasets()?;
+        datasets
+            .get(name)
+            .cloned()
+            .ok_or_else(|| ReadError::NotFound { what: format!("dataset {name}") })
+    }
+
+    /// The object set of a dataset.
+    pub fn objset(&self, dataset: &Dataset) -> Result<Objset<'_>, ReadError> {
+        let name: Arc<str> = dataset.name.as_str().into();
+        Objset::open(&self.blocks, name, &dataset.bp)
+    }
+
+    /// The file system of a dataset.
+    pub fn filesystem(&self, dataset: &Dataset) -> Result<Filesystem<'_>, ReadError> {
+        Filesystem::open(self.objset(dataset)?)
+    }
+
+    /// The content of a volume: its object and its size in bytes.
+    pub fn volume(&self, dataset: &Dataset) -> Result<(Object<'_>, u64), ReadError> {
+        const VOLUME_DATA: u64 = 1;
+        let size = dataset.volume_size.ok_or_else(|| ReadError::WrongKind {
+            what: dataset.name.clone(),
+            expected: "a volume",
+        })?;
+        Ok((self.objset(dataset)?.object(VOLUME_DATA)?, size))
+    }
+
+    /// The properties of a dataset that are set on it or inherited, by name.
+    pub fn properties(
+        &self,
+        datasets: &Datasets,
+        dataset: &Dataset,
+    ) -> Result<Vec<Property>, ReadError> {
+        let mos = self.mos()?;
+        let read = |number: u64| {
+            if number == 0 { Ok(Vec::new()) } else { zap::entries(&mos.object(number)?) }
+        };
+        let mut properties = property::Collected::default();
+        if dataset.is_snapshot {
+            properties.add(&dataset.name, read(dataset.properties_object)?, true);
+        }
+        let mut at = dataset.directory;
+        // Directories name their parents only once each, so this ends.
+        while let Some(dir) = datasets.dirs.get(&at) {
+            let own = !dataset.is_snapshot && dir.head == dataset.object;
+            properties.add(&dir.name, read(dir.properties)?, own);
+            if own {
+                properties.size(&dir.name, "quota", dir.quota);
+                properties.size(&dir.name, "reservation", dir.reservation);
+                properties.size(&dir.name, "volsize", dataset.volume_size.unwrap_or(0));
+            }
+            at = dir.parent;
+        }
+        Ok(properties.finish())
+    }
+}

@@ -1,0 +1,66 @@
+//! Reads any pool from its devices, without a kernel module and without root.
+//!
+//! The layers, each a page of its own, from the disk upwards:
+//!
+//! ```text
+//! Device ─ label ─ uberblock ─────────────┐     which pool, and where its newest root is
+//!    └─ vdev (mirror, raidz, removed)     │     bytes at an address, from any copy
+//!         └─ block (gang, checksum, lz4)  │     the content of a block pointer
+//!              └─ object ─ objset ◄───────┘     numbered blocks below dnodes
+//!                   ├─ zap                      names → values
+//!                   ├─ dsl, property            datasets, snapshots, their properties
+//!                   └─ filesystem ─ znode       files
+//! ```
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! let file = std::fs::File::open("pool.img")?;
+//! let device = zfs::read::Device { name: "pool.img".into(), data: Arc::new(file) };
+//! let pool = zfs::read::Pool::open(&[device])?;
+//! for dataset in pool.datasets()?.datasets {
+//!     println!("{}\t{}", dataset.name, dataset.referenced);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Whatever the bytes of a device, the answer is a value or an error: every length, number and
+//! depth is checked, and memory is bounded by the size of what is asked for.
+
+// Some of what blocks and object sets tell is for rooms to come: space maps, verification.
+#![allow(dead_code)]
+
+mod block;
+mod cache;
+mod config;
+mod dnode;
+mod dsl;
+mod error;
+mod features;
+mod filesystem;
+mod label;
+mod object;
+pub mod object_type;
+mod objset;
+mod pool;
+mod property;
+mod swap;
+mod to_tree;
+mod vdev;
+pub(crate) mod zap;
+mod znode;
+
+pub use config::VdevConfig;
+pub use dnode::Dnode;
+pub use dsl::{Bookmark, Dataset, DatasetKind, Datasets};
+pub use error::{BlockError, CopyFault, CopyProblem, ReadError};
+pub use features::FeatureState;
+pub use filesystem::{DirEntry, Filesystem, Inode, InodeKind};
+pub use label::{Uberblock, probe};
+pub use object::Object;
+pub use objset::{Objset, ObjsetKind};
+pub use pool::{Device, Member, Pool, PoolState};
+pub use property::{Property, PropertySource};
+pub use to_tree::FilesystemBlobs;
+pub use znode::Attributes;
+
+use block::Blocks;

@@ -1,0 +1,194 @@
+//! Objects: numbered blocks below a dnode.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::block::{describe, is_encrypted};
+use super::{Blocks, Dnode, ReadError};
+use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
+use crate::dnode::object_type::DNODE;
+
+/// What every block of one object set needs to be read.
+#[derive(Debug, Clone)]
+pub(crate) struct Source<'p> {
+    pub blocks: &'p Blocks,
+    /// Name of the dataset, for messages.
+    pub name: Arc<str>,
+}
+
+impl Source<'_> {
+    /// The content of a block.
+    pub(crate) fn read(&self, bp: &BlockPointer) -> Result<Arc<[u8]>, ReadError> {
+        // Dnodes are only partly encrypted: what is above the bonus areas can be read.
+        if is_encrypted(bp) && bp.object_type() != DNODE {
+            return Err(ReadError::Encrypted { dataset: self.name.to_string() });
+        }
+        self.blocks.read(bp)
+    }
+}
+
+/// An object of an object set.
+#[derive(Debug, Clone)]
+pub struct Object<'p> {
+    pub(crate) source: Source<'p>,
+    /// Its number in the object set.
+    pub number: u64,
+    /// Its dnode.
+    pub dnode: Dnode,
+}
+
+impl<'p> Object<'p> {
+    /// The object for messages.
+    pub fn describe(&self) -> String {
+        format!("object {} of {}", self.number, self.source.name)
+    }
+
+    pub(crate) fn damaged(&self, problem: impl Into<String>) -> ReadError {
+        ReadError::damaged(self.describe(), problem)
+    }
+
+    /// The pointers in an indirect block.
+    fn indirect(&self, bp: &BlockPointer, level: u8) -> Result<Arc<[u8]>, ReadError> {
+        if bp.level() != level {
+            let what = describe(bp);
+            return Err(self.damaged(format!("{what} is where a block of level {level} should be")));
+        }
+        self.source.read(bp)
+    }
+
+    /// The pointer to data block `block`; a hole where there is none.
+    pub(crate) fn pointer(&self, block: u64) -> Result<BlockPointer, ReadError> {
+        if block > self.dnode.max_block {
+            return Ok(BlockPointer::HOLE);
+        }
+        let (levels, shift) = (self.dnode.levels, self.dnode.pointers_shift());
+        let index = |level: u8| block.checked_shr(u32::from(level) * shift).unwrap_or(0);
+        let top = usize::try_from(index(levels - 1)).ok();
+        let mut bp = top.and_then(|at| self.dnode.pointers.get(at)).copied();
+        for level in (1..levels).rev() {
+            let Some(above) = bp.filter(|bp| !bp.is_hole()) else { break };
+            let pointers = self.indirect(&above, level)?;
+            let at = (index(level - 1) & ((1 << shift) - 1)) as usize * BLKPTR_SIZE;
+            bp = pointers.get(at..).and_then(BlockPointer::from_bytes);
+        }
+        Ok(bp.unwrap_or(BlockPointer::HOLE))
+    }
+
+    /// Data block `block`, `None` if it is a hole.
+    pub fn block(&self, block: u64) -> Result<Option<Arc<[u8]>>, ReadError> {
+        let bp = self.pointer(block)?;
+        if bp.is_hole() {
+            return Ok(None);
+        }
+        self.data(&bp).map(Some)
+    }
+
+    /// What a pointer of level 0 points to.
+    pub(crate) fn data(&self, bp: &BlockPointer) -> Result<Arc<[u8]>, ReadError> {
+        if bp.level() != 0 {
+            return Err(self.damaged(format!("{} is where data should be", describe(bp))));
+        }
+        self.source.read(bp)
+    }
+
+    /// Fills `buffer` from `offset`; holes and what is behind the last block are zeros.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let size = u64::from(self.dnode.block_size);
+        let mut at = offset;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let into = (at % size) as usize;
+            let length = rest.len().min(size as usize - into);
+            let (piece, after) = rest.split_at_mut(length);
+            piece.fill(0);
+            if let Some(block) = self.block(at / size)? {
+                let there = block.get(into..).unwrap_or_default();
+                let there = there.get(..length).unwrap_or(there);
+                piece.get_mut(..there.len()).unwrap_or_default().copy_from_slice(there);
+            }
+            at = at.saturating_add(length as u64);
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// The first `length` bytes, which must not be more than `limit`.
+    pub(crate) fn read_start(&self, length: u64, limit: u64) -> Result<Vec<u8>, ReadError> {
+        if length > limit || length > self.dnode.capacity() {
+            return Err(self.damaged(format!("{length} bytes are more than it can have")));
+        }
+        let mut bytes = vec![0; length as usize];
+        self.read_at(0, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// All pointers of level 0 that are not holes, with the numbers of their blocks, ascending.
+    /// After an error the iteration goes on behind what could not be read.
+    pub(crate) fn pointers(&self) -> Pointers<'_, 'p> {
+        let mut stack = Vec::new();
+        let level = self.dnode.levels - 1;
+        for (at, bp) in self.dnode.pointers.iter().enumerate().rev() {
+            stack.push((level, at as u64, *bp));
+        }
+        Pointers { object: self, stack }
+    }
+
+    /// The runs of bytes below `size` that are not holes, ascending and not touching.
+    pub fn data_runs(&self, size: u64) -> Result<Vec<Range<u64>>, ReadError> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        let length = u64::from(self.dnode.block_size);
+        for found in self.pointers() {
+            let (block, _) = found?;
+            let start = block.saturating_mul(length);
+            let end = start.saturating_add(length).min(size);
+            if start >= size {
+                break;
+            }
+            match runs.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => runs.push(start..end),
+            }
+        }
+        Ok(runs)
+    }
+}
+
+/// Iterator of [`Object::pointers`].
+pub(crate) struct Pointers<'a, 'p> {
+    object: &'a Object<'p>,
+    /// Level, number within the level, pointer.
+    stack: Vec<(u8, u64, BlockPointer)>,
+}
+
+impl Iterator for Pointers<'_, '_> {
+    type Item = Result<(u64, BlockPointer), ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let dnode = &self.object.dnode;
+        while let Some((level, number, bp)) = self.stack.pop() {
+            if bp.is_hole() {
+                continue;
+            }
+            if level == 0 {
+                if number > dnode.max_block {
+                    continue;
+                }
+                return Some(Ok((number, bp)));
+            }
+            match self.object.indirect(&bp, level) {
+                Err(error) => return Some(Err(error)),
+                Ok(block) => {
+                    let Some(first) = number.checked_mul(1 << dnode.pointers_shift()) else {
+                        continue;
+                    };
+                    let below =
+                        block.chunks_exact(BLKPTR_SIZE).filter_map(BlockPointer::from_bytes);
+                    let below: Vec<_> = (first..).zip(below).collect();
+                    let below = below.into_iter().rev().filter(|(_, bp)| !bp.is_hole());
+                    self.stack.extend(below.map(|(number, bp)| (level - 1, number, bp)));
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,468 @@
+//! Opening a pool from its devices.
+//!
+//! Source: OpenZFS `module/zfs/spa.c` (`spa_ld_*`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use blk::ReadAt;
+
+use super::block::Blocks;
+use super::config::VdevConfig;
+use super::features::{self, FeatureState};
+use super::label::{self, DeviceLabels, Uberblock};
+use super::object::Object;
+use super::objset::Objset;
+use super::vdev::{Leaf, Mapping, Vdev, Vdevs};
+use super::{CopyFault, ReadError, zap};
+use crate::codec::Checksums;
+use crate::dnode::object_type;
+use crate::nvlist::{NvList, decode_xdr};
+use crate::zap::OwnedValue;
+
+/// The object directory of the MOS.
+const OBJECT_DIRECTORY: u64 = 1;
+/// Most top-level vdevs.
+const MAX_TOPS: u64 = 1 << 16;
+/// How many uberblocks are tried before a pool is given up.
+const MAX_REWIND: usize = 4;
+/// Largest packed configuration.
+const MAX_CONFIG: u64 = 16 << 20;
+/// Largest mapping of a removed vdev.
+const MAX_MAPPING: u64 = 1 << 30;
+
+/// A device that may belong to a pool.
+#[derive(Clone)]
+pub struct Device {
+    /// What messages call it.
+    pub name: String,
+    /// Its bytes, from the first label on: a partition rather than the disk.
+    pub data: Arc<dyn ReadAt>,
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// What the labels say of the pool as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolState {
+    /// In use, or not exported when its machine stopped.
+    Active,
+    /// Exported.
+    Exported,
+    /// Destroyed with `zpool destroy`.
+    Destroyed,
+    /// Something else, by its number.
+    Other(u64),
+}
+
+/// A device and whether it is here.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// GUID of the vdev.
+    pub guid: u64,
+    /// Where it was when the pool was last used.
+    pub path: String,
+    /// The device that was found to be it.
+    pub device: Option<String>,
+}
+
+/// A pool that can be read.
+#[derive(Debug)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// Its GUID.
+    pub guid: u64,
+    /// What the newest label says.
+    pub state: PoolState,
+    /// The uberblock that is used.
+    pub uberblock: Uberblock,
+    /// Its top-level vdevs by number, as the MOS has them.
+    pub vdevs: Vec<VdevConfig>,
+    /// Its disks and files.
+    pub members: Vec<Member>,
+    /// Name and machine number of the machine that used it last.
+    pub host: Option<(String, u64)>,
+    /// Its features that are enabled or active, by name.
+    pub features: Vec<FeatureState>,
+    /// What is unusual, though the pool can be read.
+    pub warnings: Vec<String>,
+    /// Configuration in the MOS.
+    pub config: NvList,
+    pub(crate) blocks: Blocks,
+    /// The object directory.
+    pub(crate) directory: BTreeMap<Box<[u8]>, OwnedValue>,
+}
+
+/// What the labels of all devices say.
+struct Found {
+    name: String,
+    guid: u64,
+    /// Configuration of the newest label.
+    config: NvList,
+    /// Devices by the GUID of their vdev.
+    leaves: HashMap<u64, Leaf>,
+    /// Top-level vdevs by number.
+    tops: Vec<Option<VdevConfig>>,
+    /// The newest first.
+    uberblocks: Vec<Uberblock>,
+    warnings: Vec<String>,
+}
+
+fn text(list: &NvList, name: &str) -> Option<String> {
+    list.string(name).map(|text| String::from_utf8_lossy(text).into_owned())
+}
+
+fn search(devices: &[Device]) -> Result<Found, ReadError> {
+    let mut labels: Vec<(&Device, DeviceLabels)> = Vec::new();
+    let mut warnings = Vec::new();
+    let mut failure = None;
+    for device in devices {
+        match label::read(&*device.data) {
+            Ok(found) => labels.push((device, found)),
+            Err(problem) => {
+                warnings.push(format!("{}: no ZFS label: {problem}", device.name));
+                failure = Some(ReadError::NoLabel { device: device.name.clone(), problem });
+            }
+        }
+    }
+    // Spares and cache devices name no pool.
+    let guid_of = |labels: &DeviceLabels| labels.config.u64("pool_guid");
+    labels.retain(|(device, found)| {
+        let keep = guid_of(found).is_some();
+        if !keep {
+            warnings.push(format!("{}: a spare or cache device, not used", device.name));
+        }
+        keep
+    });
+    let Some((first, found)) = labels.first() else {
+        return Err(failure.unwrap_or(ReadError::NoDevice));
+    };
+    let name_of = |found: &DeviceLabels| text(&found.config, "name").unwrap_or_default();
+    let guid = guid_of(found).unwrap_or(0);
+    if let Some((second, other)) = labels.iter().find(|(_, other)| guid_of(other) != Some(guid)) {
+        return Err(ReadError::SeveralPools {
+            first: first.name.clone(),
+            first_pool: name_of(found),
+            second: second.name.clone(),
+            second_pool: name_of(other),
+        });
+    }
+    let txg = |labels: &DeviceLabels| labels.config.u64("txg").unwrap_or(0);
+    let Some((_, newest)) = labels.iter().max_by_key(|(_, found)| txg(found)) else {
+        return Err(ReadError::NoDevice);
+    };
+    let config = newest.config.clone();
+    let children = config.u64("vdev_children").unwrap_or(1).min(MAX_TOPS);
+    let mut tops: Vec<Option<(u64, VdevConfig)>> = vec![None; children as usize];
+    let mut leaves = HashMap::new();
+    let mut uberblocks: Vec<Uberblock> = Vec::new();
+    for (device, found) in &labels {
+        for (number, problem) in &found.problems {
+            warnings.push(format!("{}: label {number} {problem}", device.name));
+        }
+        if let Some(guid) = found.config.u64("guid") {
+            let (name, data) = (device.name.clone(), Some(device.data.clone()));
+            leaves.insert(guid, Leaf { guid, name, device: data });
+        }
+        if let Some(tree) = found.config.list("vdev_tree") {
+            let top = VdevConfig::from_nvlist(tree);
+            let slot = usize::try_from(top.id).ok().and_then(|id| tops.get_mut(id));
+            if let Some(slot) = slot
+                && slot.as_ref().is_none_or(|(known, _)| *known < txg(found))
+            {
+                *slot = Some((txg(found), top));
+            }
+        }
+        for uberblock in &found.uberblocks {
+            if !uberblocks.contains(uberblock) {
+                uberblocks.push(uberblock.clone());
+            }
+        }
+    }
+    uberblocks.sort_by_key(|uberblock| std::cmp::Reverse(uberblock.order()));
+    let name = text(&config, "name").unwrap_or_default();
+    let tops = tops.into_iter().map(|top| top.map(|(_, top)| top)).collect();
+    Ok(Found { name, guid, config, leaves, tops, uberblocks, warnings })
+}
+
+impl Found {
+    fn vdev(&self, config: &VdevConfig) -> Result<Vdev, ReadError> {
+        let find = |guid: u64| self.leaves.get(&guid).cloned();
+        Vdev::new(config, &find, 0).map_err(|kind| ReadError::VdevKind { vdev: config.id, kind })
+    }
+
+    /// The vdevs as far as labels tell.
+    fn label_vdevs(&self) -> Result<Vdevs, ReadError> {
+        let top = |(id, top): (usize, &Option<VdevConfig>)| match top {
+            Some(config) => self.vdev(config),
+            None => Ok(Vdev::Absent(format!("vdev {id}"))),
+        };
+        Ok(Vdevs { tops: self.tops.iter().enumerate().map(top).collect::<Result<_, _>>()? })
+    }
+
+    fn check(&self) -> Result<(), ReadError> {
+        let version = self.config.u64("version").unwrap_or(0);
+        if !(1..=28).contains(&version) && version != 5000 {
+            return Err(ReadError::Version { pool: self.name.clone(), version });
+        }
+        if let Some(list) = self.config.list("features_for_read") {
+            for (guid, _) in list.iter() {
+                self.check_feature(&String::from_utf8_lossy(guid))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_feature(&self, guid: &str) -> Result<(), ReadError> {
+        if features::is_readable(guid) {
+            return Ok(());
+        }
+        Err(ReadError::Feature { pool: self.name.clone(), feature: guid.to_owned() })
+    }
+}
+
+/// What is read of the MOS before anything else.
+struct Mos {
+    directory: BTreeMap<Box<[u8]>, OwnedValue>,
+    features: Vec<FeatureState>,
+    config: NvList,
+    salt: Option<[u8; 32]>,
+}
+
+fn directory_number(directory: &BTreeMap<Box<[u8]>, OwnedValue>, name: &str) -> Option<u64> {
+    match directory.get(name.as_bytes()) {
+        Some(OwnedValue::U64(number)) => Some(*number),
+        _ => None,
+    }
+}
+
+fn load_mos(blocks: &Blocks, uberblock: &Uberblock) -> Result<Mos, ReadError> {
+    let mos = Objset::open(blocks, "the MOS".into(), &uberblock.root)?;
+    let object = mos.object_of_type(OBJECT_DIRECTORY, &[object_type::OBJECT_DIRECTORY])?;
+    let directory: BTreeMap<_, _> =
+        zap::entries(&object)?.into_iter().map(|entry| (entry.name, entry.value)).collect();
+    let mut features = Vec::new();
+    for (name, needed) in [("features_for_read", true), ("features_for_write", false)] {
+        let Some(number) = directory_number(&directory, name) else { continue };
+        for entry in zap::entries(&mos.object(number)?)? {
+            if let OwnedValue::U64(references) = entry.value {
+                let guid = String::from_utf8_lossy(&entry.name).into_owned();
+                features.push(FeatureState { guid, references, needed_for_reading: needed });
+            }
+        }
+    }
+    features.sort_by(|a, b| a.guid.cmp(&b.guid));
+    let number = directory_number(&directory, "config")
+        .ok_or_else(|| object.damaged("it names no configuration"))?;
+    let packed = mos.object_of_type(number, &[object_type::PACKED_NVLIST])?;
+    let length = super::dnode::u64_at(&packed.dnode.bonus, 0);
+    let bytes = packed.read_start(length, MAX_CONFIG)?;
+    let config = decode_xdr(&bytes).map_err(|source| ReadError::Nvlist {
+        what: "the configuration in the MOS".to_owned(),
+        source,
+    })?;
+    let salt = match directory.get(&b"org.illumos:checksum_salt"[..]) {
+        Some(OwnedValue::Bytes(bytes)) => bytes.first_chunk().copied(),
+        _ => None,
+    };
+    Ok(Mos { directory, features, config, salt })
+}
+
+impl Pool {
+    /// Opens the pool that is on `devices`. Devices may be missing as long as what is read can be
+    /// had from the others.
+    pub fn open(devices: &[Device]) -> Result<Self, ReadError> {
+        let mut found = search(devices)?;
+        found.check()?;
+        let blocks = Blocks::new(found.label_vdevs()?);
+        let mut failure = None;
+        let mut opened = None;
+        for uberblock in found.uberblocks.iter().take(MAX_REWIND) {
+            match load_mos(&blocks, uberblock) {
+                Ok(mos) => {
+                    opened = Some((uberblock.clone(), mos));
+                    break;
+                }
+                Err(error) => {
+                    found.warnings.push(format!(
+                        "transaction group {} cannot be used: {error}",
+                        uberblock.txg
+                    ));
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        let Some((uberblock, mos)) = opened else {
+            let pool = found.name;
+            return Err(failure.unwrap_or(ReadError::NoUberblock { pool }));
+        };
+        Self::finish(found, uberblock, mos, &blocks)
+    }
+
+    fn finish(
+        mut found: Found,
+        uberblock: Uberblock,
+        mos: Mos,
+        first: &Blocks,
+    ) -> Result<Self, ReadError> {
+        for feature in &mos.features {
+            if feature.needed_for_reading && feature.references > 0 {
+                found.check_feature(&feature.guid)?;
+            }
+        }
+        let root = mos.config.list("vdev_tree").map(VdevConfig::from_nvlist).unwrap_or_default();
+        let mut tops: Vec<Vdev> = Vec::new();
+        for config in &root.children {
+            tops.push(found.vdev(config)?);
+        }
+        let dynamic = |feature: &FeatureState| {
+            feature.guid == "com.klarasystems:dynamic_gang_header" && feature.references > 0
+        };
+        let mut blocks = Blocks::new(Vdevs { tops });
+        blocks.checksums = Checksums::new(mos.salt.as_ref());
+        blocks.dynamic_gangs = mos.features.iter().any(dynamic);
+        load_mappings(&mut blocks, &uberblock, &root)?;
+
+        let members: Vec<Member> = root
+            .walk()
+            .filter(|vdev| vdev.is_leaf())
+            .map(|vdev| Member {
+                guid: vdev.guid,
+                path: vdev.name(),
+                device: found.leaves.get(&vdev.guid).map(|leaf| leaf.name.clone()),
+            })
+            .collect();
+        for member in members.iter().filter(|member| member.device.is_none()) {
+            found.warnings.push(format!("device {} ({}) is absent", member.path, member.guid));
+        }
+        let sum = root.guid_sum();
+        if sum != uberblock.guid_sum {
+            found.warnings.push(format!(
+                "the uberblock's sum of GUIDs is {}, that of the configuration {sum}",
+                uberblock.guid_sum
+            ));
+        }
+        let state = match found.config.u64("state").unwrap_or(0) {
+            0 => PoolState::Active,
+            1 => PoolState::Exported,
+            2 => PoolState::Destroyed,
+            other => PoolState::Other(other),
+        };
+        if state != PoolState::Exported {
+            found.warnings.push(format!(
+                "the pool was not exported; its state at transaction group {} is used",
+                uberblock.txg
+            ));
+        }
+        for fault in first.faults() {
+            found.warnings.push(format!("a copy of a block of the MOS is bad: {fault}"));
+        }
+        let host = text(&mos.config, "hostname").zip(mos.config.u64("hostid"));
+        Ok(Self {
+            name: text(&mos.config, "name").unwrap_or(found.name),
+            guid: found.guid,
+            state,
+            uberblock,
+            vdevs: root.children,
+            members,
+            host,
+            features: mos.features,
+            warnings: found.warnings,
+            config: mos.config,
+            blocks,
+            directory: mos.directory,
+        })
+    }
+
+    /// The meta object set.
+    pub fn mos(&self) -> Result<Objset<'_>, ReadError> {
+        Objset::open(&self.blocks, "the MOS".into(), &self.uberblock.root)
+    }
+
+    /// An object that the object directory names.
+    pub(crate) fn directory_object<'p>(
+        &'p self,
+        mos: &Objset<'p>,
+        name: &str,
+    ) -> Result<Option<Object<'p>>, ReadError> {
+        match directory_number(&self.directory, name) {
+            Some(number) if number != 0 => mos.object(number).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What was wrong so far with copies of blocks that could be read all the same.
+    pub fn faults(&self) -> Vec<CopyFault> {
+        self.blocks.faults()
+    }
+
+    /// Name and size in bytes of the devices that are here, by the GUIDs of their vdevs.
+    pub fn devices(&self) -> HashMap<u64, (String, u64)> {
+        let leaves = self.blocks.vdevs.tops.iter().flat_map(Vdev::leaves);
+        leaves
+            .filter_map(|leaf| {
+                let size = leaf.device.as_ref()?.size().ok()?;
+                Some((leaf.guid, (leaf.name.clone(), size)))
+            })
+            .collect()
+    }
+
+    /// Whether a feature is in use.
+    pub fn feature_is_active(&self, guid: &str) -> bool {
+        self.features.iter().any(|feature| feature.guid == guid && feature.references > 0)
+    }
+}
+
+/// Loads what tells where the blocks of removed vdevs are. Such a mapping may itself lie on a vdev
+/// that was removed later, so they are tried until none is left.
+fn load_mappings(
+    blocks: &mut Blocks,
+    uberblock: &Uberblock,
+    root: &VdevConfig,
+) -> Result<(), ReadError> {
+    let mut left: Vec<(usize, u64)> = root
+        .children
+        .iter()
+        .enumerate()
+        .filter(|(_, vdev)| vdev.kind == "indirect")
+        .filter_map(|(at, vdev)| Some((at, vdev.indirect_mapping?)))
+        .collect();
+    while !left.is_empty() {
+        let before = left.len();
+        let mut failure = None;
+        let mut loaded = Vec::new();
+        left.retain(|&(at, number)| match mapping(blocks, uberblock, number) {
+            Ok(mapping) => {
+                loaded.push((at, mapping));
+                false
+            }
+            Err(error) => {
+                failure = Some(error);
+                true
+            }
+        });
+        for (at, mapping) in loaded {
+            if let Some(top) = blocks.vdevs.tops.get_mut(at) {
+                *top = Vdev::Indirect(mapping);
+            }
+        }
+        if left.len() == before {
+            return failure.map_or(Ok(()), Err);
+        }
+    }
+    Ok(())
+}
+
+fn mapping(blocks: &Blocks, uberblock: &Uberblock, number: u64) -> Result<Mapping, ReadError> {
+    let mos = Objset::open(blocks, "the MOS".into(), &uberblock.root)?;
+    let object = mos.object(number)?;
+    let count = super::dnode::u64_at(&object.dnode.bonus, 16);
+    let bytes = object.read_start(count.saturating_mul(24), MAX_MAPPING)?;
+    Ok(Mapping::parse(&bytes, count as usize))
+}
