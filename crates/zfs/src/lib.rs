@@ -11,6 +11,8 @@ pub mod codec;
 mod compress;
 mod dnode;
 mod feature;
+#[cfg(test)]
+mod fixture;
 mod ids;
 mod label;
 pub mod nvlist;
@@ -18,6 +20,7 @@ mod property;
 pub mod raidz;
 pub mod read;
 pub mod sa;
+pub mod space;
 mod space_map;
 mod writer;
 pub mod zap;

@@ -45,7 +45,7 @@ mod pool;
 mod property;
 mod swap;
 mod to_tree;
-mod vdev;
+pub(crate) mod vdev;
 pub(crate) mod zap;
 mod znode;
 
