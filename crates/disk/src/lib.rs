@@ -7,6 +7,7 @@
 pub mod fat;
 pub mod gpt;
 mod guid;
+pub mod image;
 pub mod layout;
 pub mod qcow2;
 pub mod raw;
