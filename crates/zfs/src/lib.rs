@@ -20,6 +20,7 @@ mod property;
 pub mod raidz;
 pub mod read;
 pub mod sa;
+pub mod send;
 pub mod space;
 mod space_map;
 mod writer;

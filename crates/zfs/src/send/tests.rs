@@ -1,0 +1,158 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn sample() -> Vec<Record> {
+    vec![
+        Record::Begin(Begin {
+            features: features::LZ4 | features::COMPRESSED | features::SA_SPILL,
+            creation: 1_700_000_000,
+            objset_type: 2,
+            flags: 12,
+            to_guid: 0xdead_beef,
+            to_name: b"tank/home@now".to_vec(),
+            ..Begin::default()
+        }),
+        Record::FreeObjects { first: 0, count: 1, to_guid: 0xdead_beef },
+        Record::Object(ObjectRecord {
+            object: 1,
+            object_type: 19,
+            bonus_type: 44,
+            block_size: 131_072,
+            bonus_length: 170,
+            slots: 1,
+            to_guid: 0xdead_beef,
+            bonus: vec![3; 176],
+            ..ObjectRecord::default()
+        }),
+        Record::Write(WriteRecord {
+            object: 1,
+            object_type: 19,
+            logical_size: 131_072,
+            compression: 15,
+            compressed_size: 4096,
+            key: [1, 2, 3, 4, 5],
+            data: vec![7; 4096],
+            ..WriteRecord::default()
+        }),
+        Record::WriteEmbedded(EmbeddedWrite {
+            object: 1,
+            offset: 131_072,
+            length: 131_072,
+            compression: 15,
+            logical_size: 131_072,
+            size: 21,
+            data: vec![9; 24],
+            ..EmbeddedWrite::default()
+        }),
+        Record::Spill(SpillRecord {
+            object: 1,
+            length: 512,
+            data: vec![1; 512],
+            ..SpillRecord::default()
+        }),
+        Record::Free { object: 1, offset: 262_144, length: u64::MAX, to_guid: 0xdead_beef },
+        Record::ObjectRange {
+            first: 0,
+            count: 32,
+            to_guid: 1,
+            crypt: CryptParameters { salt: [1; 8], iv: [2; 12], mac: [3; 16] },
+            flags: 2,
+        },
+        Record::Redact { object: 1, offset: 0, length: 5, to_guid: 1 },
+        Record::WriteByReference { object: 1, offset: 2, length: 3, to_guid: 4, like: [5, 6, 7] },
+    ]
+}
+
+fn written(records: &[Record]) -> Vec<u8> {
+    let mut writer = StreamWriter::new(Vec::new());
+    records.iter().for_each(|record| writer.write(record).unwrap());
+    writer.end(0xdead_beef).unwrap();
+    writer.finish(false).unwrap()
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<Record>, StreamError> {
+    let mut reader = StreamReader::new(bytes);
+    let mut records = Vec::new();
+    while let Some(record) = reader.next_record()? {
+        records.push(record);
+    }
+    Ok(records)
+}
+
+#[test]
+fn records_come_back_and_damage_is_found() {
+    let records = sample();
+    let bytes = written(&records);
+    let mut back = read(&bytes).unwrap();
+    let Some(Record::End(end)) = back.pop() else { panic!("no end") };
+    assert_eq!((back, end.to_guid), (records, 0xdead_beef));
+    // Every byte counts; those of lengths and types may fail in other ways.
+    for at in (312..bytes.len()).step_by(41) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        assert!(read(&damaged).is_err(), "byte {at}");
+    }
+    assert!(matches!(read(&bytes[..bytes.len() - 1]), Err(StreamError::Io { .. })));
+    assert!(matches!(read(&[1; 400]), Err(StreamError::NotAStream { .. })));
+}
+
+#[test]
+fn a_compound_stream_ends_twice() {
+    let mut writer = StreamWriter::new(Vec::new());
+    let begin = Begin { compound: true, payload: vec![1; 40], ..Begin::default() };
+    writer.write(&Record::Begin(begin)).unwrap();
+    writer.end(0).unwrap();
+    sample().iter().for_each(|record| writer.write(record).unwrap());
+    writer.end(1).unwrap();
+    let bytes = writer.finish(true).unwrap();
+    let records = read(&bytes).unwrap();
+    let ends = records.iter().filter(|record| matches!(record, Record::End(_))).count();
+    assert_eq!(ends, 3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn hostile_streams_give_errors_only(
+        changes in proptest::collection::vec((0usize..7000, any::<u8>()), 1..20),
+    ) {
+        let mut bytes = written(&sample());
+        for (at, byte) in changes {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        let _ = read(&bytes);
+    }
+}
+
+/// A stream, full or not, tells of the same objects as the snapshot has.
+#[test]
+fn snapshots_of_the_kernel_are_sent() {
+    let Some(pool) = crate::fixture::pool(&["dev23"]) else { return };
+    let datasets = pool.datasets().unwrap().datasets;
+    let mut snapshots: Vec<_> = datasets.iter().filter(|dataset| dataset.is_snapshot).collect();
+    snapshots.sort_by_key(|snapshot| (snapshot.directory, snapshot.creation_txg));
+    let mut previous: Option<&crate::read::Dataset> = None;
+    for snapshot in snapshots {
+        let older = previous.filter(|older| older.directory == snapshot.directory);
+        for from in [None, older] {
+            for options in
+                [SendOptions::default(), SendOptions { compressed: false, embedded: false }]
+            {
+                let mut writer = StreamWriter::new(Vec::new());
+                send_snapshot(&pool, snapshot, from, options, &mut writer).unwrap();
+                let bytes = writer.finish(false).unwrap();
+                let records = read(&bytes).unwrap();
+                let objects = records.iter().filter(|record| matches!(record, Record::Object(_)));
+                let all = pool.objset(snapshot).unwrap().objects().count();
+                if from.is_none() {
+                    assert_eq!(objects.count(), all);
+                } else {
+                    assert!(objects.count() <= all);
+                }
+            }
+        }
+        previous = Some(snapshot);
+    }
+}
