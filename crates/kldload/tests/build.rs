@@ -175,6 +175,36 @@ fn a_dry_run_tells_the_plan_and_writes_nothing() {
 }
 
 #[test]
+fn the_manifest_is_of_what_the_image_holds() {
+    let fixture = Fixture::new();
+    fixture.put("etc/hostid", "abcd");
+    fixture.put("etc/motd", "hello");
+    let tar = fixture.tar();
+    let file = fixture.dir.path().join("root.manifest");
+    let argument = file.display().to_string();
+    let output = fixture.build(&tar, &[SMALL, &["--json", "--manifest", &argument]].concat());
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains(r#""event":"manifest""#), "{stdout}");
+    let written = tree::manifest::parse(&fs::read(&file).unwrap()).unwrap();
+    let tree::Kind::File(motd) = &written.inode(written.get("etc/motd").unwrap()).kind else {
+        panic!("etc/motd is no file");
+    };
+    assert_eq!(motd.blob, tree::Digest::of(b"hello"));
+    assert!(written.get("usr/lib/kldload/esp-sync").is_some(), "what boots the machine is in it");
+    assert!(written.get("var/log").is_some(), "mount points are in it");
+    assert!(written.get("etc/hostid").is_none(), "what was left out is not in it");
+
+    // It appears with the images or not at all, and a dry run writes nothing.
+    fs::remove_file(&file).unwrap();
+    fs::remove_dir_all(fixture.out()).unwrap();
+    fixture.refused(&tar, &["--dry-run", "--manifest", &argument], 2, &["--manifest"]);
+    fixture.refused(&tar, &["--disk-size", "100M", "--manifest", &argument], 3, &["larger disk"]);
+    fixture.refused(&tar, &["--manifest", "/nonexistent/x"], 1, &["/nonexistent"]);
+    assert!(!file.exists());
+}
+
+#[test]
 fn archives_that_are_broken_or_hostile() {
     let fixture = Fixture::new();
     let tar = fixture.tar();

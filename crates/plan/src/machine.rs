@@ -131,6 +131,11 @@ impl Plan {
         self.disk_size
     }
 
+    /// The tree as the pool will hold it: without what belongs to one machine, with what boots it.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
     /// Bytes of files that go into the pool.
     pub fn data_bytes(&self) -> u64 {
         self.data_bytes

@@ -1,6 +1,7 @@
 //! `kldload build`: a root tree becomes a disk image.
 
 use std::fs;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ Examples:
   kldload build --tree debian.tar -o out/ -f raw,qcow2 --disk-size 20G
   kldload build --tree debian.tar -o out/ --property rpool:compression=zstd-9
   kldload build --tree debian.tar -o out/ --dataset var/lib/docker:/var/lib/docker
+  kldload build --tree debian.tar -o out/ --manifest out/debian.manifest
   kldload build --tree debian.tar -o out/ --dry-run")]
 pub struct BuildArgs {
     /// The root file system: tar archive, directory or saved tree
@@ -42,6 +44,10 @@ pub struct BuildArgs {
     name: Option<String>,
     #[command(flatten)]
     machine: MachineArgs,
+    /// Also write the manifest of the tree that the image holds: every path with all attributes
+    /// and the SHA-256 of its content, after what the build adds and leaves out
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    manifest: Option<PathBuf>,
     /// Print what would be built and stop
     #[arg(long)]
     dry_run: bool,
@@ -142,6 +148,15 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
+    let manifest = match &args.manifest {
+        Some(path) => {
+            let output = OutputFile::create(path)?;
+            write_manifest(&plan, output.file())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            Some(output)
+        }
+        None => None,
+    };
     let path = |format: Format| args.output.join(format!("{name}.{}", format.extension()));
     let raw = OutputFile::create(&path(Format::Raw))?;
     raw.file().set_len(plan.disk_size())?;
@@ -176,7 +191,17 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
             }),
         );
     }
+    if let Some(output) = manifest {
+        let path = output.publish()?;
+        ui.result(&path.display().to_string(), json!({"event": "manifest", "path": path}));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn write_manifest(plan: &Plan, file: &fs::File) -> io::Result<()> {
+    let mut output = BufWriter::new(file);
+    tree::manifest::write(plan.tree(), &mut output)?;
+    output.flush()
 }
 
 /// Reads the tree, which may be standard input.
