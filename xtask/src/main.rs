@@ -70,7 +70,7 @@ enum Task {
         #[arg(long)]
         dump: bool,
     },
-    /// Judge a bare pool image with a real kernel in a virtual machine; the image stays as it is
+    /// Judge the pool in an image with a real kernel in a virtual machine; the image stays as it is
     JudgeVm {
         /// The image file; without it the judge is judged
         #[arg(requires_all = ["pool", "content"])]
@@ -83,6 +83,12 @@ enum Task {
         /// Tar archive of the Debian whose kernel and OpenZFS judge
         #[arg(long, env = "KLDLOAD_TEST_TREE")]
         tree: PathBuf,
+        /// The partition that holds the pool; without it the whole image is the pool
+        #[arg(long, conflicts_with = "growth")]
+        partition: Option<u32>,
+        /// The manifest that the build wrote, when the tree is not what was written
+        #[arg(long)]
+        manifest: Option<PathBuf>,
         /// How many MiB the disk is larger than the image
         #[arg(long, default_value_t = 0)]
         growth: u64,
@@ -141,15 +147,17 @@ fn run(task: Task) -> Result<()> {
             }
             Ok(())
         }
-        Task::JudgeVm { image, pool, content, tree, growth } => {
+        Task::JudgeVm { image, pool, content, tree, partition, manifest, growth } => {
             apt::install_missing()?;
             let directory = tempfile::tempdir()?;
             let described;
             let case = match (&image, &pool, &content) {
                 (Some(image), Some(pool), Some(content)) => {
                     described = test::describe(content, directory.path())?;
-                    let (manifest, sums) = (&described.0, &described.1);
-                    vm::Case::Pool { image, pool, manifest, sums, growth: growth << 20 }
+                    let (manifest, sums) =
+                        (manifest.as_ref().unwrap_or(&described.0), &described.1);
+                    let growth = growth << 20;
+                    vm::Case::Pool { image, partition, pool, manifest, sums, growth }
                 }
                 _ => vm::Case::Itself,
             };

@@ -44,10 +44,11 @@ pub fn judge(report: &mut Report, device: &str, name: &str, grown: bool) -> Resu
     if grown {
         report.step("grow", || grow(name, device))?;
     }
-    for (dataset, place) in &mounted {
+    // Those below others first: a rollback forgets what is mounted below it.
+    for (dataset, place) in mounted.iter().rev() {
         report.step(&format!("use {dataset}"), || in_use::use_dataset(dataset, place))?;
     }
-    report.step("upgrade", || run("zpool", &["upgrade", name]))?;
+    report.step("upgrade", || upgrade(name))?;
     report.step("scrub again", || scrub(name))?;
     report.step("export and import again", || {
         run("zpool", &["export", name])?;
@@ -56,6 +57,40 @@ pub fn judge(report: &mut Report, device: &str, name: &str, grown: bool) -> Resu
         run("zpool", &["export", name])?;
         Ok(after)
     })
+}
+
+/// Lets the pool have every feature that this OpenZFS knows, and says which are new.
+pub fn upgrade(name: &str) -> Result<String> {
+    // Our pools name a feature set, and beyond that `zpool upgrade` enables nothing.
+    run("zpool", &["set", "compatibility=off", name])?;
+    upgrade_as_it_is(name)
+}
+
+/// `zpool upgrade`; an error when no feature was left to enable, or one is not enabled after it.
+pub fn upgrade_as_it_is(name: &str) -> Result<String> {
+    let before = disabled_features(name)?;
+    if before.is_empty() {
+        bail!("every feature is enabled already: there is nothing to upgrade");
+    }
+    let said = run("zpool", &["upgrade", name])?;
+    let after = disabled_features(name)?;
+    if !after.is_empty() {
+        bail!("zpool upgrade left {} disabled; it said: {said}", after.join(", "));
+    }
+    Ok(format!("{} features are new: {}", before.len(), before.join(", ")))
+}
+
+fn disabled_features(name: &str) -> Result<Vec<String>> {
+    let text = run("zpool", &["get", "-H", "-o", "property,value", "all", name])?;
+    let features: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("feature@")?.split_once(char::is_whitespace))
+        .collect();
+    if features.is_empty() {
+        bail!("zpool get tells of no feature:\n{text}");
+    }
+    let disabled = features.iter().filter(|(_, state)| state.trim() == "disabled");
+    Ok(disabled.map(|(feature, _)| (*feature).to_owned()).collect())
 }
 
 /// What `zpool status` says, when it has nothing to complain about.

@@ -9,7 +9,7 @@ use rustix::fs::{FileType, Mode, Timespec, Timestamps, XattrFlags, mknodat};
 
 use vm_judge::Sums;
 
-use crate::pool::ROOT;
+use crate::pool::{self, ROOT};
 use crate::report::Report;
 use crate::{accounting, compare, in_use, run};
 
@@ -47,17 +47,24 @@ pub fn judge(report: &mut Report) -> Result<()> {
         found.retain(|line| !line.starts_with("/home: has "));
         Ok(text)
     })?;
+    // Without sums every content is compared by its SHA-256.
+    report.findings("a tree equals itself by digests", |found| {
+        let text = compare::compare(&tree, &Sums::default(), root, found)?;
+        found.retain(|line| !line.starts_with("/home: has "));
+        Ok(text)
+    })?;
     report.findings("accounting", |found| {
         let ids = accounting::check("judged", root, found)?
             + accounting::check("judged/home", &root.join("home"), found)?;
         Ok(format!("{ids} owners"))
     })?;
+    let none = Sums::default();
     for damage in DAMAGES {
         report.step(&format!("damage is found: {}", damage.what), || {
             run("zfs", &["snapshot", "judged@before"])?;
             (damage.work)(root)?;
             let mut found = Vec::new();
-            compare::compare(&tree, &sums, root, &mut found)?;
+            compare::compare(&tree, if damage.digests { &none } else { &sums }, root, &mut found)?;
             found.retain(|line| !line.starts_with("/home: has "));
             run("zfs", &["rollback", "judged@before"])?;
             run("zfs", &["destroy", "judged@before"])?;
@@ -68,7 +75,30 @@ pub fn judge(report: &mut Report) -> Result<()> {
             Ok(damage.finding.to_owned())
         })?;
     }
-    report.step("use judged/home", || in_use::use_dataset("judged/home", &root.join("home")))
+    report.step("use judged/home", || in_use::use_dataset("judged/home", &root.join("home")))?;
+    upgrades(report)
+}
+
+/// A pool with a feature set: an upgrade that enables nothing is noticed, a real one passes once.
+fn upgrades(report: &mut Report) -> Result<()> {
+    report.step("make an old pool", || {
+        fs::File::create("/tmp/old")?.set_len(128 << 20)?;
+        run(
+            "zpool",
+            &["create", "-o", "compatibility=openzfs-2.1-linux", "-m", "none", "old", "/tmp/old"],
+        )
+    })?;
+    let noticed = |what: &str, result: Result<String>| match result {
+        Ok(said) => bail!("nobody noticed {what}: {said}"),
+        Err(error) => Ok(format!("{error:#}").lines().next().unwrap_or_default().to_owned()),
+    };
+    report.step("an upgrade that does nothing is noticed", || {
+        noticed("that the feature set was kept", pool::upgrade_as_it_is("old"))
+    })?;
+    report.step("upgrade the old pool", || pool::upgrade("old"))?;
+    report.step("a second upgrade is noticed", || {
+        noticed("that nothing was left to do", pool::upgrade("old"))
+    })
 }
 
 fn time(seconds: i64, nanoseconds: i64) -> Timestamps {
@@ -130,6 +160,8 @@ struct Damage {
     what: &'static str,
     /// What must be found.
     finding: &'static str,
+    /// Whether contents are compared by digests.
+    digests: bool,
     work: fn(&Path) -> Result<()>,
 }
 
@@ -145,6 +177,18 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "one byte of content",
         finding: "/etc/file 150: content has sum",
+        digests: false,
+        work: |root| {
+            quietly(&root.join("etc/file 150"), |path| {
+                let file = fs::OpenOptions::new().write(true).open(path)?;
+                Ok(std::os::unix::fs::FileExt::write_all_at(&file, b"!", 77_777)?)
+            })
+        },
+    },
+    Damage {
+        what: "one byte of content, by digests",
+        finding: "/etc/file 150: content is",
+        digests: true,
         work: |root| {
             quietly(&root.join("etc/file 150"), |path| {
                 let file = fs::OpenOptions::new().write(true).open(path)?;
@@ -155,11 +199,13 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "one nanosecond",
         finding: "/etc/file 13: modified",
+        digests: false,
         work: |root| set_time(&root.join("etc/file 13"), -86_400, 123_456_788),
     },
     Damage {
         what: "a mode",
         finding: "/etc/file 12: mode 0755, not 4755",
+        digests: false,
         work: |root| {
             Ok(fs::set_permissions(root.join("etc/file 12"), fs::Permissions::from_mode(0o755))?)
         },
@@ -167,6 +213,7 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "an owner",
         finding: "/etc/file 11: owner 4000000001",
+        digests: false,
         work: |root| {
             Ok(std::os::unix::fs::chown(root.join("etc/file 11"), Some(4_000_000_001), None)?)
         },
@@ -174,6 +221,7 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "an extended attribute",
         finding: "/etc/file 9: xattr user.note is ten",
+        digests: false,
         work: |root| {
             Ok(rustix::fs::setxattr(
                 root.join("etc/file 9"),
@@ -186,6 +234,7 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "an extended attribute too many",
         finding: "/etc/file 8: xattr user.note is not in",
+        digests: false,
         work: |root| {
             Ok(rustix::fs::setxattr(
                 root.join("etc/file 8"),
@@ -198,11 +247,13 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "a capability",
         finding: "/etc/file 10: xattr security.capability is missing",
+        digests: false,
         work: |root| Ok(rustix::fs::removexattr(root.join("etc/file 10"), "security.capability")?),
     },
     Damage {
         what: "an access control list",
         finding: "/etc/file 9: xattr system.posix_acl_access is missing",
+        digests: false,
         work: |root| {
             Ok(rustix::fs::removexattr(root.join("etc/file 9"), "system.posix_acl_access")?)
         },
@@ -210,11 +261,13 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "a missing hard link",
         finding: "/etc/file 7: 1 links",
+        digests: false,
         work: |root| quietly(&root.join("etc"), |etc| Ok(fs::remove_file(etc.join("file seven"))?)),
     },
     Damage {
         what: "a hard link that is a copy",
         finding: "/etc/file 7: 1 links",
+        digests: false,
         work: |root| {
             quietly(&root.join("etc"), |etc| {
                 fs::remove_file(etc.join("file seven"))?;
@@ -226,6 +279,7 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "a filled hole",
         finding: "/sparse: 1048576 is stored",
+        digests: false,
         work: |root| {
             quietly(&root.join("sparse"), |path| {
                 run("zfs", &["set", "compression=off", "judged"])?;
@@ -239,11 +293,13 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "a file too many",
         finding: "/: has extra",
+        digests: false,
         work: |root| quietly(root, |root| Ok(fs::write(root.join("extra"), "")?)),
     },
     Damage {
         what: "another link target",
         finding: "/link: leads to /etc/file 8",
+        digests: false,
         work: |root| {
             quietly(root, |root| {
                 fs::remove_file(root.join("link"))?;
@@ -254,6 +310,7 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "another device number",
         finding: "/block: device (8, 4)",
+        digests: false,
         work: |root| {
             quietly(root, |root| {
                 fs::remove_file(root.join("block"))?;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::inputs::Inputs;
 use crate::run::Run;
 use crate::steps::Verdict;
-use crate::{apt, judge_pool};
+use crate::{apt, judge_pool, vm};
 
 /// An ordinary user of this machine (`nobody` in Debian).
 const NOBODY: u32 = 65534;
@@ -41,9 +41,8 @@ pub fn tools(inputs: &Inputs) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// Copies a partition out of a raw image.
-fn partition(raw: &Path, number: u32, directory: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(directory)?;
+/// First and last sector of a partition of a raw image.
+fn sectors(raw: &Path, number: u32) -> Result<(u64, u64)> {
     let info =
         Run::new("sgdisk").args(["-i", &number.to_string()]).arg(raw).env("LC_ALL", "C").text()?;
     let sector = |name: &str| -> Result<u64> {
@@ -51,7 +50,13 @@ fn partition(raw: &Path, number: u32, directory: &Path) -> Result<PathBuf> {
         let number = line.and_then(|rest| rest.split_whitespace().next());
         number.and_then(|text| text.parse().ok()).with_context(|| format!("sgdisk -i: {info}"))
     };
-    let (first, last) = (sector("First sector: ")?, sector("Last sector: ")?);
+    Ok((sector("First sector: ")?, sector("Last sector: ")?))
+}
+
+/// Copies a partition out of a raw image.
+fn partition(raw: &Path, number: u32, directory: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(directory)?;
+    let (first, last) = sectors(raw, number)?;
     let copy = directory.join(format!("partition-{number}"));
     let bytes = (last + 1 - first) * 512;
     Run::new("dd")
@@ -108,6 +113,62 @@ pub fn boot_ahci(inputs: &Inputs) -> Result<Verdict> {
 
 pub fn boot_nvme(inputs: &Inputs) -> Result<Verdict> {
     boot(inputs, "nvme")
+}
+
+/// The kernel judge over the pool of the finished disk image, in its partition.
+pub fn kernel(inputs: &Inputs) -> Result<Verdict> {
+    let images = inputs.images()?;
+    let (image, manifest) = (images.join("debian.raw"), images.join("manifest"));
+    let (source, sums) = inputs.debian_described()?;
+    println!("    {}", differences(source, &manifest)?);
+    let case = vm::Case::Pool {
+        image: &image,
+        partition: Some(3),
+        pool: "rpool",
+        manifest: &manifest,
+        sums,
+        growth: 0,
+    };
+    inputs.kernel()?.judge(case, 180)?;
+    Ok(Verdict::Passed)
+}
+
+/// How the manifest of the image differs from that of its source: the build writes it itself, so it must not
+/// leave out what the judge then misses nowhere.
+fn differences(source: &Path, written: &Path) -> Result<String> {
+    let read = |path: &Path| -> Result<tree::Tree> {
+        tree::manifest::parse(&fs::read(path)?).with_context(|| path.display().to_string())
+    };
+    let (source, written) = (read(source)?, read(written)?);
+    let content = |tree: &tree::Tree, id| match &tree.inode(id).kind {
+        tree::Kind::File(file) => Some(file.clone()),
+        _ => None,
+    };
+    let (mut same, mut changed, mut gone) = (0, Vec::new(), Vec::new());
+    for entry in source.walk() {
+        let path = format!("/{}", entry.path.escape_ascii());
+        match written.get(&entry.path) {
+            None => gone.push(path),
+            Some(id)
+                if written.inode(id).metadata == entry.inode.metadata
+                    && content(&written, id) == content(&source, entry.id) =>
+            {
+                same += 1;
+            }
+            Some(_) => changed.push(path),
+        }
+    }
+    let added = written.walk().filter(|entry| source.get(&entry.path).is_none()).count();
+    let text = format!(
+        "{same} paths as in the tree, {} changed, {} left out, {added} added",
+        changed.len(),
+        gone.len()
+    );
+    let kernels = |path: &String| path.contains("/vmlinuz-") || path.contains("/zfs.ko");
+    if changed.len() > 50 || gone.len() > 2000 || gone.iter().any(kernels) {
+        bail!("too much is not as in the tree: {text}; {changed:?} {gone:?}");
+    }
+    Ok(text)
 }
 
 fn boot(inputs: &Inputs, controller: &str) -> Result<Verdict> {

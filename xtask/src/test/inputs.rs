@@ -32,6 +32,7 @@ pub struct Inputs {
     kldload: OnceCell<PathBuf>,
     user_lands: OnceCell<Vec<UserLand>>,
     debian: OnceCell<PathBuf>,
+    debian_described: OnceCell<(PathBuf, PathBuf)>,
     debian_pool: OnceCell<Case>,
     torture_pool: OnceCell<Case>,
     images: OnceCell<PathBuf>,
@@ -57,6 +58,7 @@ impl Inputs {
             kldload: OnceCell::new(),
             user_lands: OnceCell::new(),
             debian: OnceCell::new(),
+            debian_described: OnceCell::new(),
             debian_pool: OnceCell::new(),
             torture_pool: OnceCell::new(),
             images: OnceCell::new(),
@@ -93,7 +95,20 @@ impl Inputs {
 
     /// The pool of Debian.
     pub fn debian_pool(&self) -> Result<&Case> {
-        once(&self.debian_pool, || self.pool("debian", self.debian()?, "8G"))
+        once(&self.debian_pool, || {
+            let image = self.pool("debian", self.debian()?, "8G")?;
+            let (manifest, sums) = self.debian_described()?.clone();
+            Ok(Case { pool: "debian", image, manifest, sums })
+        })
+    }
+
+    /// The manifest of Debian and the sums of its contents.
+    pub fn debian_described(&self) -> Result<&(PathBuf, PathBuf)> {
+        once(&self.debian_described, || {
+            let directory = self.scratch.join("debian-described");
+            fs::create_dir_all(&directory)?;
+            describe(self.debian()?, &directory)
+        })
     }
 
     /// The pool of the torture tree.
@@ -104,11 +119,13 @@ impl Inputs {
             // A kernel must be able to read all of it.
             let options = Options { huge_xattrs: false, ..Options::default() };
             torture::write_torture_tar(&options, output)?;
-            self.pool("torture", &tree, "4G")
+            let image = self.pool("torture", &tree, "4G")?;
+            let (manifest, sums) = describe(&tree, image.parent().unwrap_or(&self.scratch))?;
+            Ok(Case { pool: "torture", image, manifest, sums })
         })
     }
 
-    fn pool(&self, pool: &'static str, tree: &Path, size: &str) -> Result<Case> {
+    fn pool(&self, pool: &str, tree: &Path, size: &str) -> Result<PathBuf> {
         let directory = self.scratch.join(pool);
         fs::create_dir_all(&directory)?;
         let image = directory.join("pool.img");
@@ -118,11 +135,10 @@ impl Inputs {
             .arg("-o")
             .arg(&image)
             .text()?;
-        let (manifest, sums) = describe(tree, &directory)?;
-        Ok(Case { pool, image, manifest, sums })
+        Ok(image)
     }
 
-    /// A directory with `debian.raw` and `debian.qcow2`.
+    /// A directory with `debian.raw`, `debian.qcow2` and the `manifest` of what is in them.
     pub fn images(&self) -> Result<&Path> {
         let directory = once(&self.images, || {
             let directory = self.scratch.join("images");
@@ -131,6 +147,8 @@ impl Inputs {
                 .arg(self.debian()?)
                 .arg("-o")
                 .arg(&directory)
+                .arg("--manifest")
+                .arg(directory.join("manifest"))
                 .text()?;
             Ok(directory)
         })?;

@@ -70,6 +70,11 @@ const KERNEL: &[TestStep] = &[
         work: pool::kernel_torture,
     },
     Step { name: "vm-debian", proves: "a kernel sees Debian as it is", work: pool::kernel_debian },
+    Step {
+        name: "vm-image",
+        proves: "a kernel sees every dataset of the disk image as it is",
+        work: image::kernel,
+    },
 ];
 
 const CONTROLLERS: &[TestStep] = &[

@@ -70,6 +70,7 @@ pub fn kernel_debian(inputs: &Inputs) -> Result<Verdict> {
 
 fn kernel(inputs: &Inputs, case: &Case) -> Result<Verdict> {
     let Case { pool, image, manifest, sums } = case;
-    inputs.kernel()?.judge(vm::Case::Pool { image, pool, manifest, sums, growth: GROWTH }, 120)?;
+    let case = vm::Case::Pool { image, partition: None, pool, manifest, sums, growth: GROWTH };
+    inputs.kernel()?.judge(case, 120)?;
     Ok(Verdict::Passed)
 }

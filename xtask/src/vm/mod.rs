@@ -20,10 +20,12 @@ use crate::{checkout, judge_pool};
 pub enum Case<'a> {
     /// Judge the judge: it makes a pool, damages it and must notice.
     Itself,
-    /// Judge a bare pool image against the manifest of its tree.
+    /// Judge the pool in an image against the manifest of its tree.
     Pool {
         /// The image; stays as it is.
         image: &'a Path,
+        /// The partition that holds the pool; `None` when the whole image is the pool.
+        partition: Option<u32>,
         /// The pool's name.
         pool: &'a str,
         /// The tree that was written.
@@ -63,9 +65,11 @@ impl Judge {
         };
         let (verb, files) = match case {
             Case::Itself => ("self".to_owned(), Vec::new()),
-            Case::Pool { pool, manifest, sums, growth, .. } => {
+            Case::Pool { partition, pool, manifest, sums, growth, .. } => {
                 let verb = if growth > 0 { "pool-grown" } else { "pool" };
-                (format!("{verb} /dev/vda {pool}"), vec![("manifest", manifest), ("sums", sums)])
+                let number = partition.map(|number| number.to_string()).unwrap_or_default();
+                let verb = format!("{verb} /dev/vda{number} {pool}");
+                (verb, vec![("manifest", manifest), ("sums", sums)])
             }
         };
         let archive = scratch.path().join("initramfs");
