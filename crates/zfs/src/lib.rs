@@ -9,6 +9,7 @@ mod blkptr;
 mod checksum;
 pub mod codec;
 mod compress;
+pub mod crypt;
 mod dnode;
 mod feature;
 #[cfg(test)]

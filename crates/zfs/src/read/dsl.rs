@@ -11,6 +11,7 @@ use super::objset::{Objset, ObjsetKind};
 use super::property::{self, Property};
 use super::{Filesystem, Object, Pool, ReadError, zap};
 use crate::blkptr::BlockPointer;
+use crate::crypt::KeyError;
 use crate::dnode::object_type;
 use crate::zap::OwnedValue;
 
@@ -322,7 +323,17 @@ impl Pool {
     /// The object set of a dataset.
     pub fn objset(&self, dataset: &Dataset) -> Result<Objset<'_>, ReadError> {
         let name: Arc<str> = dataset.name.as_str().into();
-        Objset::open(&self.blocks, name, &dataset.bp)
+        let mut keys = None;
+        if dataset.encrypted && !self.keyring.is_empty() {
+            let found = self.keyring.keys(&self.mos()?, dataset.directory);
+            keys = found.map_err(|error| match error {
+                KeyError::Read(error) => *error,
+                error => {
+                    ReadError::Keys { dataset: dataset.name.clone(), problem: error.to_string() }
+                }
+            })?;
+        }
+        Objset::open_with(&self.blocks, name, &dataset.bp, keys)
     }
 
     /// The file system of a dataset.

@@ -123,6 +123,14 @@ pub enum ReadError {
         /// The dataset.
         dataset: String,
     },
+    /// The keys of a dataset cannot be opened with what was given.
+    #[error("the keys of {dataset} cannot be opened: {problem}")]
+    Keys {
+        /// The dataset.
+        dataset: String,
+        /// Why.
+        problem: String,
+    },
     /// Something that this program does not do.
     #[error("{what} is not supported")]
     Unsupported {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::block::{describe, is_encrypted};
 use super::{Blocks, Dnode, ReadError};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
+use crate::crypt::Keys;
 use crate::dnode::object_type::DNODE;
 
 /// What every block of one object set needs to be read.
@@ -14,11 +15,18 @@ pub(crate) struct Source<'p> {
     pub blocks: &'p Blocks,
     /// Name of the dataset, for messages.
     pub name: Arc<str>,
+    /// What opens its blocks, if it is encrypted and its secret was given.
+    pub keys: Option<Arc<Keys>>,
 }
 
 impl Source<'_> {
     /// The content of a block.
     pub(crate) fn read(&self, bp: &BlockPointer) -> Result<Arc<[u8]>, ReadError> {
+        if bp.uses_crypt()
+            && let Some(keys) = &self.keys
+        {
+            return self.blocks.open(bp, keys);
+        }
         // Dnodes are only partly encrypted: what is above the bonus areas can be read.
         if is_encrypted(bp) && bp.object_type() != DNODE {
             return Err(ReadError::Encrypted { dataset: self.name.to_string() });

@@ -8,6 +8,7 @@ use super::dnode::{self, Dnode, u64_at};
 use super::object::{Object, Source};
 use super::{Blocks, ReadError};
 use crate::blkptr::BlockPointer;
+use crate::crypt::Keys;
 use crate::dnode::{DNODE_SIZE, object_type};
 
 const ZIL_LOG_AT: usize = 512 + 16;
@@ -52,11 +53,21 @@ impl<'p> Objset<'p> {
         name: Arc<str>,
         bp: &BlockPointer,
     ) -> Result<Self, ReadError> {
+        Self::open_with(blocks, name, bp, None)
+    }
+
+    /// The same with the keys of its dataset.
+    pub(crate) fn open_with(
+        blocks: &'p Blocks,
+        name: Arc<str>,
+        bp: &BlockPointer,
+        keys: Option<Arc<Keys>>,
+    ) -> Result<Self, ReadError> {
         let what = || format!("the object set of {name}");
         if bp.is_hole() {
             return Err(ReadError::damaged(what(), "it is a hole"));
         }
-        let source = Source { blocks, name: name.clone() };
+        let source = Source { blocks, name: name.clone(), keys };
         let block = source.read(bp)?;
         let dnode_at = |at: usize| {
             let bytes = block.get(at..at + DNODE_SIZE).unwrap_or_default();

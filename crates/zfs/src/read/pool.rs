@@ -17,6 +17,7 @@ use super::objset::Objset;
 use super::vdev::{Leaf, Mapping, Vdev, Vdevs};
 use super::{CopyFault, ReadError, zap};
 use crate::codec::Checksums;
+use crate::crypt::{Keyring, Secret};
 use crate::dnode::object_type;
 use crate::nvlist::{NvList, decode_xdr};
 use crate::zap::OwnedValue;
@@ -95,6 +96,7 @@ pub struct Pool {
     /// Configuration in the MOS.
     pub config: NvList,
     pub(crate) blocks: Blocks,
+    pub(crate) keyring: Keyring,
     /// The object directory.
     pub(crate) directory: BTreeMap<Box<[u8]>, OwnedValue>,
 }
@@ -376,8 +378,14 @@ impl Pool {
             warnings: found.warnings,
             config: mos.config,
             blocks,
+            keyring: Keyring::default(),
             directory: mos.directory,
         })
+    }
+
+    /// Gives passphrases and keys with which encrypted datasets may be opened.
+    pub fn set_secrets(&mut self, secrets: Vec<Secret>) {
+        self.keyring = Keyring::new(secrets);
     }
 
     /// The meta object set.
