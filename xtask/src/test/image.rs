@@ -42,7 +42,7 @@ pub fn tools(inputs: &Inputs) -> Result<Verdict> {
 }
 
 /// First and last sector of a partition of a raw image.
-fn sectors(raw: &Path, number: u32) -> Result<(u64, u64)> {
+pub fn sectors(raw: &Path, number: u32) -> Result<(u64, u64)> {
     let info =
         Run::new("sgdisk").args(["-i", &number.to_string()]).arg(raw).env("LC_ALL", "C").text()?;
     let sector = |name: &str| -> Result<u64> {

@@ -4,6 +4,7 @@ mod code;
 mod image;
 mod inputs;
 mod pool;
+mod trouble;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -82,6 +83,12 @@ const CONTROLLERS: &[TestStep] = &[
     Step { name: "boot-nvme", proves: "the image boots from NVMe", work: image::boot_nvme },
 ];
 
+const MACHINES: &[TestStep] = &[Step {
+    name: "boot-trouble",
+    proves: "the boot check knows a machine that is lost, and says why",
+    work: trouble::boot_trouble,
+}];
+
 /// Runs the steps, or those in `only`.
 pub fn run(machines: Machines, only: &[String]) -> Result<()> {
     apt::install_missing()?;
@@ -93,6 +100,7 @@ pub fn run(machines: Machines, only: &[String]) -> Result<()> {
         (BOOT, Machines::Ci),
         (KERNEL, Machines::All),
         (CONTROLLERS, Machines::All),
+        (MACHINES, Machines::All),
     ];
     for (group, least) in groups {
         // Who names a step wants it.

@@ -38,6 +38,7 @@ const TABLE: &[(&str, At, Means, &str)] = &[
     ("Manually import the pool and exit", Anywhere, WhileStarting, "the initramfs could not import the pool"),
     ("No pool imported. Manually", Anywhere, WhileStarting, "the initramfs could not import the pool"),
     ("Manually mount the filesystem and exit", Anywhere, WhileStarting, "the initramfs could not mount the root dataset"),
+    ("No init found. Try passing init=", Anywhere, WhileStarting, "the initramfs found no system on the root dataset"),
     ("No root device specified", Anywhere, WhileStarting, "the kernel command line names no root"),
     ("dracut:/#", Anywhere, WhileStarting, "the initramfs gave up and opened a shell"),
     ("Entering emergency mode", Anywhere, WhileStarting, "the machine entered emergency mode"),
@@ -53,6 +54,7 @@ const TABLE: &[(&str, At, Means, &str)] = &[
     ("grub rescue>", Start, WhileStarting, "GRUB did not find its files"),
     ("grub>", Start, WhileStarting, "GRUB has nothing to start"),
     ("No loader found", Anywhere, WhileStarting, "systemd-boot found no boot entry"),
+    ("Error preparing initrd: ", Anywhere, WhileStarting, "systemd-boot could not load the initramfs"),
     ("Error loading \\", Anywhere, WhileStarting, "systemd-boot could not load the kernel"),
     ("Failed to execute ", Start, WhileStarting, "systemd-boot could not start the kernel"),
     ("EFI stub: ERROR", Anywhere, WhileStarting, "the kernel did not start from the firmware"),
@@ -112,6 +114,11 @@ mod tests {
                 "You are in emergency mode. After logging in, type \"journalctl -xb\"",
                 "the machine entered emergency mode",
             ),
+            (
+                "No init found. Try passing init= bootarg.",
+                "the initramfs found no system on the root dataset",
+            ),
+            ("Error preparing initrd: Not found", "systemd-boot could not load the initramfs"),
             (
                 "BdsDxe: No bootable option or device was found.",
                 "the firmware found nothing to boot",
