@@ -133,7 +133,7 @@ impl Fields<'_> {
             2 => true,
             kind => return Err(format!("stream type {kind} is not known")),
         };
-        let name = self.bytes.get(56..).unwrap_or_default();
+        let name = self.bytes.get(56..RECORD - 1).unwrap_or_default();
         let begin = Begin {
             compound,
             features: version << 6 >> 8,

@@ -6,7 +6,7 @@
 //! fletcher-4 over everything since the last `BEGIN` is in each record.
 //!
 //! [`StreamReader`] reads and checks, [`StreamWriter`] writes records, [`send_snapshot`] makes the
-//! stream of a snapshot of a pool that is read.
+//! stream of a snapshot of a pool that is read, [`send_tree`] that of a whole tree of datasets.
 //!
 //! Source: OpenZFS `include/sys/zfs_ioctl.h`, `module/zfs/dmu_send.c`, `module/zfs/dmu_recv.c`.
 
@@ -17,6 +17,7 @@ mod reader;
 mod record;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod writer;
 
 pub use produce::{SendError, SendOptions, send_snapshot};
@@ -25,6 +26,7 @@ pub use record::{
     Begin, CryptParameters, EmbeddedWrite, End, ObjectRecord, Record, SpillRecord, WriteRecord,
     features,
 };
+pub use tree::send_tree;
 pub use writer::StreamWriter;
 
 /// Why a stream cannot be read or written.

@@ -156,3 +156,34 @@ fn snapshots_of_the_kernel_are_sent() {
         previous = Some(snapshot);
     }
 }
+
+#[test]
+fn a_tree_is_sent_with_its_list() {
+    let Some(pool) = crate::fixture::pool(&["dev23"]) else { return };
+    let datasets = pool.datasets().unwrap().datasets;
+    let last = datasets
+        .iter()
+        .filter(|dataset| dataset.is_snapshot)
+        .max_by_key(|dataset| dataset.creation_txg)
+        .unwrap();
+    let (head, snapshot) = last.name.split_once('@').unwrap();
+    let mut writer = StreamWriter::new(Vec::new());
+    send_tree(&pool, head, snapshot, None, SendOptions::default(), &mut writer).unwrap();
+    let records = read(&writer.finish(true).unwrap()).unwrap();
+    let Some(Record::Begin(begin)) = records.first() else { panic!("no begin") };
+    let list = crate::nvlist::decode_xdr(&begin.payload).unwrap();
+    let members = list.list("fss").unwrap();
+    assert!(members.iter().len() > 0);
+    let begins = records.iter().filter(|record| matches!(record, Record::Begin(_))).count();
+    let ends = records.iter().filter(|record| matches!(record, Record::End(_))).count();
+    assert!(begins > 1 && ends == begins + 1);
+    let none = send_tree(
+        &pool,
+        head,
+        "none",
+        None,
+        SendOptions::default(),
+        &mut StreamWriter::new(Vec::new()),
+    );
+    assert!(matches!(none, Err(SendError::Refused { .. })));
+}

@@ -1,0 +1,158 @@
+//! Compound streams: a dataset with all below it, their snapshots and properties (`zfs send -R`).
+//!
+//! Source: OpenZFS `lib/libzfs/libzfs_sendrecv.c` (`send_iterate_fs`, `send_prelim_records`).
+
+use std::io::Write;
+
+use super::{Begin, Record, SendError, SendOptions, StreamWriter, features, send_snapshot};
+use crate::nvlist::{NvList, Value, encode_xdr};
+use crate::read::{Dataset, Pool, ReadError, zap};
+use crate::zap::OwnedValue;
+
+/// Properties that belong to the pool they were read from.
+const NOT_SENT: [&str; 6] =
+    ["encryption", "keyformat", "keylocation", "pbkdf2iters", "pbkdf2salt", "objsetid"];
+
+/// A dataset of the tree and its snapshots, the oldest first, up to the one that is sent.
+struct Member<'d> {
+    head: &'d Dataset,
+    snapshots: Vec<&'d Dataset>,
+    /// How many of the snapshots the receiver has.
+    known: usize,
+}
+
+fn snapshot_name(dataset: &Dataset) -> &str {
+    dataset.name.split_once('@').map_or("", |(_, name)| name)
+}
+
+/// Writes a compound stream of dataset `name` and all below it up to their snapshots `to`, all of
+/// them or those after the snapshots `from`. End the writer with `finish(true)` after it. Encrypted
+/// datasets are sent as plain text, clones as datasets of their own.
+pub fn send_tree<W: Write>(
+    pool: &Pool,
+    name: &str,
+    to: &str,
+    from: Option<&str>,
+    options: SendOptions,
+    out: &mut StreamWriter<W>,
+) -> Result<(), SendError> {
+    let all = pool.datasets()?.datasets;
+    let members = members(&all, name, to, from)?;
+    let Some(root) = members.first() else {
+        let problem = "there is no such dataset, or it has no such snapshot";
+        return Err(SendError::Refused { name: format!("{name}@{to}"), problem });
+    };
+    let mut list = NvList::new();
+    if let Some(from) = from {
+        list.push("fromsnap", Value::String(from.as_bytes().into()));
+    }
+    list.push("tosnap", Value::String(to.as_bytes().into()));
+    let mut datasets = NvList::new();
+    for member in &members {
+        let parent = member.head.name.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let parent = members.iter().find(|other| other.head.name == parent);
+        let entry = describe(pool, member, parent.map_or(0, base_guid))?;
+        datasets.push(format!("0x{:x}", member.head.guid), Value::List(entry));
+    }
+    list.push("fss", Value::List(datasets));
+    out.write(&Record::Begin(Begin {
+        compound: true,
+        features: features::SA_SPILL,
+        to_name: format!("{}@{to}", root.head.name).into_bytes(),
+        payload: encode_xdr(&list),
+        ..Begin::default()
+    }))?;
+    out.end(0)?;
+    for member in &members {
+        let mut older =
+            member.known.checked_sub(1).and_then(|at| member.snapshots.get(at).copied());
+        for snapshot in member.snapshots.iter().skip(member.known) {
+            send_snapshot(pool, snapshot, older, options, out)?;
+            older = Some(snapshot);
+        }
+    }
+    Ok(())
+}
+
+/// The datasets of the tree that have the snapshot, parents first.
+fn members<'d>(
+    all: &'d [Dataset],
+    name: &str,
+    to: &str,
+    from: Option<&str>,
+) -> Result<Vec<Member<'d>>, SendError> {
+    let within = |dataset: &&Dataset| {
+        !dataset.is_snapshot
+            && dataset
+                .name
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let mut members = Vec::new();
+    for head in all.iter().filter(within) {
+        let mut snapshots: Vec<&Dataset> = all
+            .iter()
+            .filter(|other| other.is_snapshot && other.directory == head.directory)
+            .collect();
+        snapshots.sort_by_key(|snapshot| snapshot.creation_txg);
+        // Datasets that were made later than the snapshot are left out, with what is below them.
+        let Some(last) = snapshots.iter().position(|one| snapshot_name(one) == to) else {
+            continue;
+        };
+        snapshots.truncate(last + 1);
+        let known = from
+            .and_then(|from| snapshots.iter().position(|one| snapshot_name(one) == from))
+            .map_or(0, |at| at + 1);
+        members.push(Member { head, snapshots, known });
+    }
+    Ok(members)
+}
+
+/// GUID of the snapshot that children name as their parent's.
+fn base_guid(member: &Member<'_>) -> u64 {
+    let base = match member.known.checked_sub(1) {
+        Some(at) => member.snapshots.get(at),
+        None => member.snapshots.last(),
+    };
+    base.map_or(0, |snapshot| snapshot.guid)
+}
+
+fn describe(pool: &Pool, member: &Member<'_>, parent: u64) -> Result<NvList, ReadError> {
+    let mut guids = NvList::new();
+    let mut of_snapshots = NvList::new();
+    for snapshot in &member.snapshots {
+        guids.push(snapshot_name(snapshot), snapshot.guid);
+        let properties = properties(pool, snapshot.properties_object)?;
+        of_snapshots.push(snapshot_name(snapshot), Value::List(properties));
+    }
+    Ok(NvList::new()
+        .with("name", Value::String(member.head.name.as_bytes().into()))
+        .with("parentfromsnap", parent)
+        .with("props", Value::List(properties(pool, member.head.properties_object)?))
+        .with("snaps", Value::List(guids))
+        .with("snapprops", Value::List(of_snapshots)))
+}
+
+/// The properties that are set in an object, as they are stored.
+fn properties(pool: &Pool, number: u64) -> Result<NvList, ReadError> {
+    let mut list = NvList::new();
+    if number == 0 {
+        return Ok(list);
+    }
+    for entry in zap::entries(&pool.mos()?.object(number)?)? {
+        let name = String::from_utf8_lossy(&entry.name).into_owned();
+        // "$recvd" and the like are notes about properties.
+        if name.contains('$') || NOT_SENT.contains(&&*name) {
+            continue;
+        }
+        match entry.value {
+            OwnedValue::U64(value) => list.push(name, value),
+            OwnedValue::Bytes(bytes) => {
+                let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+                list.push(name, Value::String(text.into()));
+            }
+            _ => {}
+        }
+    }
+    Ok(list)
+}
