@@ -72,7 +72,6 @@ pub(crate) struct BlockKind {
     pub level: u8,
 }
 
-#[allow(dead_code)]
 impl BlockPointer {
     pub(crate) const HOLE: Self = Self([0; 16]);
 

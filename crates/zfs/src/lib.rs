@@ -24,6 +24,7 @@ pub mod sa;
 pub mod send;
 pub mod space;
 mod space_map;
+pub mod verify;
 mod writer;
 pub mod zap;
 

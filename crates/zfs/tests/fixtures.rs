@@ -3,70 +3,19 @@
 //! They lie beside the checkout, in `../shared/fixtures/pools`; without them nothing is tested.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use blk::Window;
+use common::{device, fixtures, open};
 use zfs::read::{
-    Dataset, DatasetKind, Datasets, Device, Filesystem, Inode, InodeKind, Pool, PoolState,
-    PropertySource,
+    Dataset, DatasetKind, Datasets, Filesystem, Inode, InodeKind, Pool, PoolState, PropertySource,
 };
-
-fn fixtures() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/pools");
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not here", path.display());
-    None
-}
 
 fn unpacked_text(path: &Path) -> Vec<u8> {
     zstd::stream::decode_all(File::open(path).unwrap()).unwrap()
-}
-
-/// The image, unpacked to a sparse file that has no name.
-fn unpacked(path: &Path) -> File {
-    let mut file = tempfile::tempfile().unwrap();
-    let mut input = zstd::stream::read::Decoder::new(File::open(path).unwrap()).unwrap();
-    let mut buffer = vec![0; 1 << 16];
-    let mut size = 0;
-    loop {
-        let read = input.read(&mut buffer).unwrap();
-        if read == 0 {
-            break;
-        }
-        if buffer[..read].iter().any(|&byte| byte != 0) {
-            file.seek(SeekFrom::Start(size)).unwrap();
-            file.write_all(&buffer[..read]).unwrap();
-        }
-        size += read as u64;
-    }
-    file.set_len(size).unwrap();
-    file
-}
-
-/// The first partition of an image.
-fn partition(file: File) -> Window<File> {
-    let mut entry = [0; 128];
-    file.read_exact_at(&mut entry, 1024).unwrap();
-    let word = |at: usize| u64::from_le_bytes(entry[at..at + 8].try_into().unwrap());
-    Window::new(file, word(32) * 512..(word(40) + 1) * 512).unwrap()
-}
-
-fn device(fixtures: &Path, image: &str) -> Device {
-    let file = unpacked(&fixtures.join(format!("{image}.img.zst")));
-    Device { name: image.to_owned(), data: Arc::new(partition(file)) }
-}
-
-fn open(images: &[&str]) -> Option<Pool> {
-    let fixtures = fixtures()?;
-    let devices: Vec<_> = images.iter().map(|image| device(&fixtures, image)).collect();
-    Some(Pool::open(&devices).unwrap())
 }
 
 /// What `find`, `sha256sum` and `getfattr` print of a tree, one set of lines each.

@@ -211,6 +211,36 @@ impl Blocks {
         None
     }
 
+    /// Judges every copy of a block. Tells what is wrong with which, and whether none is good.
+    pub(crate) fn scrub(&self, bp: &BlockPointer) -> (Vec<CopyFault>, bool) {
+        let mut faults = Vec::new();
+        let good = self.scrub_nested(bp, 0, &mut faults);
+        (faults, !good)
+    }
+
+    fn scrub_nested(&self, bp: &BlockPointer, depth: usize, faults: &mut Vec<CopyFault>) -> bool {
+        let mut any = bp.is_embedded();
+        for dva in bp.copies(is_encrypted(bp)) {
+            if dva.is_gang() {
+                // All parts are looked at, whatever is wrong with the first.
+                let Some(parts) = self.gang_parts(bp, dva, faults) else { continue };
+                let mut whole = depth < MAX_GANG_DEPTH;
+                for part in parts.iter().filter(|_| depth < MAX_GANG_DEPTH) {
+                    whole &= self.scrub_nested(part, depth + 1, faults);
+                }
+                any |= whole;
+                continue;
+            }
+            let mut judge = |data: &[u8]| {
+                let right = self.is_right(bp, data).unwrap_or(false);
+                any |= right;
+                right
+            };
+            self.vdevs.scrub(dva, bp.psize(), &mut judge, faults);
+        }
+        any
+    }
+
     /// The content of a block that is not encrypted, little-endian.
     pub(crate) fn read(&self, bp: &BlockPointer) -> Result<Arc<[u8]>, ReadError> {
         // Embedded pointers have no address that could tell them apart.

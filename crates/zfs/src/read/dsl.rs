@@ -73,12 +73,23 @@ pub struct Dataset {
     pub encrypted: bool,
     /// Size of a volume.
     pub volume_size: Option<u64>,
-    /// Snapshot before it, 0 if there is none.
-    pub(crate) previous: u64,
+    /// Transaction group of the snapshot before it: blocks born later are its own.
+    pub(crate) previous_txg: u64,
     pub(crate) bp: BlockPointer,
     pub(crate) origin_object: u64,
     pub(crate) properties_object: u64,
-    pub(crate) deadlist: u64,
+}
+
+impl Dataset {
+    /// Whether it has an object set.
+    pub(crate) fn has_content(&self) -> bool {
+        !self.bp.is_hole()
+    }
+
+    /// What tells its content from that of others.
+    pub(crate) fn root_words(&self) -> [u64; 16] {
+        *self.bp.words()
+    }
 }
 
 /// A bookmark.
@@ -283,11 +294,10 @@ impl<'p> Walk<'p> {
             defer_destroy: flags & FLAG_DEFER_DESTROY != 0,
             encrypted: false,
             volume_size,
-            previous: word(1),
+            previous_txg: word(2),
             bp,
             origin_object: 0,
             properties_object: word(33),
-            deadlist: word(8),
         })
     }
 }

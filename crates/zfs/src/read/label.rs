@@ -17,6 +17,9 @@ const RING_SIZE: usize = 128 << 10;
 const UBERBLOCK_MAGIC: u64 = 0x00ba_b10c;
 const MMP_MAGIC: u64 = 0xa11c_ea11;
 
+/// What is said of a label that was never written.
+pub(crate) const EMPTY: &str = "empty";
+
 /// The root of a pool at one transaction group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uberblock {
@@ -172,7 +175,7 @@ pub(crate) fn read(device: &dyn ReadAt) -> Result<DeviceLabels, String> {
 fn config_of(label: &[u8], offset: u64) -> Result<NvList, String> {
     let area = label.get(CONFIG_OFFSET..CONFIG_OFFSET + CONFIG_SIZE).unwrap_or_default();
     if area.iter().all(|&byte| byte == 0) {
-        return Err("empty".to_owned());
+        return Err(EMPTY.to_owned());
     }
     let good = check(area, offset + CONFIG_OFFSET as u64).is_some();
     match decode_xdr(area) {

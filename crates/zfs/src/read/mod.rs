@@ -26,9 +26,6 @@
 //! Whatever the bytes of a device, the answer is a value or an error: every length, number and
 //! depth is checked, and memory is bounded by the size of what is asked for.
 
-// Some of what blocks and object sets tell is for rooms to come: space maps, verification.
-#![allow(dead_code)]
-
 mod block;
 mod cache;
 mod config;
@@ -64,3 +61,9 @@ pub use to_tree::FilesystemBlobs;
 pub use znode::Attributes;
 
 use block::Blocks;
+
+/// What those who walk block pointers themselves need.
+pub(crate) mod walking {
+    pub(crate) use super::block::{describe as block_text, is_encrypted};
+    pub(crate) use super::dnode::u64_at;
+}

@@ -82,6 +82,13 @@ impl<'p> Object<'p> {
         Ok(bp.unwrap_or(BlockPointer::HOLE))
     }
 
+    /// Where the copies of data block `block` are: number of the top-level vdev and byte offset in
+    /// its allocatable area.
+    pub fn places(&self, block: u64) -> Result<Vec<(u64, u64)>, ReadError> {
+        let bp = self.pointer(block)?;
+        Ok(bp.copies(is_encrypted(&bp)).map(|dva| (dva.vdev(), dva.offset())).collect())
+    }
+
     /// Data block `block`, `None` if it is a hole.
     pub fn block(&self, block: u64) -> Result<Option<Arc<[u8]>>, ReadError> {
         let bp = self.pointer(block)?;

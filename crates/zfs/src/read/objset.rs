@@ -44,6 +44,8 @@ pub struct Objset<'p> {
     /// Space used by users, groups and projects, as far as it is accounted.
     pub(crate) accounting: [Option<Dnode>; 3],
     pub(crate) intent_log: BlockPointer,
+    /// The pointer it was opened by.
+    pub(crate) pointer: BlockPointer,
 }
 
 impl<'p> Objset<'p> {
@@ -91,6 +93,7 @@ impl<'p> Objset<'p> {
             source,
             meta,
             intent_log,
+            pointer: *bp,
         })
     }
 
@@ -102,6 +105,23 @@ impl<'p> Objset<'p> {
     /// The object whose blocks hold all dnodes.
     pub(crate) fn meta_object(&self) -> Object<'p> {
         Object { source: self.source.clone(), number: META, dnode: self.meta.clone() }
+    }
+
+    /// The objects that tell the space of users, groups and projects; their numbers count down
+    /// from the highest.
+    pub(crate) fn accounting_by_kind(&self) -> [Option<Object<'p>>; 3] {
+        let mut number = u64::MAX;
+        self.accounting.each_ref().map(|dnode| {
+            let source = self.source.clone();
+            let object = dnode.clone().map(|dnode| Object { source, number, dnode });
+            number -= 1;
+            object
+        })
+    }
+
+    /// Those of them that exist.
+    pub(crate) fn accounting_objects(&self) -> impl Iterator<Item = Object<'p>> + use<'p> {
+        self.accounting_by_kind().into_iter().flatten()
     }
 
     /// The object of that number.
@@ -188,11 +208,6 @@ impl<'p> Objset<'p> {
             None
         })
     }
-}
-
-/// Whether objects of a type are ZAPs, or may have been made so.
-pub(crate) fn is_zap(kind: u8) -> bool {
-    super::object_type::swap(kind) == super::object_type::Swap::Zap
 }
 
 /// Types of the bonus areas that hold an inode.

@@ -20,6 +20,7 @@ use crate::codec::Checksums;
 use crate::crypt::{Keyring, Secret};
 use crate::dnode::object_type;
 use crate::nvlist::{NvList, decode_xdr};
+use crate::raidz::Geometry;
 use crate::zap::OwnedValue;
 
 /// The object directory of the MOS.
@@ -93,6 +94,9 @@ pub struct Pool {
     pub features: Vec<FeatureState>,
     /// What is unusual, though the pool can be read.
     pub warnings: Vec<String>,
+    /// What is wrong with its labels and devices, though the pool can be read; also among the
+    /// warnings.
+    pub damage: Vec<String>,
     /// Configuration in the MOS.
     pub config: NvList,
     pub(crate) blocks: Blocks,
@@ -114,6 +118,7 @@ struct Found {
     /// The newest first.
     uberblocks: Vec<Uberblock>,
     warnings: Vec<String>,
+    damage: Vec<String>,
 }
 
 fn text(list: &NvList, name: &str) -> Option<String> {
@@ -122,7 +127,7 @@ fn text(list: &NvList, name: &str) -> Option<String> {
 
 fn search(devices: &[Device]) -> Result<Found, ReadError> {
     let mut labels: Vec<(&Device, DeviceLabels)> = Vec::new();
-    let mut warnings = Vec::new();
+    let (mut warnings, mut damage) = (Vec::new(), Vec::new());
     let mut failure = None;
     for device in devices {
         match label::read(&*device.data) {
@@ -166,7 +171,12 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
     let mut uberblocks: Vec<Uberblock> = Vec::new();
     for (device, found) in &labels {
         for (number, problem) in &found.problems {
-            warnings.push(format!("{}: label {number} {problem}", device.name));
+            let text = format!("{}: label {number} {problem}", device.name);
+            // Behind the end of a vdev on a device that grew there are no labels.
+            if !problem.ends_with(label::EMPTY) {
+                damage.push(text.clone());
+            }
+            warnings.push(text);
         }
         if let Some(guid) = found.config.u64("guid") {
             let (name, data) = (device.name.clone(), Some(device.data.clone()));
@@ -190,7 +200,7 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
     uberblocks.sort_by_key(|uberblock| std::cmp::Reverse(uberblock.order()));
     let name = text(&config, "name").unwrap_or_default();
     let tops = tops.into_iter().map(|top| top.map(|(_, top)| top)).collect();
-    Ok(Found { name, guid, config, leaves, tops, uberblocks, warnings })
+    Ok(Found { name, guid, config, leaves, tops, uberblocks, warnings, damage })
 }
 
 impl Found {
@@ -292,10 +302,10 @@ impl Pool {
                     break;
                 }
                 Err(error) => {
-                    found.warnings.push(format!(
-                        "transaction group {} cannot be used: {error}",
-                        uberblock.txg
-                    ));
+                    let text =
+                        format!("transaction group {} cannot be used: {error}", uberblock.txg);
+                    found.damage.push(text.clone());
+                    found.warnings.push(text);
                     failure.get_or_insert(error);
                 }
             }
@@ -341,14 +351,18 @@ impl Pool {
             })
             .collect();
         for member in members.iter().filter(|member| member.device.is_none()) {
-            found.warnings.push(format!("device {} ({}) is absent", member.path, member.guid));
+            let text = format!("device {} ({}) is absent", member.path, member.guid);
+            found.damage.push(text.clone());
+            found.warnings.push(text);
         }
         let sum = root.guid_sum();
         if sum != uberblock.guid_sum {
-            found.warnings.push(format!(
+            let text = format!(
                 "the uberblock's sum of GUIDs is {}, that of the configuration {sum}",
                 uberblock.guid_sum
-            ));
+            );
+            found.damage.push(text.clone());
+            found.warnings.push(text);
         }
         let state = match found.config.u64("state").unwrap_or(0) {
             0 => PoolState::Active,
@@ -376,6 +390,7 @@ impl Pool {
             host,
             features: mos.features,
             warnings: found.warnings,
+            damage: found.damage,
             config: mos.config,
             blocks,
             keyring: Keyring::default(),
@@ -419,6 +434,31 @@ impl Pool {
                 Some((leaf.guid, (leaf.name.clone(), size)))
             })
             .collect()
+    }
+
+    /// The least that can be allocated of a top-level vdev, in bytes: what a gang header takes.
+    pub(crate) fn smallest_allocation(&self, vdev: u64) -> u64 {
+        let config = usize::try_from(vdev).ok().and_then(|at| self.vdevs.get(at));
+        let Some(config) = config else { return 512 };
+        if config.kind == "raidz" {
+            let geometry = Geometry::new(config.children.len(), config.parity, config.ashift);
+            return geometry.map_or(512, |geometry| geometry.asize(512));
+        }
+        1 << config.ashift.clamp(9, 24)
+    }
+
+    /// What `asize` allocated bytes of a top-level vdev are charged: on raidz less, as if every
+    /// block had the share of parity that one of 128 KiB has (`vdev_deflate_ratio`).
+    pub(crate) fn charged(&self, vdev: u64, asize: u64) -> u64 {
+        let config = usize::try_from(vdev).ok().and_then(|at| self.vdevs.get(at));
+        let Some(config) = config.filter(|config| config.kind == "raidz") else { return asize };
+        if directory_number(&self.directory, "deflate").unwrap_or(0) == 0 {
+            return asize;
+        }
+        let geometry = Geometry::new(config.children.len(), config.parity, config.ashift);
+        let Ok(geometry) = geometry else { return asize };
+        let ratio = (1 << 17) / (geometry.asize(1 << 17) >> 9).max(1);
+        (asize >> 9).saturating_mul(ratio)
     }
 
     /// Whether a feature is in use.

@@ -379,6 +379,33 @@ impl Vdevs {
         top
     }
 
+    /// Where the bytes at a place of a removed vdev are now: vdev, offset and length of each piece.
+    /// `None` if the vdev was not removed.
+    pub(crate) fn moved(
+        &self,
+        vdev: u64,
+        offset: u64,
+        length: u64,
+    ) -> Option<Vec<(u64, u64, u64)>> {
+        let removed = |vdev: u64| match usize::try_from(vdev).ok().and_then(|at| self.tops.get(at))
+        {
+            Some(Vdev::Indirect(mapping)) => Some(mapping),
+            _ => None,
+        };
+        removed(vdev)?;
+        let (mut found, mut todo) = (Vec::new(), vec![(vdev, offset, length, 0)]);
+        while let Some((vdev, offset, length, moves)) = todo.pop() {
+            match removed(vdev).filter(|_| moves < MAX_MOVES) {
+                None => found.push((vdev, offset, length)),
+                Some(mapping) => {
+                    let pieces = mapping.pieces(offset, length).unwrap_or_default();
+                    todo.extend(pieces.into_iter().map(|(v, o, l)| (v, o, l, moves + 1)));
+                }
+            }
+        }
+        Some(found)
+    }
+
     /// Reads the first `length` bytes at `dva` until `judge` accepts what one of the copies says.
     pub(crate) fn read(
         &self,

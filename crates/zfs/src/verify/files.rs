@@ -1,0 +1,294 @@
+//! The file systems: names, inodes and accounting must agree.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{ProblemKind, Report};
+use crate::read::{
+    Dataset, DatasetKind, Datasets, Filesystem, Inode, InodeKind, Pool, ReadError, zap,
+};
+use crate::zap::OwnedValue;
+
+/// What every object counts besides its blocks.
+const DNODE: u64 = 512;
+/// `ZFS_PROJID`: the inode has a project of its own.
+const HAS_PROJECT: u64 = 0x8000_0000_0000;
+
+/// Checks all file systems, on all processors.
+pub(super) fn check(pool: &Pool, datasets: &Datasets, report: &mut Report) {
+    let mut seen = HashSet::new();
+    // A snapshot of what did not change since has the same root.
+    let todo: Vec<&Dataset> = datasets
+        .datasets
+        .iter()
+        .filter(|dataset| dataset.kind == DatasetKind::Filesystem)
+        .filter(|dataset| seen.insert(dataset.root_words()))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let all: Mutex<Vec<Report>> = Mutex::default();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(todo.len()) {
+            scope.spawn(|| {
+                while let Some(dataset) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let mut part = Report::default();
+                    check_one(pool, dataset, &mut part);
+                    all.lock().unwrap_or_else(PoisonError::into_inner).push(part);
+                }
+            });
+        }
+    });
+    for part in all.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        report.inodes += part.inodes;
+        report.notes.extend(part.notes);
+        for problem in part.problems {
+            report.problem(problem.kind, problem.what, problem.files);
+        }
+    }
+    report.notes.sort();
+}
+
+struct Known {
+    mode: u64,
+    links: u64,
+    size: u64,
+    parent: u64,
+    xattr_dir: Option<u64>,
+}
+
+#[derive(Default)]
+struct Seen {
+    inodes: BTreeMap<u64, Known>,
+    /// Names of each object, and subdirectories and entries of each directory.
+    names: HashMap<u64, u64>,
+    parents: HashMap<u64, u64>,
+    directories: HashMap<u64, (u64, u64)>,
+    /// Space and objects by user, group, project.
+    accounts: [BTreeMap<String, u64>; 3],
+    /// Something could not be read, so that what is missing proves nothing.
+    incomplete: bool,
+}
+
+fn check_one(pool: &Pool, dataset: &Dataset, report: &mut Report) {
+    let fs = match pool.filesystem(dataset) {
+        Ok(fs) => fs,
+        Err(ReadError::Encrypted { .. }) => {
+            report.notes.push(format!("files of {} were not looked at: no key", dataset.name));
+            return;
+        }
+        Err(error) => {
+            let (kind, files) = (ProblemKind::Structure, vec![dataset.name.clone()]);
+            report.problem(kind, error.to_string(), files);
+            return;
+        }
+    };
+    let mut seen = Seen::default();
+    for object in fs.objset.objects() {
+        let Ok(object) = object else {
+            // Told by the walk.
+            seen.incomplete = true;
+            continue;
+        };
+        if !Filesystem::is_inode(&object) {
+            continue;
+        }
+        report.inodes += 1;
+        match fs.inode_of(object) {
+            Ok(inode) => seen.inode(&fs, dataset, inode, report),
+            Err(error) => {
+                seen.incomplete = true;
+                report.problem(ProblemKind::Structure, error.to_string(), Vec::new());
+            }
+        }
+    }
+    let unlinked = unlinked(&fs).unwrap_or_else(|error| {
+        seen.incomplete = true;
+        report.problem(ProblemKind::Structure, error.to_string(), Vec::new());
+        HashSet::new()
+    });
+    seen.check_links(&fs, dataset, &unlinked, report);
+    if !seen.incomplete {
+        seen.check_accounts(&fs, dataset, report);
+    }
+}
+
+fn unlinked(fs: &Filesystem<'_>) -> Result<HashSet<u64>, ReadError> {
+    let Some(number) = fs.unlinked else { return Ok(HashSet::new()) };
+    let entries = zap::entries(&fs.objset.object(number)?)?;
+    Ok(entries
+        .into_iter()
+        .filter_map(|entry| match entry.value {
+            OwnedValue::U64(object) => Some(object),
+            _ => None,
+        })
+        .collect())
+}
+
+impl Seen {
+    fn inode<'p>(
+        &mut self,
+        fs: &Filesystem<'p>,
+        dataset: &Dataset,
+        inode: Inode<'p>,
+        report: &mut Report,
+    ) {
+        let (number, attributes) = (inode.object.number, &inode.attributes);
+        let known = Known {
+            mode: attributes.mode,
+            links: attributes.links,
+            size: attributes.size,
+            parent: attributes.parent,
+            xattr_dir: attributes.xattr_dir,
+        };
+        let own = attributes.flags & HAS_PROJECT != 0;
+        let project = attributes.projid.filter(|_| own).unwrap_or(0);
+        let ids = [attributes.uid, attributes.gid, project];
+        for (account, id) in self.accounts.iter_mut().zip(ids) {
+            *account.entry(format!("{id:x}")).or_default() += DNODE + inode.object.dnode.used;
+            *account.entry(format!("obj-{id:x}")).or_default() += 1;
+        }
+        self.inodes.insert(number, known);
+        if inode.kind() != InodeKind::Directory {
+            return;
+        }
+        match fs.read_dir(&inode) {
+            Ok(entries) => {
+                let directories = entries.iter().filter(|entry| entry.kind == 4).count() as u64;
+                self.directories.insert(number, (entries.len() as u64, directories));
+                for entry in entries {
+                    *self.names.entry(entry.object).or_default() += 1;
+                    self.parents.insert(entry.object, number);
+                }
+            }
+            Err(error) => {
+                self.incomplete = true;
+                let files = vec![format!("{}: object {number}", dataset.name)];
+                report.problem(ProblemKind::Structure, error.to_string(), files);
+            }
+        }
+    }
+
+    fn check_links(
+        &self,
+        fs: &Filesystem<'_>,
+        dataset: &Dataset,
+        unlinked: &HashSet<u64>,
+        report: &mut Report,
+    ) {
+        let xattr_dirs: HashSet<u64> =
+            self.inodes.values().filter_map(|inode| inode.xattr_dir).collect();
+        let mut wrong = |number: u64, what: String| {
+            report.problem(ProblemKind::File, what, vec![path_of(fs, dataset, number)]);
+        };
+        for (&number, inode) in &self.inodes {
+            if unlinked.contains(&number) {
+                continue;
+            }
+            let names = self.names.get(&number).copied().unwrap_or(0);
+            let held = names > 0 || number == fs.root || xattr_dirs.contains(&number);
+            if !held && !self.incomplete {
+                wrong(number, format!("object {number} has no name"));
+                continue;
+            }
+            if let Some((entries, subdirectories)) = self.directories.get(&number) {
+                if inode.links != 2 + subdirectories {
+                    let is = 2 + subdirectories;
+                    wrong(number, format!("the directory has {} links, not {is}", inode.links));
+                }
+                if inode.size != entries + 2 {
+                    let is = entries + 2;
+                    wrong(number, format!("the directory has size {}, not {is}", inode.size));
+                }
+                let parent = self.parents.get(&number).copied();
+                if parent.is_some_and(|parent| parent != inode.parent) && names == 1 {
+                    wrong(number, format!("the directory's parent is object {}", inode.parent));
+                }
+                if names > 1 {
+                    wrong(number, format!("the directory has {names} names"));
+                }
+            } else if inode.mode & 0o170_000 != 0o040_000
+                && inode.links != names
+                && !self.incomplete
+            {
+                wrong(number, format!("it has {names} names and counts {} links", inode.links));
+            }
+        }
+        for (&number, parent) in &self.parents {
+            if !self.inodes.contains_key(&number) && !self.incomplete {
+                let what = format!("an entry of object {parent} names object {number}: no inode");
+                wrong(*parent, what);
+            }
+        }
+    }
+
+    fn check_accounts(&self, fs: &Filesystem<'_>, dataset: &Dataset, report: &mut Report) {
+        let objects = fs.objset.flags & 2 != 0;
+        let stored = fs.objset.accounting_by_kind();
+        let kinds = [("user", 1), ("group", 1), ("project", 4)];
+        for (((kind, flag), found), object) in kinds.iter().zip(&self.accounts).zip(stored) {
+            if fs.objset.flags & flag == 0 {
+                continue;
+            }
+            let Some(object) = object else { continue };
+            let entries = match zap::entries(&object) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    report.problem(ProblemKind::Structure, error.to_string(), Vec::new());
+                    continue;
+                }
+            };
+            let mut told: BTreeMap<String, u64> = BTreeMap::new();
+            for entry in entries {
+                if let OwnedValue::U64(value) = entry.value {
+                    told.insert(String::from_utf8_lossy(&entry.name).into_owned(), value);
+                }
+            }
+            let keys: std::collections::BTreeSet<&String> =
+                told.keys().chain(found.keys()).collect();
+            for key in keys.into_iter().filter(|key| objects || !key.starts_with("obj-")) {
+                let value = |map: &BTreeMap<String, u64>| map.get(key).copied().unwrap_or(0);
+                if value(&told) != value(found) {
+                    let (told, found) = (value(&told), value(found));
+                    let what = format!("{kind} {key} is charged {told}; there are {found}");
+                    report.problem(ProblemKind::Accounting, what, vec![dataset.name.clone()]);
+                }
+            }
+        }
+    }
+}
+
+/// The name of an object: `DATASET:/PATH`.
+pub(super) fn name_of(pool: &Pool, dataset: &Dataset, object: u64) -> String {
+    match pool.filesystem(dataset) {
+        Ok(fs) if object != 0 => path_of(&fs, dataset, object),
+        _ => format!("{}: object {object}", dataset.name),
+    }
+}
+
+/// Climbs from an object to the root.
+fn path_of(fs: &Filesystem<'_>, dataset: &Dataset, object: u64) -> String {
+    let unknown = || format!("{}: object {object}", dataset.name);
+    let mut parts: Vec<String> = Vec::new();
+    let mut at = object;
+    for _ in 0..1024 {
+        if at == fs.root {
+            parts.reverse();
+            return format!("{}:/{}", dataset.name, parts.join("/"));
+        }
+        let Ok(inode) = fs.inode(at) else { return unknown() };
+        let parent = inode.attributes.parent;
+        let Ok(directory) = fs.inode(parent) else { return unknown() };
+        let entries = fs.read_dir(&directory).unwrap_or_default();
+        let name = entries.iter().find(|entry| entry.object == at);
+        let is_xattr_dir = directory.attributes.xattr_dir == Some(at);
+        match name {
+            Some(entry) => parts.push(String::from_utf8_lossy(&entry.name).into_owned()),
+            None if is_xattr_dir => parts.push("<xattr>".to_owned()),
+            None => return unknown(),
+        }
+        at = parent;
+    }
+    unknown()
+}

@@ -1,0 +1,158 @@
+//! Proves a pool sound, offline: every copy of every block against its checksum, what is used
+//! against the space maps, and what `zdb` does not look at: links, sizes, parents, accounting.
+//!
+//! ```text
+//! walk   every block pointer of every object set once ─► scrub on all processors, totals, ranges
+//! space  ranges of blocks  ◄─ compare ─►  space maps         leaks, double allocations
+//! files  every file system: names ◄─► inodes ◄─► accounting
+//! ```
+//!
+//! A block that several snapshots share is visited where it is oldest; if it is damaged, its file is
+//! named wherever the block is. Nothing is written and no memory is taken for contents.
+
+mod files;
+mod space;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::read::{Pool, ReadError};
+
+/// Most problems that are told one by one.
+const MAX_PROBLEMS: usize = 10_000;
+
+/// Blocks of one kind. Sizes are in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// How many.
+    pub count: u64,
+    /// Their content.
+    pub lsize: u64,
+    /// As it is stored, one copy.
+    pub psize: u64,
+    /// Space allocated, all copies.
+    pub asize: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.lsize += other.lsize;
+        self.psize += other.psize;
+        self.asize += other.asize;
+    }
+}
+
+/// What kind of thing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProblemKind {
+    /// A device is absent, or one of its labels is damaged.
+    Device,
+    /// No copy of a block is good: its content is lost.
+    LostBlock,
+    /// A copy of a block is bad; others are good.
+    BadCopy,
+    /// Something was read that contradicts itself.
+    Structure,
+    /// Space is allocated and nothing uses it.
+    Leak,
+    /// Space is used and not allocated.
+    Unallocated,
+    /// Space is used twice.
+    DoubleAllocation,
+    /// Fill counts, `dn_used`, or space by owner are wrong.
+    Accounting,
+    /// Links, sizes, parents or names of files are wrong.
+    File,
+}
+
+impl fmt::Display for ProblemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Device => "device",
+            Self::LostBlock => "lost block",
+            Self::BadCopy => "bad copy",
+            Self::Structure => "structure",
+            Self::Leak => "leak",
+            Self::Unallocated => "not allocated",
+            Self::DoubleAllocation => "double allocation",
+            Self::Accounting => "accounting",
+            Self::File => "file",
+        })
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// What kind of thing.
+    pub kind: ProblemKind,
+    /// What exactly.
+    pub what: String,
+    /// The files it concerns: `DATASET:/PATH`, or `DATASET: object N` where there is no name.
+    pub files: Vec<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.what)?;
+        if !self.files.is_empty() {
+            write!(f, " ({})", self.files.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Blocks by kind of object, as `zdb -bb` calls them.
+    pub blocks: BTreeMap<String, Totals>,
+    /// All blocks.
+    pub total: Totals,
+    /// Bytes that the space maps call allocated.
+    pub allocated: u64,
+    /// Inodes that were looked at, in all file systems and snapshots.
+    pub inodes: u64,
+    /// What is wrong, sorted.
+    pub problems: Vec<Problem>,
+    /// How many problems more there are than are told.
+    pub untold: u64,
+    /// What could not be checked, and why.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    pub(crate) fn problem(&mut self, kind: ProblemKind, what: String, files: Vec<String>) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(Problem { kind, what, files });
+        } else {
+            self.untold += 1;
+        }
+    }
+}
+
+/// Verifies everything in a pool. An error means that the pool could not be looked at; whatever is
+/// wrong in it is in the report.
+pub fn verify(pool: &Pool) -> Result<Report, ReadError> {
+    let mut report = Report::default();
+    for what in &pool.damage {
+        report.problem(ProblemKind::Device, what.clone(), Vec::new());
+    }
+    let datasets = pool.datasets()?;
+    for what in &datasets.errors {
+        report.problem(ProblemKind::Structure, what.clone(), Vec::new());
+    }
+    let walked = walk::run(pool, &datasets, &mut report)?;
+    space::check(pool, walked, &mut report);
+    files::check(pool, &datasets, &mut report);
+    report.problems.sort();
+    report.problems.dedup();
+    Ok(report)
+}

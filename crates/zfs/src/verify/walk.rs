@@ -1,0 +1,536 @@
+//! Visits every block once and judges all its copies.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::files::name_of;
+use super::{ProblemKind, Report, Totals};
+use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
+use crate::dnode::object_type::DNODE;
+use crate::read::walking::{block_text, is_encrypted, u64_at};
+use crate::read::{
+    CopyFault, CopyProblem, Dataset, Datasets, Object, Objset, Pool, ReadError, object_type,
+};
+
+/// Blocks that one worker hands to others at once.
+const BATCH: usize = 16;
+/// Tasks that wait at most.
+const QUEUE: usize = 64;
+/// Nested lists of freed blocks.
+const MAX_LISTS: usize = 1 << 16;
+
+/// Space that a block takes: vdev, offset, length, whether others may share it.
+pub(super) type Taken = (u64, u64, u64, bool);
+
+/// What the walk found besides problems.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    pub taken: Vec<Taken>,
+}
+
+/// An object set that is walked: blocks born after `since` are its own.
+struct Scan<'p> {
+    objset: Objset<'p>,
+    since: u64,
+    dataset: Option<&'p Dataset>,
+}
+
+enum Task {
+    /// A block of dnodes and all objects in it.
+    Dnodes { scan: usize, block: u64, bp: BlockPointer },
+    /// Data blocks of an object.
+    Scrub { scan: usize, object: u64, list: Vec<(u64, BlockPointer)> },
+}
+
+/// A block with bad copies.
+struct Damage {
+    scan: usize,
+    object: u64,
+    block: u64,
+    bp: BlockPointer,
+    faults: Vec<CopyFault>,
+    lost: bool,
+}
+
+/// A problem, and the scan and object it concerns.
+type Noted = (ProblemKind, String, Option<(usize, u64)>);
+
+#[derive(Default)]
+struct Found {
+    totals: BTreeMap<String, Totals>,
+    by_type: BTreeMap<u8, Totals>,
+    taken: Vec<Taken>,
+    damage: Vec<Damage>,
+    problems: Vec<Noted>,
+}
+
+struct Worker<'a, 'p> {
+    pool: &'p Pool,
+    scans: &'a [Scan<'p>],
+    queue: &'a Sender<Task>,
+    pending: &'a AtomicUsize,
+    found: Found,
+}
+
+/// What lies below a pointer, itself included.
+#[derive(Default, Clone, Copy)]
+struct Below {
+    /// What its blocks are charged.
+    used: u64,
+    fill: u64,
+    /// Whether something could not be read, or was passed over as another's.
+    incomplete: bool,
+}
+
+fn asize(bp: &BlockPointer) -> u64 {
+    bp.copies(is_encrypted(bp)).map(|dva| dva.asize()).sum()
+}
+
+fn fill(bp: &BlockPointer) -> u64 {
+    if is_encrypted(bp) { bp.fill() & 0xffff_ffff } else { bp.fill() }
+}
+
+pub(super) fn run<'p>(
+    pool: &'p Pool,
+    datasets: &'p Datasets,
+    report: &mut Report,
+) -> Result<Walked, ReadError> {
+    let mut scans = vec![Scan { objset: pool.mos()?, since: 0, dataset: None }];
+    for dataset in datasets.datasets.iter().filter(|dataset| dataset.has_content()) {
+        match pool.objset(dataset) {
+            Ok(objset) => {
+                let since = dataset.previous_txg;
+                scans.push(Scan { objset, since, dataset: Some(dataset) });
+            }
+            Err(error) => {
+                let file = vec![dataset.name.clone()];
+                report.problem(ProblemKind::LostBlock, error.to_string(), file);
+            }
+        }
+    }
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let (sender, receiver) = bounded(QUEUE);
+    let (pending, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let all: Mutex<Vec<Found>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let worker = Worker {
+                pool,
+                scans: &scans,
+                queue: &sender,
+                pending: &pending,
+                found: Found::default(),
+            };
+            let (receiver, done, all) = (receiver.clone(), &done, &all);
+            scope.spawn(move || {
+                let found = worker.work(&receiver, done);
+                all.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+            });
+        }
+        let mut walker = Worker {
+            pool,
+            scans: &scans,
+            queue: &sender,
+            pending: &pending,
+            found: Found::default(),
+        };
+        for index in 0..scans.len() {
+            walker.objset(index);
+        }
+        walker.free_lists();
+        all.lock().unwrap_or_else(PoisonError::into_inner).push(walker.found);
+        done.store(true, Ordering::SeqCst);
+    });
+    let found = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(summarise(pool, &scans, found, report))
+}
+
+fn summarise(pool: &Pool, scans: &[Scan<'_>], found: Vec<Found>, report: &mut Report) -> Walked {
+    let mut walked = Walked::default();
+    let mut damage = Vec::new();
+    for part in found {
+        for (kind, totals) in part.by_type {
+            report.total.add(&totals);
+            report.blocks.entry(object_type::name(kind)).or_default().add(&totals);
+        }
+        for (name, totals) in part.totals {
+            report.total.add(&totals);
+            report.blocks.entry(name).or_default().add(&totals);
+        }
+        walked.taken.extend(part.taken);
+        damage.extend(part.damage);
+        for (kind, what, place) in part.problems {
+            let files = place.and_then(|(scan, object)| name(pool, scans, scan, object));
+            report.problem(kind, what, files.into_iter().collect());
+        }
+    }
+    for Damage { scan, object, block, bp, faults, lost } in damage {
+        let mut files: Vec<String> = name(pool, scans, scan, object).into_iter().collect();
+        if bp.level() == 0 && bp.object_type() != DNODE {
+            // The same block in later snapshots, clones and heads.
+            for (other, sharing) in scans.iter().enumerate() {
+                if other == scan || sharing.dataset.is_none() || sharing.since < bp.birth() {
+                    continue;
+                }
+                let same = sharing.objset.object(object).and_then(|o| o.pointer(block));
+                if same.is_ok_and(|same| same == bp) {
+                    files.extend(name(pool, scans, other, object));
+                }
+            }
+        }
+        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        let kind = if lost { ProblemKind::LostBlock } else { ProblemKind::BadCopy };
+        report.problem(kind, format!("{}: {}", block_text(&bp), faults.join("; ")), files);
+    }
+    walked
+}
+
+/// The name of an object of a dataset.
+fn name(pool: &Pool, scans: &[Scan<'_>], scan: usize, object: u64) -> Option<String> {
+    let scan = scans.get(scan)?;
+    Some(match scan.dataset {
+        None => format!("the MOS: object {object}"),
+        Some(dataset) => name_of(pool, dataset, object),
+    })
+}
+
+impl<'p> Worker<'_, 'p> {
+    fn work(mut self, queue: &Receiver<Task>, done: &AtomicBool) -> Found {
+        loop {
+            match queue.recv_timeout(Duration::from_millis(5)) {
+                Ok(task) => {
+                    self.task(task);
+                    self.pending.fetch_sub(1, Ordering::SeqCst);
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.found,
+                Err(RecvTimeoutError::Timeout) => {
+                    let idle = self.pending.load(Ordering::SeqCst) == 0;
+                    if idle && done.load(Ordering::SeqCst) {
+                        return self.found;
+                    }
+                }
+            }
+        }
+    }
+
+    fn task(&mut self, task: Task) {
+        match task {
+            Task::Dnodes { scan, block, bp } => self.dnodes(scan, block, &bp),
+            Task::Scrub { scan, object, list } => {
+                for (block, bp) in list {
+                    self.scrub(scan, object, block, &bp);
+                }
+            }
+        }
+    }
+
+    fn problem(&mut self, kind: ProblemKind, what: String, place: Option<(usize, u64)>) {
+        if self.found.problems.len() < super::MAX_PROBLEMS {
+            self.found.problems.push((kind, what, place));
+        }
+    }
+
+    /// Walks an object set down to its blocks of dnodes, which the workers take.
+    fn objset(&mut self, index: usize) {
+        let Some(scan) = self.scans.get(index) else { return };
+        let (objset, since) = (&scan.objset, scan.since);
+        let bp = objset.pointer;
+        if bp.birth() <= since {
+            return;
+        }
+        self.visit(index, 0, 0, &bp);
+        let meta = objset.meta_object();
+        let mut below = Below::default();
+        for (at, bp) in meta.dnode.pointers.iter().enumerate() {
+            self.join(&mut below, index, &meta, (meta.dnode.levels - 1, at as u64), bp);
+        }
+        self.check_object(index, &meta, below);
+        if !below.incomplete && below.fill != fill(&bp) {
+            let what = format!(
+                "the pointer to the object set of {} counts {} objects, there are {}",
+                objset.name(),
+                fill(&bp),
+                below.fill
+            );
+            self.problem(ProblemKind::Accounting, what, None);
+        }
+        for object in objset.accounting_objects() {
+            self.object(index, &object);
+        }
+    }
+
+    /// Counts a block and judges its copies.
+    fn visit(&mut self, scan: usize, object: u64, block: u64, bp: &BlockPointer) {
+        self.count(bp);
+        self.scrub(scan, object, block, bp);
+    }
+
+    fn count(&mut self, bp: &BlockPointer) {
+        let totals = totals(bp);
+        self.found.by_type.entry(bp.object_type()).or_default().add(&totals);
+    }
+
+    fn charged(&self, bp: &BlockPointer) -> u64 {
+        let copies = bp.copies(is_encrypted(bp));
+        copies.map(|dva| self.pool.charged(dva.vdev(), dva.asize())).sum()
+    }
+
+    fn take(&mut self, vdev: u64, offset: u64, length: u64, shared: bool) {
+        self.found.taken.push((vdev, offset, length, shared));
+    }
+
+    /// Notes what a block takes.
+    fn allocate(&mut self, bp: &BlockPointer, depth: usize) {
+        for dva in bp.copies(is_encrypted(bp)) {
+            if !dva.is_gang() {
+                self.take(dva.vdev(), dva.offset(), dva.asize(), bp.is_dedup());
+                continue;
+            }
+            // The address of a gang block counts its parts too; the header takes this much.
+            let header = self.pool.smallest_allocation(dva.vdev());
+            self.take(dva.vdev(), dva.offset(), header, bp.is_dedup());
+        }
+        if depth > 12 {
+            return;
+        }
+        let gang = bp.copies(is_encrypted(bp)).find(|dva| dva.is_gang());
+        if let Some(dva) = gang
+            && let Some(parts) = self.pool.blocks.gang_parts(bp, dva, &mut Vec::new())
+        {
+            parts.iter().for_each(|part| self.allocate(part, depth + 1));
+        }
+    }
+
+    fn scrub(&mut self, scan: usize, object: u64, block: u64, bp: &BlockPointer) {
+        if bp.is_embedded() {
+            return;
+        }
+        self.allocate(bp, 0);
+        let (mut faults, lost) = self.pool.blocks.scrub(bp);
+        // Told once for each device.
+        faults.retain(|fault| lost || fault.problem != CopyProblem::Absent);
+        if !faults.is_empty() {
+            self.found.damage.push(Damage { scan, object, block, bp: *bp, faults, lost });
+        }
+    }
+
+    /// Adds what is below one pointer of an object to `sum`.
+    fn join(
+        &mut self,
+        sum: &mut Below,
+        scan: usize,
+        object: &Object<'p>,
+        place: (u8, u64),
+        bp: &BlockPointer,
+    ) {
+        let mut batch = Vec::new();
+        let below = self.subtree(scan, object, place, bp, &mut batch);
+        self.hand_over(scan, object.number, batch);
+        sum.used += below.used;
+        sum.fill += below.fill;
+        sum.incomplete |= below.incomplete;
+    }
+
+    /// Gives data blocks to whoever has time, or judges them here.
+    fn hand_over(&mut self, scan: usize, object: u64, list: Vec<(u64, BlockPointer)>) {
+        if list.is_empty() {
+            return;
+        }
+        self.pending.fetch_add(1, Ordering::SeqCst);
+        if let Err(back) = self.queue.try_send(Task::Scrub { scan, object, list }) {
+            self.task(back.into_inner());
+            self.pending.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Walks a pointer of an object. Of blocks that belong to an older snapshot only the sizes are
+    /// taken; of dnodes that is not needed, as their objects were looked at there.
+    fn subtree(
+        &mut self,
+        scan: usize,
+        object: &Object<'p>,
+        (level, number): (u8, u64),
+        bp: &BlockPointer,
+        batch: &mut Vec<(u64, BlockPointer)>,
+    ) -> Below {
+        if bp.is_hole() {
+            return Below::default();
+        }
+        let since = self.scans.get(scan).map_or(0, |scan| scan.since);
+        let (own, is_meta) = (bp.birth() > since, object.number == 0);
+        let mut below = Below { used: self.charged(bp), fill: fill(bp), incomplete: false };
+        if bp.level() != level {
+            let what = format!("{}: level {level} was expected", block_text(bp));
+            self.problem(ProblemKind::Structure, what, Some((scan, object.number)));
+            return Below { incomplete: true, ..below };
+        }
+        if level == 0 {
+            match (own, is_meta) {
+                (true, true) => {
+                    self.pending.fetch_add(1, Ordering::SeqCst);
+                    let task = Task::Dnodes { scan, block: number, bp: *bp };
+                    if self.queue.send(task).is_err() {
+                        self.pending.fetch_sub(1, Ordering::SeqCst);
+                    }
+                }
+                (true, false) => {
+                    self.count(bp);
+                    if !bp.is_embedded() {
+                        batch.push((number, *bp));
+                    }
+                    if batch.len() >= BATCH {
+                        let full = std::mem::take(batch);
+                        self.hand_over(scan, object.number, full);
+                    }
+                }
+                (false, _) => {}
+            }
+            if !is_meta && below.fill != 1 {
+                let what = format!("{} has fill count {}, not 1", block_text(bp), below.fill);
+                self.problem(ProblemKind::Accounting, what, Some((scan, object.number)));
+            }
+            return below;
+        }
+        if own {
+            self.visit(scan, object.number, number, bp);
+        } else if is_meta {
+            below.incomplete = true;
+            return below;
+        }
+        let Ok(block) = object.source.read(bp) else {
+            // It was told when its copies were judged.
+            below.incomplete = true;
+            return below;
+        };
+        let first = number.saturating_mul(1 << object.dnode.pointers_shift());
+        let mut filled = 0;
+        for (at, bytes) in (0u64..).zip(block.chunks_exact(BLKPTR_SIZE)) {
+            let Some(child) = BlockPointer::from_bytes(bytes) else { continue };
+            let place = (level - 1, first.saturating_add(at));
+            let child = self.subtree(scan, object, place, &child, batch);
+            below.used += child.used;
+            below.incomplete |= child.incomplete;
+            filled += child.fill;
+        }
+        if filled != below.fill {
+            let what = format!(
+                "{} has fill count {}, what is below counts {filled}",
+                block_text(bp),
+                below.fill
+            );
+            self.problem(ProblemKind::Accounting, what, Some((scan, object.number)));
+        }
+        below
+    }
+
+    /// A block of dnodes: its copies, and all objects in it.
+    fn dnodes(&mut self, index: usize, number: u64, bp: &BlockPointer) {
+        self.visit(index, 0, number, bp);
+        let Some(scan) = self.scans.get(index) else { return };
+        let meta = scan.objset.meta_object();
+        let Ok(block) = meta.source.read(bp) else { return };
+        let per_block = u64::from(meta.dnode.block_size) / 512;
+        let mut count = 0;
+        for object in scan.objset.in_block(number.saturating_mul(per_block), &block) {
+            count += 1;
+            match object {
+                Ok(object) => self.object(index, &object),
+                Err(error) => self.problem(ProblemKind::Structure, error.to_string(), None),
+            }
+        }
+        if count != fill(bp) {
+            let what = format!("{} counts {} dnodes, there are {count}", block_text(bp), fill(bp));
+            self.problem(ProblemKind::Accounting, what, None);
+        }
+    }
+
+    fn object(&mut self, scan: usize, object: &Object<'p>) {
+        let mut below = Below::default();
+        for (at, bp) in object.dnode.pointers.iter().enumerate() {
+            self.join(&mut below, scan, object, (object.dnode.levels - 1, at as u64), bp);
+        }
+        if let Some(spill) = &object.dnode.spill {
+            let mut batch = Vec::new();
+            let spilled = self.subtree(scan, object, (0, u64::MAX), spill, &mut batch);
+            self.hand_over(scan, object.number, batch);
+            below.used += spilled.used;
+        }
+        self.check_object(scan, object, below);
+    }
+
+    fn check_object(&mut self, scan: usize, object: &Object<'p>, below: Below) {
+        if !below.incomplete && below.used != object.dnode.used {
+            let what = format!(
+                "{} says that its blocks take {} bytes; they take {}",
+                object.describe(),
+                object.dnode.used,
+                below.used
+            );
+            self.problem(ProblemKind::Accounting, what, Some((scan, object.number)));
+        }
+    }
+
+    /// Blocks that are freed but still allocated.
+    fn free_lists(&mut self) {
+        let Some(Scan { objset: mos, .. }) = self.scans.first() else { return };
+        let mut todo = Vec::new();
+        for name in ["sync_bplist", "free_bpobj"] {
+            match self.pool.directory_object(mos, name) {
+                Ok(object) => todo.extend(object),
+                Err(error) => self.problem(ProblemKind::Structure, error.to_string(), None),
+            }
+        }
+        let mut seen = 0;
+        while let Some(list) = todo.pop() {
+            seen += 1;
+            if seen > MAX_LISTS {
+                return;
+            }
+            if let Err(error) = self.free_list(mos, &list, &mut todo) {
+                self.problem(ProblemKind::Structure, error.to_string(), None);
+            }
+        }
+    }
+
+    /// A `bpobj`: pointers, and numbers of more such lists.
+    fn free_list(
+        &mut self,
+        mos: &Objset<'p>,
+        list: &Object<'p>,
+        todo: &mut Vec<Object<'p>>,
+    ) -> Result<(), ReadError> {
+        let word = |at: usize| u64_at(&list.dnode.bonus, 8 * at);
+        let (count, lists, lists_count) = (word(0), word(4), word(5));
+        let size = BLKPTR_SIZE as u64;
+        if count.saturating_mul(size) > list.dnode.capacity() {
+            return Err(list.damaged("it counts more blocks than it has"));
+        }
+        for at in 0..count {
+            let mut bytes = [0; BLKPTR_SIZE];
+            list.read_at(at * size, &mut bytes)?;
+            let Some(bp) = BlockPointer::from_bytes(&bytes).filter(|bp| !bp.is_hole()) else {
+                continue;
+            };
+            let totals = totals(&bp);
+            self.found.totals.entry("deferred free".to_owned()).or_default().add(&totals);
+            self.allocate(&bp, 0);
+        }
+        if lists != 0 && lists_count != 0 {
+            let numbers = mos.object(lists)?;
+            let bytes = numbers.read_start(lists_count.saturating_mul(8), 8 << 20)?;
+            for number in bytes.as_chunks::<8>().0 {
+                todo.push(mos.object(u64::from_le_bytes(*number))?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn totals(bp: &BlockPointer) -> Totals {
+    Totals { count: 1, lsize: bp.lsize(), psize: bp.psize(), asize: asize(bp) }
+}
