@@ -6,6 +6,9 @@ use archive::OpenError;
 use archive::tar::ImportError;
 use plan::PlanError;
 use plan::image::ImageError;
+use zfs::read::ReadError;
+
+use crate::image::ImageProblem;
 
 /// Something went wrong that is not the input's fault.
 const FAILED: u8 = 1;
@@ -49,7 +52,12 @@ fn code(error: &anyhow::Error) -> u8 {
                 )
             );
         }
+        if let Some(error) = cause.downcast_ref::<ReadError>() {
+            return !matches!(error, ReadError::NotFound { .. });
+        }
         cause.is::<PlanError>()
+            || cause.is::<ImageProblem>()
+            || cause.is::<disk::image::OpenError>()
     });
     if invalid { INVALID_INPUT } else { FAILED }
 }

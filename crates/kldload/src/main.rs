@@ -2,15 +2,17 @@
 
 mod commands;
 mod failure;
+mod image;
 mod output;
 mod size;
+mod time;
 mod ui;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{boot, build, pool};
+use commands::{boot, build, files, inspect, pool, verify};
 
 /// Makes disk images that run Linux from ZFS, without root, without a ZFS module.
 #[derive(Debug, Parser)]
@@ -25,12 +27,19 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 invalid input, 4 refused for safety, 5 ve
 
 Examples:
   kldload build --tree debian.tar -o out/
-  kldload boot --check out/debian.qcow2";
+  kldload boot --check out/debian.qcow2
+  kldload inspect disk.img
+  kldload cp -r disk.img:rpool/ROOT/debian/ root.tar";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(build::BuildArgs),
     Boot(boot::BootArgs),
+    Inspect(inspect::InspectArgs),
+    Ls(files::LsArgs),
+    Cat(files::CatArgs),
+    Cp(files::CpArgs),
+    Verify(verify::VerifyArgs),
     #[command(hide = true)]
     Pool(pool::PoolArgs),
 }
@@ -39,6 +48,11 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Build(args) => build::run(&args),
         Command::Boot(args) => boot::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Ls(args) => files::ls(&args),
+        Command::Cat(args) => files::cat(&args),
+        Command::Cp(args) => files::cp(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Pool(args) => pool::run(&args),
     };
     result.unwrap_or_else(|error| failure::report(&error))

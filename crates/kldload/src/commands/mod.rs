@@ -2,4 +2,7 @@
 
 pub mod boot;
 pub mod build;
+pub mod files;
+pub mod inspect;
 pub mod pool;
+pub mod verify;

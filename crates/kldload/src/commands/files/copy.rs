@@ -1,0 +1,149 @@
+//! Copying out of a pool.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use blk::WriteAt;
+use serde_json::json;
+use tree::{Kind, Tree};
+use zfs::read::{Filesystem, FilesystemBlobs, Inode, Object};
+
+use super::place::Place;
+use super::{CpArgs, PIECE, unpack};
+use crate::output::OutputFile;
+
+fn told(path: &Path, as_json: bool) {
+    if as_json {
+        println!("{}", json!({"event": "copied", "path": path}));
+    }
+}
+
+/// Where something called `name` goes: into a directory, or to the path itself.
+fn target(destination: &Path, name: &str) -> PathBuf {
+    if destination.is_dir() { destination.join(name) } else { destination.to_owned() }
+}
+
+/// Copies what of an object is not a hole.
+fn pour(object: &Object<'_>, size: u64, file: &fs::File) -> anyhow::Result<()> {
+    file.set_len(size)?;
+    let mut buffer = vec![0; PIECE];
+    for run in object.data_runs(size)? {
+        let mut at = run.start;
+        while at < run.end {
+            let length = (run.end - at).min(PIECE as u64) as usize;
+            object.read_at(at, &mut buffer[..length])?;
+            WriteAt::write_all_at(file, &buffer[..length], at)?;
+            at += length as u64;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a volume.
+pub fn volume(place: &Place, destination: &Path, as_json: bool) -> anyhow::Result<()> {
+    let (object, size) = place.pool.volume(&place.dataset)?;
+    let output = OutputFile::create(&target(destination, &place.name()))?;
+    pour(&object, size, output.file())?;
+    told(&output.publish()?, as_json);
+    Ok(())
+}
+
+/// Copies one file with its permissions and time.
+pub fn file<'p>(
+    place: &Place,
+    fs: &Filesystem<'p>,
+    inode: &Inode<'p>,
+    destination: &Path,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let output = OutputFile::create(&target(destination, &place.name()))?;
+    pour(&inode.object, inode.attributes.size, output.file())?;
+    let metadata = fs.metadata(inode)?;
+    unpack::file_attributes(output.file(), &metadata)?;
+    told(&output.publish()?, as_json);
+    Ok(())
+}
+
+/// Copies a directory.
+pub fn directory<'p>(
+    place: &Place,
+    fs: &Filesystem<'p>,
+    inode: &Inode<'p>,
+    args: &CpArgs,
+) -> anyhow::Result<()> {
+    let (tree, blobs) = fs.tree_of_objects(inode.object.number)?;
+    let destination = &*args.destination;
+    let is_tar = destination.as_os_str() == "-"
+        || destination.extension().is_some_and(|extension| extension == "tar");
+    if is_tar && !destination.is_dir() {
+        return archive(tree, &blobs, destination, args.json);
+    }
+    let path = match (place.contents, destination.is_dir()) {
+        (false, true) => destination.join(place.name()),
+        _ => destination.to_owned(),
+    };
+    if path.exists() && fs::read_dir(&path).map_or(true, |mut entries| entries.next().is_some()) {
+        bail!("{} exists and is not an empty directory", path.display());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    // `.` and the like have no name that a directory could be renamed to.
+    let Some(name) = path.file_name() else {
+        bail!("{}: name a directory that does not exist yet", path.display());
+    };
+    let prefix = format!(".{}.new-", name.to_string_lossy());
+    let unfinished = tempfile::Builder::new()
+        .prefix(&prefix)
+        .tempdir_in(&parent)
+        .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
+    let notes = unpack::tree(&tree, &blobs, unfinished.path())?;
+    let finished = unfinished.keep();
+    if let Err(error) = fs::rename(&finished, &path) {
+        let _ = fs::remove_dir_all(&finished);
+        return Err(error).with_context(|| format!("cannot write {}", path.display()));
+    }
+    notes.iter().for_each(|note| eprintln!("warning: {note}"));
+    told(&path, args.json);
+    Ok(())
+}
+
+fn archive(
+    mut tree: Tree,
+    blobs: &FilesystemBlobs<'_, '_>,
+    destination: &Path,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    remove_sockets(&mut tree)?;
+    if destination.as_os_str() == "-" {
+        return Ok(archive::tar::write(&tree, blobs, BufWriter::new(io::stdout().lock()))?);
+    }
+    let output = OutputFile::create(destination)?;
+    let mut buffered = BufWriter::with_capacity(PIECE, output.file());
+    archive::tar::write(&tree, blobs, &mut buffered)?;
+    buffered.flush()?;
+    drop(buffered);
+    told(&output.publish()?, as_json);
+    Ok(())
+}
+
+/// Sockets mean nothing without the process that made them, and tar has none.
+fn remove_sockets(tree: &mut Tree) -> anyhow::Result<()> {
+    let sockets: Vec<_> = tree
+        .walk()
+        .filter(|entry| matches!(entry.inode.kind, Kind::Socket))
+        .map(|entry| entry.path)
+        .collect();
+    for path in sockets {
+        let at = path.iter().rposition(|&byte| byte == b'/');
+        let (directory, name) = at.map_or((&[][..], &*path), |at| (&path[..at], &path[at + 1..]));
+        eprintln!("warning: {}: a socket is left out", String::from_utf8_lossy(&path));
+        if let Some(parent) = tree.get(directory) {
+            tree.remove(parent, name)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! `kldload ls`, `cat` and `cp`: files out of a pool.
+
+mod copy;
+mod list;
+mod place;
+mod unpack;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use zfs::read::{DatasetKind, InodeKind, Object, ReadError};
+
+use place::Place;
+
+/// How much is copied at once.
+const PIECE: usize = 1 << 20;
+
+/// List files in a pool
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kldload ls disk.img:rpool/ROOT/debian/etc
+  kldload ls -r disk.img:rpool/home@first
+  kldload ls a.img,b.img:tank/srv --json")]
+pub struct LsArgs {
+    /// IMAGE[,IMAGE...]:DATASET[@SNAPSHOT][/PATH]
+    place: String,
+    /// List what is below directories too
+    #[arg(short, long)]
+    recursive: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Print a file of a pool, or a volume
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kldload cat disk.img:rpool/ROOT/debian/etc/hostname
+  kldload cat disk.img:rpool/swap > swap.raw")]
+pub struct CatArgs {
+    /// IMAGE[,IMAGE...]:DATASET[@SNAPSHOT][/PATH]
+    place: String,
+}
+
+/// Copy files out of a pool
+///
+/// With -r the destination is a directory, which appears complete or not at all, or an archive if
+/// its name ends in .tar (- is standard output). SRC/ copies what is in a directory, SRC the
+/// directory itself. A volume is copied as a raw disk.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kldload cp disk.img:rpool/ROOT/debian/etc/hostname .
+  kldload cp -r disk.img:rpool/ROOT/debian/ root/
+  kldload cp -r disk.img:rpool/ROOT/debian@install/ root.tar
+  kldload cp disk.img:rpool/vol vol.raw")]
+pub struct CpArgs {
+    /// IMAGE[,IMAGE...]:DATASET[@SNAPSHOT][/PATH]
+    source: String,
+    /// Where to
+    #[arg(default_value = ".")]
+    destination: PathBuf,
+    /// Copy directories with all below
+    #[arg(short, long)]
+    recursive: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `ls`.
+pub fn ls(args: &LsArgs) -> anyhow::Result<ExitCode> {
+    let place = Place::open(&args.place)?;
+    list::run(&place, args.recursive, args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `cat`.
+pub fn cat(args: &CatArgs) -> anyhow::Result<ExitCode> {
+    let place = Place::open(&args.place)?;
+    let mut out = io::stdout().lock();
+    if place.dataset.kind == DatasetKind::Volume {
+        let (object, size) = place.pool.volume(&place.dataset)?;
+        pump(&object, size, &mut out)?;
+    } else {
+        let fs = place.pool.filesystem(&place.dataset)?;
+        let inode = fs.resolve(&place.path, true)?;
+        if inode.kind() != InodeKind::File {
+            let what = args.place.clone();
+            return Err(ReadError::WrongKind { what, expected: "a file" }.into());
+        }
+        pump(&inode.object, inode.attributes.size, &mut out)?;
+    }
+    out.flush().context("cannot write to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the first `size` bytes of an object.
+fn pump(object: &Object<'_>, size: u64, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut buffer = vec![0; PIECE];
+    let mut at = 0;
+    while at < size {
+        let length = (size - at).min(PIECE as u64) as usize;
+        object.read_at(at, &mut buffer[..length])?;
+        out.write_all(&buffer[..length]).context("cannot write")?;
+        at += length as u64;
+    }
+    Ok(())
+}
+
+/// Runs `cp`.
+pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
+    let place = Place::open(&args.source)?;
+    if place.dataset.kind == DatasetKind::Volume {
+        copy::volume(&place, &args.destination, args.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let fs = place.pool.filesystem(&place.dataset)?;
+    let inode = fs.resolve(&place.path, true)?;
+    match (inode.kind(), args.recursive) {
+        (InodeKind::Directory, true) => copy::directory(&place, &fs, &inode, args)?,
+        (InodeKind::Directory, false) => bail!("{} is a directory: use -r", args.source),
+        (InodeKind::File, _) => copy::file(&place, &fs, &inode, &args.destination, args.json)?,
+        _ => {
+            let what = args.source.clone();
+            return Err(ReadError::WrongKind { what, expected: "a file or directory" }.into());
+        }
+    }
+    for fault in place.pool.faults() {
+        eprintln!("warning: a bad copy was not used: {fault}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,97 @@
+//! `IMAGE[,IMAGE...]:DATASET[@SNAPSHOT][/PATH]`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use zfs::read::{Dataset, Datasets, Pool, ReadError};
+
+use crate::image;
+
+/// What an argument names.
+#[derive(Debug)]
+pub struct Place {
+    /// The opened pool.
+    pub pool: Pool,
+    /// The dataset or snapshot.
+    pub dataset: Dataset,
+    /// The path in it, without a leading slash.
+    pub path: Vec<u8>,
+    /// Whether the path ended in a slash: what is in the directory is meant.
+    pub contents: bool,
+}
+
+impl Place {
+    /// Opens the pool and finds the dataset.
+    pub fn open(text: &str) -> anyhow::Result<Self> {
+        let (images, rest) = split_images(text).with_context(|| {
+            format!("{text:?} is not IMAGE[,IMAGE...]:DATASET[@SNAPSHOT][/PATH]")
+        })?;
+        let pool = image::open_pool(&images)?;
+        let datasets = pool.datasets()?;
+        let found = split_dataset(&datasets, rest);
+        let (dataset, path) = found.ok_or_else(|| {
+            let what = format!("dataset {} of pool {}", dataset_part(rest), pool.name);
+            ReadError::NotFound { what }
+        })?;
+        let contents = rest.ends_with('/');
+        let path = path.trim_matches('/').as_bytes().to_vec();
+        let dataset = dataset.clone();
+        ensure!(!rest.is_empty(), "{text:?} names no dataset");
+        Ok(Self { pool, dataset, path, contents })
+    }
+
+    /// The last part of the path, or of the dataset's name.
+    pub fn name(&self) -> String {
+        let path = String::from_utf8_lossy(&self.path).into_owned();
+        let text = if path.is_empty() { self.dataset.name.clone() } else { path };
+        text.rsplit('/').next().unwrap_or_default().to_owned()
+    }
+}
+
+/// Splits at the first colon before which only files are named, as a file's name may have colons.
+fn split_images(text: &str) -> Option<(Vec<PathBuf>, &str)> {
+    let images =
+        |end: usize| -> Vec<PathBuf> { text[..end].split(',').map(PathBuf::from).collect() };
+    let colons: Vec<usize> = text.match_indices(':').map(|(at, _)| at).collect();
+    let all_exist = |at: &usize| images(*at).iter().all(|image| Path::new(image).exists());
+    let at = colons.iter().copied().find(|at| all_exist(at)).or(colons.first().copied())?;
+    Some((images(at), &text[at + 1..]))
+}
+
+fn dataset_part(text: &str) -> &str {
+    let end = text
+        .find('@')
+        .map_or(text.len(), |at| text[at..].find('/').map_or(text.len(), |slash| at + slash));
+    &text[..end]
+}
+
+/// The longest beginning that is a dataset; a snapshot ends it in any case, as does `//`.
+fn split_dataset<'d, 't>(datasets: &'d Datasets, text: &'t str) -> Option<(&'d Dataset, &'t str)> {
+    let part = dataset_part(text);
+    let part = part.find("//").map_or(part, |at| &part[..at]);
+    if part.contains('@') {
+        return Some((datasets.get(part)?, &text[part.len()..]));
+    }
+    let mut end = part.len();
+    loop {
+        if let Some(dataset) = datasets.get(part[..end].trim_end_matches('/')) {
+            return Some((dataset, &text[end..]));
+        }
+        end = part[..end].rfind('/')?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts() {
+        let (images, rest) = split_images("a.img,b.img:tank/fs/x:y").unwrap();
+        assert_eq!(images, [PathBuf::from("a.img"), PathBuf::from("b.img")]);
+        assert_eq!(rest, "tank/fs/x:y");
+        assert_eq!(split_images("a.img"), None);
+        assert_eq!(dataset_part("tank/fs@one/etc/a@b"), "tank/fs@one");
+        assert_eq!(dataset_part("tank/fs"), "tank/fs");
+    }
+}

@@ -1,0 +1,235 @@
+//! `kldload inspect`: what is in a pool.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+use zfs::read::{
+    Dataset, DatasetKind, Datasets, Pool, PoolState, Property, PropertySource, VdevConfig,
+};
+
+use crate::image;
+use crate::size::human;
+
+/// Tell what is in a pool: devices, features, datasets, snapshots, properties
+///
+/// The images are the disks of one pool; disks that are missing are told. Nothing is written.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kldload inspect disk.img
+  kldload inspect mirror-a.img mirror-b.img --json
+  kldload inspect /dev/sdb")]
+pub struct InspectArgs {
+    /// Images or block devices of the pool
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// Print everything as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let pool = image::open_pool(&args.images)?;
+    let datasets = pool.datasets()?;
+    if args.json {
+        println!("{}", report(&pool, &datasets)?);
+    } else {
+        print(&pool, &datasets)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn state(pool: &Pool) -> String {
+    match pool.state {
+        PoolState::Active => "active".to_owned(),
+        PoolState::Exported => "exported".to_owned(),
+        PoolState::Destroyed => "destroyed".to_owned(),
+        PoolState::Other(number) => format!("state {number}"),
+    }
+}
+
+fn kind(dataset: &Dataset) -> &'static str {
+    match (dataset.is_snapshot, dataset.kind) {
+        (true, _) => "snapshot",
+        (_, DatasetKind::Filesystem) => "filesystem",
+        (_, DatasetKind::Volume) => "volume",
+        (_, DatasetKind::Unknown) => "unknown",
+    }
+}
+
+fn vdev_json(pool: &Pool, vdev: &VdevConfig) -> Value {
+    let member = pool.members.iter().find(|member| member.guid == vdev.guid);
+    json!({
+        "kind": vdev.kind,
+        "name": vdev.name(),
+        "id": vdev.id,
+        "guid": vdev.guid,
+        "path": vdev.path,
+        "image": member.and_then(|member| member.device.clone()),
+        "present": member.map(|member| member.device.is_some()),
+        "ashift": vdev.ashift,
+        "asize": vdev.asize,
+        "parity": (vdev.kind == "raidz").then_some(vdev.parity),
+        "log": vdev.is_log,
+        "class": vdev.bias,
+        "removing": vdev.removing,
+        "states": vdev.states,
+        "children": vdev.children.iter().map(|child| vdev_json(pool, child)).collect::<Vec<_>>(),
+    })
+}
+
+fn property_json(property: &Property) -> Value {
+    let (source, from) = match &property.source {
+        PropertySource::Local => ("local", None),
+        PropertySource::Received => ("received", None),
+        PropertySource::Inherited(from) => ("inherited", Some(from)),
+    };
+    json!({"value": property.value, "source": source, "from": from})
+}
+
+fn dataset_json(pool: &Pool, all: &Datasets, dataset: &Dataset) -> anyhow::Result<Value> {
+    let properties: serde_json::Map<_, _> = pool
+        .properties(all, dataset)?
+        .into_iter()
+        .map(|property| (property.name.clone(), property_json(&property)))
+        .collect();
+    let [by_dataset, by_snapshots, by_children, by_reservation] = dataset.used_by;
+    let used_by = json!({"dataset": by_dataset, "snapshots": by_snapshots,
+                         "children": by_children, "refreservation": by_reservation});
+    Ok(json!({
+        "name": dataset.name,
+        "kind": kind(dataset),
+        "guid": dataset.guid,
+        "creation": dataset.creation,
+        "creation_txg": dataset.creation_txg,
+        "used": dataset.used,
+        "used_by": if dataset.is_snapshot { Value::Null } else { used_by },
+        "referenced": dataset.referenced,
+        "logical_referenced": dataset.logical_referenced,
+        "origin": dataset.origin,
+        "encrypted": dataset.encrypted,
+        "inconsistent": dataset.inconsistent,
+        "volume_size": dataset.volume_size,
+        "properties": properties,
+    }))
+}
+
+fn report(pool: &Pool, all: &Datasets) -> anyhow::Result<Value> {
+    let features: Vec<_> = pool
+        .features
+        .iter()
+        .map(|feature| {
+            json!({
+                "name": feature.guid,
+                "state": if feature.references > 0 { "active" } else { "enabled" },
+                "references": feature.references,
+                "needed_for_reading": feature.needed_for_reading,
+            })
+        })
+        .collect();
+    let datasets: Vec<_> = all
+        .datasets
+        .iter()
+        .map(|dataset| dataset_json(pool, all, dataset))
+        .collect::<Result<_, _>>()?;
+    let bookmarks: Vec<_> = all
+        .bookmarks
+        .iter()
+        .map(|bookmark| {
+            json!({"name": bookmark.name, "guid": bookmark.guid, "creation": bookmark.creation,
+                   "creation_txg": bookmark.creation_txg})
+        })
+        .collect();
+    Ok(json!({
+        "name": pool.name,
+        "guid": pool.guid,
+        "state": state(pool),
+        "version": pool.uberblock.version,
+        "txg": pool.uberblock.txg,
+        "timestamp": pool.uberblock.timestamp,
+        "byte_order": if pool.uberblock.big_endian { "big" } else { "little" },
+        "host": pool.host.as_ref().map(|(name, id)| json!({"name": name, "id": id})),
+        "vdevs": pool.vdevs.iter().map(|vdev| vdev_json(pool, vdev)).collect::<Vec<_>>(),
+        "features": features,
+        "datasets": datasets,
+        "bookmarks": bookmarks,
+        "warnings": warnings(pool, all),
+    }))
+}
+
+fn warnings(pool: &Pool, all: &Datasets) -> Vec<String> {
+    let faults = pool.faults();
+    let faults = faults.iter().map(|fault| format!("a bad copy was not used: {fault}"));
+    pool.warnings.iter().cloned().chain(all.errors.iter().cloned()).chain(faults).collect()
+}
+
+fn print_vdev(pool: &Pool, vdev: &VdevConfig, depth: usize) {
+    let member = pool.members.iter().find(|member| member.guid == vdev.guid);
+    let place = match member {
+        Some(member) => match &member.device {
+            Some(device) => format!("  in {device}"),
+            None => "  absent".to_owned(),
+        },
+        None => String::new(),
+    };
+    let mut notes: Vec<String> = vdev.states.iter().map(|state| (*state).to_owned()).collect();
+    notes.extend(vdev.is_log.then(|| "log".to_owned()));
+    notes.extend(vdev.bias.clone());
+    notes.extend((depth == 0 && vdev.asize > 0).then(|| human(vdev.asize)));
+    let notes = if notes.is_empty() { String::new() } else { format!("  ({})", notes.join(", ")) };
+    println!("  {:indent$}{}{notes}{place}", "", vdev.name(), indent = 2 * depth);
+    vdev.children.iter().for_each(|child| print_vdev(pool, child, depth + 1));
+}
+
+fn print(pool: &Pool, all: &Datasets) -> anyhow::Result<()> {
+    println!("pool      {} ({})", pool.name, pool.guid);
+    println!("state     {}, transaction group {}", state(pool), pool.uberblock.txg);
+    if let Some((name, id)) = &pool.host {
+        println!("host      {name} ({id:08x})");
+    }
+    println!("devices");
+    pool.vdevs.iter().for_each(|vdev| print_vdev(pool, vdev, 0));
+    let active: Vec<_> = pool
+        .features
+        .iter()
+        .filter(|feature| feature.references > 0)
+        .map(|feature| feature.guid.split_once(':').map_or(&*feature.guid, |(_, name)| name))
+        .collect();
+    println!("features  {} enabled, active: {}", pool.features.len(), active.join(" "));
+    let width = all.datasets.iter().map(|dataset| dataset.name.len()).max().unwrap_or(0);
+    println!("\n{:width$}  {:10}  {:>8}  {:>8}  NOTES", "NAME", "KIND", "USED", "REFER");
+    for dataset in &all.datasets {
+        let mut notes = Vec::new();
+        if !dataset.is_snapshot {
+            for property in pool.properties(all, dataset)? {
+                if property.source != PropertySource::Local {
+                    continue;
+                }
+                notes.push(format!("{}={}", property.name, property.value));
+            }
+        }
+        notes.extend(dataset.origin.as_ref().map(|origin| format!("clone of {origin}")));
+        notes.extend(dataset.volume_size.map(|size| format!("volume of {}", human(size))));
+        notes.extend(dataset.encrypted.then(|| "encrypted".to_owned()));
+        notes.extend(dataset.inconsistent.then(|| "inconsistent".to_owned()));
+        let line = format!(
+            "{:width$}  {:10}  {:>8}  {:>8}  {}",
+            dataset.name,
+            kind(dataset),
+            human(dataset.used),
+            human(dataset.referenced),
+            notes.join(" ")
+        );
+        println!("{}", line.trim_end());
+    }
+    for bookmark in &all.bookmarks {
+        println!("{:width$}  bookmark", bookmark.name);
+    }
+    for warning in warnings(pool, all) {
+        eprintln!("warning: {warning}");
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! The devices of a pool in image files.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use blk::{ReadAt, Window};
+use thiserror::Error;
+use zfs::read::{Device, Pool, probe};
+
+/// Why an image is not used.
+#[derive(Debug, Error)]
+pub enum ImageProblem {
+    /// Neither the disk nor one of its partitions has a label.
+    #[error("{}: no pool: neither the disk nor one of its partitions has a ZFS label", _0.display())]
+    NoPool(PathBuf),
+    /// Several pools on one disk.
+    #[error("{}: several pools: {}; only one can be read", path.display(), pools.join(", "))]
+    SeveralPools {
+        /// The image.
+        path: PathBuf,
+        /// Their names.
+        pools: Vec<String>,
+    },
+}
+
+/// A partition of a disk that others use as well.
+struct Partition {
+    disk: Arc<dyn ReadAt>,
+    range: Range<u64>,
+}
+
+impl Partition {
+    fn window(&self) -> io::Result<Window<&dyn ReadAt>> {
+        Window::new(&*self.disk, self.range.clone())
+    }
+}
+
+impl ReadAt for Partition {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.range.end - self.range.start)
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.window()?.read_exact_at(buf, offset)
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        self.window()?.next_data(offset)
+    }
+}
+
+/// Opens an image of any format, or a block device.
+fn open_disk(path: &Path) -> anyhow::Result<Arc<dyn ReadAt>> {
+    // A file that is not there is another failure than one that is not an image.
+    File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let opened = disk::image::open_path(path, None, &[])
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(Arc::from(opened.disk))
+}
+
+/// The vdevs in an image: the disk itself or those of its partitions that have a label.
+fn devices_in(path: &Path) -> anyhow::Result<Vec<Device>> {
+    let disk = open_disk(path)?;
+    let name = path.display().to_string();
+    let mut found: Vec<(Device, (String, u64))> = Vec::new();
+    if let Ok(table) = disk::gpt::read(&*disk) {
+        for (number, partition) in &table.table.partitions {
+            let data = Partition { disk: disk.clone(), range: partition.bytes() };
+            if let Some(pool) = probe(&data) {
+                let name = format!("{name} partition {number}");
+                found.push((Device { name, data: Arc::new(data) }, pool));
+            }
+        }
+    }
+    if found.is_empty() {
+        let pool = probe(&*disk).ok_or_else(|| ImageProblem::NoPool(path.to_owned()))?;
+        found.push((Device { name, data: disk }, pool));
+    }
+    let mut pools: Vec<_> = found.iter().map(|(_, pool)| pool.clone()).collect();
+    pools.sort_unstable_by_key(|(_, guid)| *guid);
+    pools.dedup_by_key(|(_, guid)| *guid);
+    if pools.len() > 1 {
+        let pools = pools.into_iter().map(|(name, _)| name).collect();
+        return Err(ImageProblem::SeveralPools { path: path.to_owned(), pools }.into());
+    }
+    Ok(found.into_iter().map(|(device, _)| device).collect())
+}
+
+/// Opens the pool whose disks the images are.
+pub fn open_pool(images: &[PathBuf]) -> anyhow::Result<Pool> {
+    let mut devices = Vec::new();
+    for image in images {
+        devices.extend(devices_in(image)?);
+    }
+    Ok(Pool::open(&devices)?)
+}

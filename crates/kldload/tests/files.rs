@@ -1,0 +1,183 @@
+//! `kldload inspect`, `ls`, `cat` and `cp` as a person runs them, on a pool written a moment before.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn kldload(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kldload")).args(arguments).output().unwrap()
+}
+
+fn ok(arguments: &[&str]) -> String {
+    let output = kldload(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+struct Fixture {
+    dir: TempDir,
+}
+
+impl Fixture {
+    /// A pool of one file system, `tank/fs`, with a snapshot `install`.
+    fn new() -> Self {
+        let fixture = Self { dir: TempDir::new().unwrap() };
+        let root = fixture.path("root");
+        fs::create_dir_all(root.join("etc/deep/er")).unwrap();
+        fs::write(root.join("etc/hostname"), "machine\n").unwrap();
+        fs::set_permissions(root.join("etc/hostname"), fs::Permissions::from_mode(0o640)).unwrap();
+        fs::hard_link(root.join("etc/hostname"), root.join("etc/deep/er/same")).unwrap();
+        symlink("../etc/hostname", root.join("etc/link")).unwrap();
+        let large: Vec<u8> = (0..3_000_000u32).map(|n| (n / 7) as u8).collect();
+        fs::write(root.join("large"), large).unwrap();
+        let sparse = fs::File::create(root.join("sparse")).unwrap();
+        sparse.set_len(10 << 20).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&sparse, b"end", (9 << 20) + 5).unwrap();
+        let (root, image) = (fixture.text("root"), fixture.text("pool.img"));
+        ok(&["pool", "--tree", &root, "-o", &image, "--size", "128M"]);
+        fixture
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    fn place(&self, place: &str) -> String {
+        format!("{}:{place}", self.text("pool.img"))
+    }
+}
+
+/// Everything below a directory: path, mode, size, time, links, content or target.
+fn listing(directory: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut todo = vec![directory.to_owned()];
+    while let Some(at) = todo.pop() {
+        for entry in fs::read_dir(&at).unwrap() {
+            let path = entry.unwrap().path();
+            let stat = path.symlink_metadata().unwrap();
+            let content = if stat.is_dir() {
+                todo.push(path.clone());
+                String::new()
+            } else if stat.is_symlink() {
+                fs::read_link(&path).unwrap().display().to_string()
+            } else {
+                tree::Digest::of(&fs::read(&path).unwrap()).to_string()
+            };
+            let size = if stat.is_dir() { 0 } else { stat.len() };
+            lines.push(format!(
+                "{} {:o} {size} {}.{:09} {} {content}",
+                path.strip_prefix(directory).unwrap().display(),
+                stat.mode(),
+                stat.mtime(),
+                stat.mtime_nsec(),
+                stat.nlink()
+            ));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+#[test]
+fn files_come_out_as_they_went_in() {
+    let fixture = Fixture::new();
+    let before = listing(&fixture.path("root"));
+
+    let out = fixture.text("out");
+    ok(&["cp", "-r", &fixture.place("tank/fs/"), &out]);
+    assert_eq!(listing(Path::new(&out)), before);
+    let sparse = fs::metadata(fixture.path("out/sparse")).unwrap();
+    assert!(sparse.blocks() * 512 < 1 << 20, "the hole was filled");
+
+    // Into a directory that is there: without a slash, under its own name.
+    fs::create_dir(fixture.path("into")).unwrap();
+    ok(&["cp", "-r", &fixture.place("tank/fs@install/etc"), &fixture.text("into")]);
+    assert!(fixture.path("into/etc/deep/er/same").is_file());
+    let again = kldload(&["cp", "-r", &fixture.place("tank/fs@install/"), &fixture.text("into")]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+
+    let tar = fixture.text("out.tar");
+    ok(&["cp", "-r", &fixture.place("tank/fs@install/"), &tar]);
+    fs::create_dir(fixture.path("untarred")).unwrap();
+    let untar = Command::new("tar").args(["-C", &fixture.text("untarred"), "-xpSf", &tar]).status();
+    assert!(untar.unwrap().success());
+    assert_eq!(listing(&fixture.path("untarred")), before);
+
+    assert_eq!(ok(&["cat", &fixture.place("tank/fs/etc/link")]), "machine\n");
+    ok(&["cp", &fixture.place("tank/fs/etc/hostname"), &fixture.text("name")]);
+    let stat = fs::metadata(fixture.path("name")).unwrap();
+    assert_eq!((stat.mode() & 0o7777, stat.len()), (0o640, 8));
+    let left: Vec<_> = fs::read_dir(fixture.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with('.'))
+        .collect();
+    assert_eq!(left, [""; 0], "something half-made stayed behind");
+}
+
+#[test]
+fn pools_are_told() {
+    let fixture = Fixture::new();
+    let text = ok(&["inspect", &fixture.text("pool.img")]);
+    assert!(text.contains("tank/fs@install"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&ok(&["inspect", &fixture.text("pool.img"), "--json"])).unwrap();
+    assert_eq!(json["name"], "tank");
+    assert_eq!(json["state"], "exported");
+    let fs = json["datasets"].as_array().unwrap().iter().find(|d| d["name"] == "tank/fs").unwrap();
+    assert_eq!(fs["properties"]["canmount"]["value"], "noauto");
+    assert_eq!(json["warnings"], serde_json::json!([]));
+
+    let listing = ok(&["ls", &fixture.place("tank/fs/etc")]);
+    assert!(listing.contains("link -> ../etc/hostname"), "{listing}");
+    let listing = ok(&["ls", "-r", "--json", &fixture.place("tank/fs")]);
+    let paths: Vec<String> = listing
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["path"].to_string())
+        .collect();
+    assert!(paths.contains(&"\"etc/deep/er/same\"".to_owned()), "{paths:?}");
+}
+
+#[test]
+fn a_pool_is_sound_until_a_byte_changes() {
+    let fixture = Fixture::new();
+    let image = fixture.text("pool.img");
+    let text = ok(&["verify", &image]);
+    assert!(text.contains("is sound"), "{text}");
+    // A word of the file "large", which is stored once.
+    let bytes = fs::read(&image).unwrap();
+    let needle: Vec<u8> = b"machine\n".to_vec();
+    let at = bytes.windows(8).position(|window| window == needle);
+    let Some(at) = at else {
+        eprintln!("skipped: the small file is embedded");
+        return;
+    };
+    let mut bytes = bytes;
+    bytes[at] ^= 1;
+    fs::write(&image, bytes).unwrap();
+    let output = kldload(&["verify", &image, "--json"]);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let fixture = Fixture::new();
+    let code = |arguments: &[&str]| kldload(arguments).status.code();
+    assert_eq!(code(&["cat", &fixture.place("tank/fs/nothing")]), Some(1));
+    assert_eq!(code(&["cat", &fixture.place("other/fs/etc")]), Some(1));
+    assert_eq!(code(&["cat", &fixture.place("tank/fs/etc")]), Some(3));
+    assert_eq!(code(&["cp", &fixture.place("tank/fs/etc"), "x"]), Some(1));
+    fs::write(fixture.path("zeros"), vec![0; 1 << 20]).unwrap();
+    let output = kldload(&["inspect", &fixture.text("zeros")]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("label"), "{output:?}");
+}
