@@ -487,16 +487,22 @@ impl SigningKey {
     /// Signs a text (`Release`) so that it stays readable: `InRelease`.
     pub fn clearsign(&self, text: &str, now: Timestamp) -> Result<String, KeyError> {
         let failed = |error: pgp::errors::Error| KeyError::Failed(error.to_string());
-        // What is behind the last line end would not be covered.
+        // The last line end is not covered, nor are blanks at the ends of lines: verifiers cut them.
         let text = text.strip_suffix('\n').unwrap_or(text);
+        let lines: Vec<&str> =
+            text.split('\n').map(|line| line.trim_end_matches([' ', '\t', '\r'])).collect();
         let (hashed, unhashed) = self.subpackets(now).map_err(failed)?;
         let mut config =
             SignatureConfig::v4(SignatureType::Text, self.key.algorithm(), HashAlgorithm::Sha512);
         config.hashed_subpackets = hashed;
         config.unhashed_subpackets = unhashed;
-        let message =
-            CleartextSignedMessage::new(text, config, &self.key.primary_key, &Password::empty())
-                .map_err(failed)?;
+        let message = CleartextSignedMessage::new(
+            &lines.join("\n"),
+            config,
+            &self.key.primary_key,
+            &Password::empty(),
+        )
+        .map_err(failed)?;
         message.to_armored_string(ArmorOptions::default()).map_err(failed)
     }
 
