@@ -10,7 +10,7 @@ use crate::checkout::{cargo, fresh, root, target};
 use crate::run::Run;
 
 /// Times each thing is measured; the median counts.
-pub const RUNS: usize = 3;
+const RUNS: usize = 3;
 
 /// Times a tar archive's way to a finished qcow2, and the pool writer alone.
 pub fn build(tree: &Path) -> Result<()> {
@@ -72,21 +72,19 @@ pub fn build(tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Seconds that `action` takes.
-pub fn timed(action: impl FnOnce() -> Result<()>) -> Result<f64> {
+fn timed(action: impl FnOnce() -> Result<()>) -> Result<f64> {
     let started = Instant::now();
     action()?;
     Ok(started.elapsed().as_secs_f64())
 }
 
-/// The value in the middle.
-pub fn median(mut values: Vec<f64>) -> f64 {
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
 /// How long a stage took, from the events of `--json`.
-pub fn stage_seconds(events: &str, stage: &str) -> Result<f64> {
+fn stage_seconds(events: &str, stage: &str) -> Result<f64> {
     events
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())

@@ -1,6 +1,6 @@
 //! The devices of a pool in image files.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use blk::{ReadAt, Window};
+use clap::Args;
 use thiserror::Error;
+use zfs::crypt::Secret;
 use zfs::read::{Device, Pool, probe};
 
 /// Why an image is not used.
@@ -90,11 +92,45 @@ fn devices_in(path: &Path) -> anyhow::Result<Vec<Device>> {
     Ok(found.into_iter().map(|(device, _)| device).collect())
 }
 
+/// What opens encrypted datasets; shared by all commands that read pools.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// File with the key of encrypted datasets: 32 bytes, or 64 hexadecimal digits
+    #[arg(long, value_name = "FILE")]
+    key_file: Vec<PathBuf>,
+    /// File with the passphrase of encrypted datasets; a line's end at its end does not count
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Vec<PathBuf>,
+}
+
+impl KeyArgs {
+    fn secrets(&self) -> anyhow::Result<Vec<Secret>> {
+        let read = |path: &PathBuf| {
+            fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let mut secrets = Vec::new();
+        for path in &self.key_file {
+            secrets.push(Secret::KeyFile(read(path)?));
+        }
+        for path in &self.passphrase_file {
+            let mut phrase = read(path)?;
+            if phrase.last() == Some(&b'\n') {
+                phrase.pop();
+            }
+            secrets.push(Secret::Passphrase(phrase));
+        }
+        Ok(secrets)
+    }
+}
+
 /// Opens the pool whose disks the images are.
-pub fn open_pool(images: &[PathBuf]) -> anyhow::Result<Pool> {
+pub fn open_pool(images: &[PathBuf], keys: &KeyArgs) -> anyhow::Result<Pool> {
+    let secrets = keys.secrets()?;
     let mut devices = Vec::new();
     for image in images {
         devices.extend(devices_in(image)?);
     }
-    Ok(Pool::open(&devices)?)
+    let mut pool = Pool::open(&devices)?;
+    pool.set_secrets(secrets);
+    Ok(pool)
 }

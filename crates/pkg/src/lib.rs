@@ -8,7 +8,3 @@
 #![forbid(unsafe_code)]
 
 pub mod deb;
-pub mod distribution;
-pub mod openpgp;
-pub mod profile;
-pub mod solve;

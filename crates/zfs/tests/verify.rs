@@ -3,6 +3,7 @@
 
 mod common;
 
+use zfs::crypt::Secret;
 use zfs::read::Pool;
 use zfs::verify::{ProblemKind, verify};
 
@@ -28,6 +29,18 @@ fn pools_of_a_kernel_are_sound() {
 #[test]
 fn an_encrypted_pool_is_sound_without_its_key() {
     sound(&["devenc"]);
+}
+
+#[test]
+fn an_encrypted_pool_is_sound_to_its_macs_with_its_key() {
+    let Some(mut pool) = common::open(&["devenc"]) else { return };
+    for passphrase in ["correct-horse-battery", "another-passphrase"] {
+        pool.set_secrets(vec![Secret::Passphrase(passphrase.as_bytes().to_vec())]);
+        let report = verify(&pool).unwrap();
+        let problems: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
+        assert!(problems.is_empty(), "{problems:#?}");
+        assert_eq!(report.notes.is_empty(), passphrase.starts_with("correct"));
+    }
 }
 
 #[test]

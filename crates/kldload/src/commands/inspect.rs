@@ -9,7 +9,7 @@ use zfs::read::{
     Dataset, DatasetKind, Datasets, Pool, PoolState, Property, PropertySource, VdevConfig,
 };
 
-use crate::image;
+use crate::image::{self, KeyArgs};
 use crate::size::human;
 
 /// Tell what is in a pool: devices, features, datasets, snapshots, properties
@@ -25,6 +25,8 @@ pub struct InspectArgs {
     /// Images or block devices of the pool
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// Print everything as one JSON object
     #[arg(long)]
     json: bool,
@@ -32,7 +34,7 @@ pub struct InspectArgs {
 
 /// Runs the command.
 pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let pool = image::open_pool(&args.images)?;
+    let pool = image::open_pool(&args.images, &args.keys)?;
     let datasets = pool.datasets()?;
     if args.json {
         println!("{}", report(&pool, &datasets)?);

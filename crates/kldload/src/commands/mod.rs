@@ -2,7 +2,6 @@
 
 pub mod boot;
 pub mod build;
-pub mod darksite;
 pub mod files;
 pub mod inspect;
 pub mod pool;

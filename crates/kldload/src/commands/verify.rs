@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use zfs::verify::{Report, Totals};
 
-use crate::image;
+use crate::image::{self, KeyArgs};
 use crate::size::human;
 
 /// Something is wrong.
@@ -25,6 +25,8 @@ pub struct VerifyArgs {
     /// Images or block devices of the pool
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
@@ -32,7 +34,7 @@ pub struct VerifyArgs {
 
 /// Runs the command.
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let pool = image::open_pool(&args.images)?;
+    let pool = image::open_pool(&args.images, &args.keys)?;
     let report = zfs::verify::verify(&pool)?;
     if args.json {
         println!("{}", report_json(&pool, &report));

@@ -346,6 +346,11 @@ impl Pool {
         Objset::open_with(&self.blocks, name, &dataset.bp, keys)
     }
 
+    /// The same, of an encrypted dataset only what can be had without its keys.
+    pub(crate) fn objset_without_keys(&self, dataset: &Dataset) -> Result<Objset<'_>, ReadError> {
+        Objset::open(&self.blocks, dataset.name.as_str().into(), &dataset.bp)
+    }
+
     /// The file system of a dataset.
     pub fn filesystem(&self, dataset: &Dataset) -> Result<Filesystem<'_>, ReadError> {
         Filesystem::open(self.objset(dataset)?)

@@ -74,7 +74,7 @@ struct Seen {
 fn check_one(pool: &Pool, dataset: &Dataset, report: &mut Report) {
     let fs = match pool.filesystem(dataset) {
         Ok(fs) => fs,
-        Err(ReadError::Encrypted { .. }) => {
+        Err(ReadError::Encrypted { .. } | ReadError::Keys { .. }) => {
             report.notes.push(format!("files of {} were not looked at: no key", dataset.name));
             return;
         }

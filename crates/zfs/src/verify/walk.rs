@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::files::name_of;
 use super::{ProblemKind, Report, Totals};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
+use crate::crypt::verify_indirect;
 use crate::dnode::object_type::DNODE;
 use crate::read::walking::{block_text, is_encrypted, u64_at};
 use crate::read::{
@@ -106,6 +107,14 @@ pub(super) fn run<'p>(
             Ok(objset) => {
                 let since = dataset.previous_txg;
                 scans.push(Scan { objset, since, dataset: Some(dataset) });
+            }
+            // The wrong key is no damage: checksums are judged without one.
+            Err(error @ ReadError::Keys { .. }) => {
+                report.notes.push(error.to_string());
+                if let Ok(objset) = pool.objset_without_keys(dataset) {
+                    let since = dataset.previous_txg;
+                    scans.push(Scan { objset, since, dataset: Some(dataset) });
+                }
             }
             Err(error) => {
                 let file = vec![dataset.name.clone()];
@@ -314,8 +323,22 @@ impl<'p> Worker<'_, 'p> {
         let (mut faults, lost) = self.pool.blocks.scrub(bp);
         // Told once for each device.
         faults.retain(|fault| lost || fault.problem != CopyProblem::Absent);
+        if !lost {
+            self.check_mac(scan, object, bp);
+        }
         if !faults.is_empty() {
             self.found.damage.push(Damage { scan, object, block, bp: *bp, faults, lost });
+        }
+    }
+
+    /// The MAC of a block of an encrypted dataset whose keys are known.
+    fn check_mac(&mut self, scan: usize, object: u64, bp: &BlockPointer) {
+        let keys = self.scans.get(scan).and_then(|scan| scan.objset.source.keys.as_deref());
+        let Some(keys) = keys.filter(|_| bp.uses_crypt() && bp.level() == 0) else { return };
+        let Ok(mut raw) = self.pool.blocks.raw(bp) else { return };
+        if let Err(error) = keys.open(bp.words(), &mut raw) {
+            let what = format!("{}: {error}", block_text(bp));
+            self.problem(ProblemKind::LostBlock, what, Some((scan, object)));
         }
     }
 
@@ -407,6 +430,14 @@ impl<'p> Worker<'_, 'p> {
             below.incomplete = true;
             return below;
         };
+        if own
+            && bp.uses_crypt()
+            && !bp.is_big_endian()
+            && let Err(error) = verify_indirect(bp.words(), &block)
+        {
+            let what = format!("{}: {error}", block_text(bp));
+            self.problem(ProblemKind::Structure, what, Some((scan, object.number)));
+        }
         let first = number.saturating_mul(1 << object.dnode.pointers_shift());
         let mut filled = 0;
         for (at, bytes) in (0u64..).zip(block.chunks_exact(BLKPTR_SIZE)) {

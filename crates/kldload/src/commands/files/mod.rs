@@ -15,6 +15,8 @@ use zfs::read::{DatasetKind, InodeKind, Object, ReadError};
 
 use place::Place;
 
+use crate::image::KeyArgs;
+
 /// How much is copied at once.
 const PIECE: usize = 1 << 20;
 
@@ -28,6 +30,8 @@ Examples:
 pub struct LsArgs {
     /// IMAGE[,IMAGE...]:DATASET[@SNAPSHOT][/PATH]
     place: String,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// List what is below directories too
     #[arg(short, long)]
     recursive: bool,
@@ -45,6 +49,8 @@ Examples:
 pub struct CatArgs {
     /// IMAGE[,IMAGE...]:DATASET[@SNAPSHOT][/PATH]
     place: String,
+    #[command(flatten)]
+    keys: KeyArgs,
 }
 
 /// Copy files out of a pool
@@ -65,6 +71,8 @@ pub struct CpArgs {
     /// Where to
     #[arg(default_value = ".")]
     destination: PathBuf,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// Copy directories with all below
     #[arg(short, long)]
     recursive: bool,
@@ -75,14 +83,14 @@ pub struct CpArgs {
 
 /// Runs `ls`.
 pub fn ls(args: &LsArgs) -> anyhow::Result<ExitCode> {
-    let place = Place::open(&args.place)?;
+    let place = Place::open(&args.place, &args.keys)?;
     list::run(&place, args.recursive, args.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs `cat`.
 pub fn cat(args: &CatArgs) -> anyhow::Result<ExitCode> {
-    let place = Place::open(&args.place)?;
+    let place = Place::open(&args.place, &args.keys)?;
     let mut out = io::stdout().lock();
     if place.dataset.kind == DatasetKind::Volume {
         let (object, size) = place.pool.volume(&place.dataset)?;
@@ -115,7 +123,7 @@ fn pump(object: &Object<'_>, size: u64, out: &mut dyn Write) -> anyhow::Result<(
 
 /// Runs `cp`.
 pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
-    let place = Place::open(&args.source)?;
+    let place = Place::open(&args.source, &args.keys)?;
     if place.dataset.kind == DatasetKind::Volume {
         copy::volume(&place, &args.destination, args.json)?;
         return Ok(ExitCode::SUCCESS);

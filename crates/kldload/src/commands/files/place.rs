@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use zfs::read::{Dataset, Datasets, Pool, ReadError};
 
-use crate::image;
+use crate::image::{self, KeyArgs};
 
 /// What an argument names.
 #[derive(Debug)]
@@ -22,11 +22,11 @@ pub struct Place {
 
 impl Place {
     /// Opens the pool and finds the dataset.
-    pub fn open(text: &str) -> anyhow::Result<Self> {
+    pub fn open(text: &str, keys: &KeyArgs) -> anyhow::Result<Self> {
         let (images, rest) = split_images(text).with_context(|| {
             format!("{text:?} is not IMAGE[,IMAGE...]:DATASET[@SNAPSHOT][/PATH]")
         })?;
-        let pool = image::open_pool(&images)?;
+        let pool = image::open_pool(&images, keys)?;
         let datasets = pool.datasets()?;
         let found = split_dataset(&datasets, rest);
         let (dataset, path) = found.ok_or_else(|| {
