@@ -98,6 +98,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/setfacl", "acl"),
     ("/usr/bin/setpriv", "util-linux"),
     ("/usr/bin/faketime", "faketime"),
+    ("/usr/bin/apt-ftparchive", "apt-utils"),
+    ("/usr/bin/dpkg-deb", "dpkg"),
     ("/usr/bin/hostname", "hostname"),
     (KEYRING, "debian-archive-keyring"),
 ];
@@ -152,15 +154,20 @@ pub struct PrivateApt {
 impl PrivateApt {
     /// Sets one up in `root` and fetches the lists. `suites` are suite and components.
     pub fn new(root: &Path, mirror: &str, suites: &[(&str, &str)]) -> Result<Self> {
-        for directory in
-            ["etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"]
-        {
-            fs::create_dir_all(root.join(directory)).context("private apt")?;
-        }
         let mut sources = String::new();
         for (suite, components) in suites {
             let rest = format!("[signed-by={KEYRING} arch=amd64] {mirror} {suite} {components}\n");
             sources += &format!("deb {rest}deb-src {rest}");
+        }
+        Self::with_sources(root, &sources)
+    }
+
+    /// The same with the text of a sources.list.
+    pub fn with_sources(root: &Path, sources: &str) -> Result<Self> {
+        for directory in
+            ["etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"]
+        {
+            fs::create_dir_all(root.join(directory)).context("private apt")?;
         }
         fs::write(root.join("etc/sources.list"), sources)?;
         fs::write(root.join("status"), "")?;

@@ -10,7 +10,7 @@ use crate::checkout::{cargo, fresh, root, target};
 use crate::run::Run;
 
 /// Times each thing is measured; the median counts.
-const RUNS: usize = 3;
+pub const RUNS: usize = 3;
 
 /// Times a tar archive's way to a finished qcow2, and the pool writer alone.
 pub fn build(tree: &Path) -> Result<()> {
@@ -72,19 +72,21 @@ pub fn build(tree: &Path) -> Result<()> {
     Ok(())
 }
 
-fn timed(action: impl FnOnce() -> Result<()>) -> Result<f64> {
+/// Seconds that `action` takes.
+pub fn timed(action: impl FnOnce() -> Result<()>) -> Result<f64> {
     let started = Instant::now();
     action()?;
     Ok(started.elapsed().as_secs_f64())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The value in the middle.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
 /// How long a stage took, from the events of `--json`.
-fn stage_seconds(events: &str, stage: &str) -> Result<f64> {
+pub fn stage_seconds(events: &str, stage: &str) -> Result<f64> {
     events
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())

@@ -3,6 +3,7 @@
 
 mod apt;
 mod bench;
+mod bench_darksite;
 mod checkout;
 mod collide;
 mod debian;
@@ -33,6 +34,8 @@ struct Arguments {
 enum Benchmark {
     /// A tar archive's way to a finished qcow2, and the pool writer alone
     Build,
+    /// Mirroring and publishing packages beside apt-get download and apt-ftparchive
+    Darksite,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +56,9 @@ enum Task {
         /// Tar archive of the Debian that is built; made when not given
         #[arg(long, env = "KLDLOAD_TEST_TREE")]
         tree: Option<PathBuf>,
+        /// Profile whose packages are mirrored by the benchmark "darksite"
+        #[arg(long, default_value = "server")]
+        profile: String,
     },
     /// Judge a bare pool image with OpenZFS 2.1 and 2.3 in user land; the image stays as it is
     JudgePool {
@@ -119,9 +125,13 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Test { vm, only } => test::run(vm, &only),
-        Task::Bench { name: Benchmark::Build, tree } => {
+        Task::Bench { name: Benchmark::Build, tree, .. } => {
             apt::install_missing()?;
             bench::build(&tree.map_or_else(debian::tree, Ok)?)
+        }
+        Task::Bench { name: Benchmark::Darksite, profile, .. } => {
+            apt::install_missing()?;
+            bench_darksite::darksite(&profile)
         }
         Task::JudgePool { image, pool, quick, openzfs, dump } => {
             apt::install_missing()?;

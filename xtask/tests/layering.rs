@@ -23,8 +23,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "kldload",
         &[
-            "darksite", "plan", "bootenv", "boot", "rootfs", "zfs", "disk", "blk", "archive",
-            "tree", "host",
+            "darksite", "pkg", "plan", "bootenv", "boot", "rootfs", "zfs", "disk", "blk",
+            "archive", "tree", "host",
         ],
     ),
     // Outside the product.

@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use archive::OpenError;
 use archive::tar::ImportError;
+use darksite::publish::PublishError;
+use darksite::resolve::ResolveError;
+use darksite::source::SourceError;
 use plan::PlanError;
 use plan::image::ImageError;
 use zfs::read::ReadError;
@@ -14,6 +17,8 @@ use crate::image::ImageProblem;
 const FAILED: u8 = 1;
 /// The input is not what it should be.
 const INVALID_INPUT: u8 = 3;
+/// Something is not what a signature or digest says.
+const MISMATCH: u8 = 5;
 
 /// Prints `error` with its causes and gives the exit code that belongs to it.
 pub fn report(error: &anyhow::Error) -> ExitCode {
@@ -33,6 +38,9 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| suite_error(cause).is_some_and(is_mismatch)) {
+        return MISMATCH;
+    }
     let invalid = error.chain().any(|cause| {
         if let Some(error) = cause.downcast_ref::<OpenError>() {
             return matches!(
@@ -58,6 +66,32 @@ fn code(error: &anyhow::Error) -> u8 {
         cause.is::<PlanError>()
             || cause.is::<ImageProblem>()
             || cause.is::<disk::image::OpenError>()
+            || is_bad_request(cause)
     });
     if invalid { INVALID_INPUT } else { FAILED }
+}
+
+/// Whether a recipe, a lock, or what they ask for is to blame.
+fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<darksite::recipe::RecipeError>()
+        || cause.is::<darksite::lock::LockError>()
+        || cause.is::<darksite::LocationError>()
+        || cause.is::<pkg::distribution::DistributionError>()
+        || cause.is::<pkg::profile::ProfileError>()
+        || cause.is::<pkg::openpgp::KeyError>()
+        || matches!(cause.downcast_ref(), Some(ResolveError::Solve(_)))
+        || matches!(cause.downcast_ref(), Some(PublishError::Unknown { .. }))
+}
+
+/// The error of a suite, which may stand inside of another that says the same.
+fn suite_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a SourceError> {
+    match cause.downcast_ref() {
+        Some(ResolveError::Source(error)) => Some(error),
+        _ => cause.downcast_ref(),
+    }
+}
+
+fn is_mismatch(error: &SourceError) -> bool {
+    use SourceError as S;
+    matches!(error, S::Signature { .. } | S::OtherSuite { .. } | S::Date { .. } | S::NoDate { .. })
 }

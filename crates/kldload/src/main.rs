@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{boot, build, files, inspect, pool, verify};
+use commands::{boot, build, darksite, files, inspect, pool, verify};
 
 /// Makes disk images that run Linux from ZFS, without root, without a ZFS module.
 #[derive(Debug, Parser)]
@@ -29,12 +29,14 @@ Examples:
   kldload build --tree debian.tar -o out/
   kldload boot --check out/debian.qcow2
   kldload inspect disk.img
-  kldload cp -r disk.img:rpool/ROOT/debian/ root.tar";
+  kldload cp -r disk.img:rpool/ROOT/debian/ root.tar
+  kldload darksite sync server.toml";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(build::BuildArgs),
     Boot(boot::BootArgs),
+    Darksite(darksite::DarksiteArgs),
     Inspect(inspect::InspectArgs),
     Ls(files::LsArgs),
     Cat(files::CatArgs),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Build(args) => build::run(&args),
         Command::Boot(args) => boot::run(args),
+        Command::Darksite(args) => darksite::run(args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Ls(args) => files::ls(&args),
         Command::Cat(args) => files::cat(&args),

@@ -8,3 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod deb;
+pub mod distribution;
+pub mod openpgp;
+pub mod profile;
+pub mod solve;

@@ -1,5 +1,8 @@
 //! What holds for the darksite as a whole.
 #![allow(clippy::unwrap_used)]
 
+mod apt;
+mod archive;
 mod fetch;
 mod server;
+mod source;

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod build;
+pub mod darksite;
 pub mod files;
 pub mod inspect;
 pub mod pool;

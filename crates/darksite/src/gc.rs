@@ -1,0 +1,70 @@
+//! Removing what nothing names any more.
+
+use std::collections::HashSet;
+use std::fs;
+
+use crate::site::{Site, SiteError, entries};
+use crate::store::at;
+
+/// What was removed, or would be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Ids of snapshots.
+    pub snapshots: Vec<String>,
+    /// Number of blobs.
+    pub blobs: usize,
+    /// Bytes of the blobs and of unfinished downloads.
+    pub bytes: u64,
+    /// Blobs that stay.
+    pub kept: usize,
+}
+
+/// Removes all snapshots but the newest `keep` (all stay if that is `None`; the current one always
+/// stays), then every blob that no snapshot and no lock names. With `dry_run` it only tells.
+pub fn collect(site: &Site, keep: Option<usize>, dry_run: bool) -> Result<Removed, SiteError> {
+    let _guard = site.guard_alone()?;
+    let mut removed = Removed::default();
+    let snapshots = site.snapshots()?;
+    let current = site.current();
+    let surplus = keep.map_or(0, |keep| snapshots.len().saturating_sub(keep));
+    for id in snapshots.into_iter().take(surplus).filter(|id| Some(id) != current.as_ref()) {
+        removed.snapshots.push(id);
+    }
+    let directory = site.snapshots_directory();
+    let gone = |path: &std::path::Path| {
+        removed.snapshots.iter().any(|id| path.starts_with(directory.join(id)))
+    };
+    // A lock that cannot be read might name anything: then nothing is removed.
+    let needed: HashSet<_> = site
+        .locks()?
+        .iter()
+        .filter(|(path, _)| !gone(path))
+        .flat_map(|(_, lock)| lock.blobs().map(|blob| blob.digest).collect::<Vec<_>>())
+        .collect();
+    if !dry_run {
+        for id in &removed.snapshots {
+            // Under a name that is no snapshot's, so that half a repository is never seen as one.
+            let (path, doomed) = (directory.join(id), directory.join(format!(".old-{id}")));
+            fs::rename(&path, &doomed).map_err(at(&path))?;
+        }
+        for entry in entries(&directory)? {
+            // What a killed process left behind too; nobody else is here.
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                fs::remove_dir_all(entry.path()).map_err(at(&entry.path()))?;
+            }
+        }
+        removed.bytes += site.store().remove_partials()?;
+    }
+    for (blob, length) in site.store().list()? {
+        if needed.contains(&blob) {
+            removed.kept += 1;
+            continue;
+        }
+        if !dry_run {
+            site.store().remove(&blob)?;
+        }
+        removed.blobs += 1;
+        removed.bytes += length;
+    }
+    Ok(removed)
+}

@@ -1,0 +1,113 @@
+//! The key that signs what is published, made on first use.
+//!
+//! `keys/secret.asc` (mode 0600) is what signs; `keys/public.asc` is for those who verify. To change the
+//! key, move both files away: the next publication makes a new one, and machines that are to accept it
+//! need its public half (docs/darksite.md).
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+use pkg::openpgp::{KeyError, SigningKey};
+use thiserror::Error;
+
+use crate::store::{StoreError, at, write_file};
+
+/// File of the private key.
+pub const SECRET: &str = "secret.asc";
+/// File of the public key.
+pub const PUBLIC: &str = "public.asc";
+/// The key's user id.
+const USER: &str = "kldload darksite";
+
+/// Why there is no key.
+#[derive(Debug, Error)]
+pub enum KeysError {
+    /// A file failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key in the file cannot be used.
+    #[error("{}: {source}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyError,
+    },
+    /// Others may read it.
+    #[error(
+        "{}: mode {mode:04o} lets others read the private key; make sure that nobody did, then: chmod \
+         600 {}",
+        path.display(),
+        path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+}
+
+/// The key in `directory`; made, and kept there, if there is none.
+pub fn signing_key(directory: &Path, now: Timestamp) -> Result<SigningKey, KeysError> {
+    let path = directory.join(SECRET);
+    let bad = |source| KeysError::Key { path: path.clone(), source };
+    let key = match fs::metadata(&path) {
+        Ok(found) if found.mode() & 0o077 != 0 => {
+            let mode = found.mode() & 0o7777;
+            return Err(KeysError::Open { path, mode });
+        }
+        Ok(_) => {
+            let armor = fs::read_to_string(&path).map_err(at(&path))?;
+            SigningKey::parse(&armor).map_err(bad)?
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
+            made.map_err(at(directory))?;
+            // Signatures must not be older than the key, whatever clock makes them.
+            let before = now.saturating_sub(SignedDuration::from_hours(24)).unwrap_or(now);
+            let key = SigningKey::generate(USER, before).map_err(bad)?;
+            write_file(&path, key.to_armor().map_err(bad)?.as_bytes(), 0o600)?;
+            key
+        }
+        Err(error) => return Err(at(&path)(error).into()),
+    };
+    let public = key.public_armor().map_err(bad)?;
+    let beside = directory.join(PUBLIC);
+    if fs::read(&beside).ok().as_deref() != Some(public.as_bytes()) {
+        write_file(&beside, public.as_bytes(), 0o644)?;
+    }
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn made_once_and_for_one_person() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = directory.path().join("keys");
+        let now = "2025-05-20T12:00:00Z".parse().unwrap();
+        let first = signing_key(&keys, now).unwrap();
+        let secret = keys.join(SECRET);
+        assert_eq!(fs::metadata(&secret).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(signing_key(&keys, now).unwrap().fingerprint(), first.fingerprint());
+        fs::remove_file(keys.join(PUBLIC)).unwrap();
+        signing_key(&keys, now).unwrap();
+        assert!(keys.join(PUBLIC).exists());
+
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = signing_key(&keys, now).unwrap_err().to_string();
+        assert!(error.contains("mode 0640"), "{error}");
+        fs::remove_file(&secret).unwrap();
+        assert_ne!(signing_key(&keys, now).unwrap().fingerprint(), first.fingerprint());
+        fs::write(&secret, "rubbish").unwrap();
+        assert!(signing_key(&keys, now).unwrap_err().to_string().contains(SECRET));
+    }
+}

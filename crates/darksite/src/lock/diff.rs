@@ -1,0 +1,129 @@
+//! What changed between two locks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use pkg::deb::Version;
+
+use super::{Lock, LockedPackage};
+
+/// How a package changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Change {
+    /// A newer version that comes from a suite of security updates.
+    Security,
+    /// A newer version.
+    Upgraded,
+    /// An older version.
+    Downgraded,
+    /// The same version with other content.
+    Rebuilt,
+    /// It was not there.
+    Added,
+    /// It is not there any more.
+    Removed,
+}
+
+impl Change {
+    /// One word for people and programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Security => "security",
+            Self::Upgraded => "upgraded",
+            Self::Downgraded => "downgraded",
+            Self::Rebuilt => "rebuilt",
+            Self::Added => "added",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// One package that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// How.
+    pub change: Change,
+    /// Its name, with `:ARCHITECTURE` where the name alone would be ambiguous.
+    pub name: String,
+    /// The version before, if it was there.
+    pub old: Option<String>,
+    /// The version now, if it is there.
+    pub new: Option<String>,
+    /// The suite it comes from now, or came from.
+    pub suite: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (old, new) = (self.old.as_deref().unwrap_or("-"), self.new.as_deref().unwrap_or("-"));
+        write!(f, "{} {} {old} -> {new} ({})", self.change.word(), self.name, self.suite)
+    }
+}
+
+/// What changed from `old` to `new`: security updates first, then by kind and name.
+pub fn difference(old: &Lock, new: &Lock) -> Vec<Difference> {
+    let before = newest(old);
+    let after = newest(new);
+    let mut found = Vec::new();
+    for (name, package) in &after {
+        let change = match before.get(name) {
+            None => Change::Added,
+            Some(old) if old.version == package.version => {
+                if old.blob == package.blob {
+                    continue;
+                }
+                Change::Rebuilt
+            }
+            Some(old) if is_older(package, old) => Change::Downgraded,
+            Some(_) if is_security(&package.suite) => Change::Security,
+            Some(_) => Change::Upgraded,
+        };
+        found.push(Difference {
+            change,
+            name: name.clone(),
+            old: before.get(name).map(|package| package.version.clone()),
+            new: Some(package.version.clone()),
+            suite: package.suite.clone(),
+        });
+    }
+    for (name, package) in before.iter().filter(|(name, _)| !after.contains_key(*name)) {
+        found.push(Difference {
+            change: Change::Removed,
+            name: name.clone(),
+            old: Some(package.version.clone()),
+            new: None,
+            suite: package.suite.clone(),
+        });
+    }
+    found.sort_by(|a, b| (a.change, &a.name).cmp(&(b.change, &b.name)));
+    found
+}
+
+/// The newest version of each name. A package may go from one architecture to `all` and back.
+fn newest(lock: &Lock) -> BTreeMap<String, &LockedPackage> {
+    let mut found: BTreeMap<String, &LockedPackage> = BTreeMap::new();
+    for package in &lock.packages {
+        let native = [lock.architecture.as_str(), "all"].contains(&package.architecture.as_str());
+        let name = match native {
+            true => package.name.clone(),
+            false => format!("{}:{}", package.name, package.architecture),
+        };
+        let newer = found.get(&name).is_none_or(|known| is_older(known, package));
+        if newer {
+            found.insert(name, package);
+        }
+    }
+    found
+}
+
+fn is_older(one: &LockedPackage, other: &LockedPackage) -> bool {
+    match (Version::parse(&one.version), Version::parse(&other.version)) {
+        (Ok(one), Ok(other)) => one < other,
+        _ => one.version < other.version,
+    }
+}
+
+/// `trixie-security`, `bullseye/updates` and the like.
+fn is_security(suite: &str) -> bool {
+    suite.ends_with("-security") || suite.ends_with("/updates")
+}

@@ -1,0 +1,189 @@
+//! A software bill of materials of a lock, as SPDX 2.3 in JSON
+//! (<https://spdx.github.io/spdx-spec/v2.3/>).
+//!
+//! Only the lock and the indexes it names are read, so the same lock always gives the same document.
+//! Debian's indexes tell source packages and maintainers, but licences only in exceptions; what is not
+//! told is `NOASSERTION`.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use pkg::deb::{paragraphs, parse_packages};
+use serde_json::{Value, json};
+use tree::Digest;
+
+use crate::lock::{Lock, LockedPackage};
+use crate::source::{SourceError, read_index};
+use crate::store::Store;
+
+/// What an index tells of a package.
+#[derive(Debug, Default, Clone)]
+struct Facts {
+    source: String,
+    source_version: String,
+    maintainer: Option<String>,
+    homepage: Option<String>,
+    license: Option<String>,
+    summary: Option<String>,
+}
+
+/// The document of `lock`, called `name`. The indexes are read from `store`.
+pub fn spdx(lock: &Lock, name: &str, store: &Store) -> Result<Value, SourceError> {
+    let facts = facts(lock, store)?;
+    let digest = Digest::of(lock.to_string().as_bytes());
+    let created = lock.date().unwrap_or(Timestamp::UNIX_EPOCH);
+    let packages: Vec<Value> = lock
+        .packages
+        .iter()
+        .map(|package| {
+            let facts = facts.get(&package.blob.digest).cloned().unwrap_or_default();
+            package_value(lock, package, &facts)
+        })
+        .collect();
+    let describes: Vec<Value> = lock.packages.iter().map(|package| id(package).into()).collect();
+    let relationships: Vec<Value> = describes
+        .iter()
+        .map(|package| {
+            json!({
+                "spdxElementId": "SPDXRef-DOCUMENT",
+                "relationshipType": "DESCRIBES",
+                "relatedSpdxElement": package,
+            })
+        })
+        .collect();
+    Ok(json!({
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": name,
+        "documentNamespace": format!("https://spdx.org/spdxdocs/{}-{digest}", plain(name)),
+        "creationInfo": {
+            "created": created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            "creators": [concat!("Tool: kldload-", env!("CARGO_PKG_VERSION"))],
+        },
+        "documentDescribes": describes,
+        "packages": packages,
+        "relationships": relationships,
+    }))
+}
+
+fn facts(lock: &Lock, store: &Store) -> Result<HashMap<Digest, Facts>, SourceError> {
+    let wanted: HashMap<Digest, ()> =
+        lock.packages.iter().map(|package| (package.blob.digest, ())).collect();
+    let mut found = HashMap::new();
+    for index in lock.suites.iter().flat_map(|suite| &suite.indexes) {
+        let text = read_index(store, index)?;
+        let packages = parse_packages(&text).map_err(|error| SourceError::Index {
+            path: index.path.clone(),
+            reason: error.to_string(),
+        })?;
+        for package in packages {
+            let Some(digest) = package.sha256.filter(|digest| wanted.contains_key(digest)) else {
+                continue;
+            };
+            let Some(Ok(paragraph)) = paragraphs(package.text).next() else { continue };
+            let get = |name: &str| paragraph.get(name).map(str::to_owned);
+            found.insert(
+                digest,
+                Facts {
+                    source: package.source.to_owned(),
+                    source_version: package.source_version.to_owned(),
+                    maintainer: get("Maintainer"),
+                    homepage: get("Homepage"),
+                    license: get("License"),
+                    summary: get("Description")
+                        .map(|text| text.lines().next().unwrap_or_default().trim().to_owned()),
+                },
+            );
+        }
+    }
+    Ok(found)
+}
+
+fn package_value(lock: &Lock, package: &LockedPackage, facts: &Facts) -> Value {
+    let LockedPackage { name, version, architecture, component, .. } = package;
+    let location = match lock.suite(&package.suite) {
+        Some(suite) => suite.mirror.join(&package.path).to_string(),
+        None => "NOASSERTION".to_owned(),
+    };
+    let supplier = match &facts.maintainer {
+        Some(maintainer) => match maintainer.split_once(" <") {
+            Some((name, address)) => {
+                format!("Person: {} ({})", name.trim_matches('"'), address.trim_end_matches('>'))
+            }
+            None => format!("Person: {maintainer}"),
+        },
+        None => "NOASSERTION".to_owned(),
+    };
+    let purl = format!(
+        "pkg:deb/{}/{}@{}?arch={architecture}&distro={}",
+        lock.distribution,
+        quoted(name),
+        quoted(version),
+        lock.codename
+    );
+    let mut value = json!({
+        "SPDXID": id(package),
+        "name": name,
+        "versionInfo": version,
+        "supplier": supplier,
+        "downloadLocation": location,
+        "filesAnalyzed": false,
+        "checksums": [{"algorithm": "SHA256", "checksumValue": package.blob.digest.to_string()}],
+        "licenseConcluded": "NOASSERTION",
+        "licenseDeclared": "NOASSERTION",
+        "copyrightText": "NOASSERTION",
+        "comment": format!("suite {}, component {component}", package.suite),
+        "externalRefs": [{
+            "referenceCategory": "PACKAGE-MANAGER",
+            "referenceType": "purl",
+            "referenceLocator": purl,
+        }],
+    });
+    if let Some(object) = value.as_object_mut() {
+        let mut add = |name: &str, value: String| object.insert(name.to_owned(), value.into());
+        if !facts.source.is_empty() {
+            add(
+                "sourceInfo",
+                format!("built from source package {} {}", facts.source, facts.source_version),
+            );
+        }
+        if let Some(homepage) = facts.homepage.as_ref().filter(|text| text.starts_with("http")) {
+            add("homepage", homepage.clone());
+        }
+        if let Some(summary) = &facts.summary {
+            add("summary", summary.clone());
+        }
+        if let Some(license) = &facts.license {
+            // What an archive says need not be an expression of SPDX.
+            add("licenseComments", format!("the archive's index says: {license}"));
+        }
+    }
+    value
+}
+
+/// A name for the package within the document; the digest makes it unique.
+fn id(package: &LockedPackage) -> String {
+    let digest = package.blob.digest.to_string();
+    let digest = digest.get(..12).unwrap_or_default();
+    format!("SPDXRef-Package-{}-{}-{digest}", plain(&package.name), plain(&package.architecture))
+}
+
+/// Letters, digits, dots and dashes only.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect()
+}
+
+/// As a package URL has it.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                quoted.push(char::from(byte));
+            }
+            _ => quoted += &format!("%{byte:02X}"),
+        }
+    }
+    quoted
+}

@@ -1,0 +1,198 @@
+//! The darksite's directory and what is in it.
+//!
+//! ```text
+//! blobs/ partial/     the store: every file once, named by its SHA-256
+//! locks/NAME.lock     what each recipe was resolved to, last
+//! seen/               the newest date of each suite
+//! keys/               the key that signs what is published
+//! snapshots/ID/       repositories: dists/ pool/ upstream/ darksite.lock darksite.asc
+//! current -> snapshots/ID
+//! ```
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use thiserror::Error;
+
+use crate::lock::{self, Lock, LockError};
+use crate::seen::Seen;
+use crate::store::{Store, StoreError, at, write_file};
+
+/// Name of the lock in a repository.
+pub const LOCK_FILE: &str = "darksite.lock";
+/// Name of the public key in a repository.
+pub const KEY_FILE: &str = "darksite.asc";
+/// Name of the link to the newest snapshot.
+pub const CURRENT: &str = "current";
+/// Longest lock file read, in bytes.
+const LOCK_LIMIT: u64 = 256 << 20;
+
+/// A problem of the directory.
+#[derive(Debug, Error)]
+pub enum SiteError {
+    /// A file or blob failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A lock file cannot be used.
+    #[error("{}: {source}", path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: LockError,
+    },
+    /// Another process works here.
+    #[error("{}: another kldload works here; try again when it has ended", path.display())]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is nothing yet.
+    #[error("{}: nothing was published here yet; run kldload darksite sync", path.display())]
+    Empty {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// A darksite.
+#[derive(Debug)]
+pub struct Site {
+    root: PathBuf,
+    store: Store,
+}
+
+/// Keeps others from removing, or from doing anything, as long as it lives.
+#[derive(Debug)]
+#[must_use]
+pub struct Guard(#[allow(dead_code, reason = "the lock is held as long as the file is open")] File);
+
+impl Site {
+    /// The darksite in `root`, which is made if it does not exist.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, SiteError> {
+        let root = root.into();
+        let store = Store::open(&root)?;
+        for name in ["locks", "snapshots", "seen"] {
+            let directory = root.join(name);
+            fs::create_dir_all(&directory).map_err(at(&directory))?;
+        }
+        Ok(Self { root, store })
+    }
+
+    /// Its directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Its blobs.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The dates seen of a distribution's suites.
+    pub fn seen(&self, distribution: &str) -> Seen {
+        Seen::new(self.root.join("seen"), distribution)
+    }
+
+    /// Where the key is kept.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// Where the snapshots are.
+    pub fn snapshots_directory(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
+    /// Waits until nobody removes anything, and keeps it so.
+    pub fn guard(&self) -> Result<Guard, SiteError> {
+        self.guard_with(FlockOperation::LockShared)
+    }
+
+    /// Makes sure that nobody else works here, at once or not at all.
+    pub fn guard_alone(&self) -> Result<Guard, SiteError> {
+        self.guard_with(FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn guard_with(&self, operation: FlockOperation) -> Result<Guard, SiteError> {
+        let path = self.root.join(".guard");
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(at(&path))?;
+        match flock(&file, operation) {
+            Ok(()) => Ok(Guard(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(SiteError::Busy { path: self.root.clone() }),
+            Err(error) => Err(at(&path)(error.into()).into()),
+        }
+    }
+
+    /// Keeps `lock` under a name, in place of the one before.
+    pub fn save_lock(&self, name: &str, lock: &Lock) -> Result<(), SiteError> {
+        let path = self.root.join("locks").join(format!("{}.lock", name.replace('/', "_")));
+        Ok(write_file(&path, lock.to_string().as_bytes(), 0o644)?)
+    }
+
+    /// Ids of the snapshots, the oldest first.
+    pub fn snapshots(&self) -> Result<Vec<String>, SiteError> {
+        let mut found = Vec::new();
+        for entry in entries(&self.snapshots_directory())? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // What begins with a dot is not complete.
+            if !name.starts_with('.') && entry.path().join(LOCK_FILE).is_file() {
+                found.push(name);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Id of the snapshot that `current` means; `None` before the first one.
+    pub fn current(&self) -> Option<String> {
+        let target = fs::read_link(self.root.join(CURRENT)).ok()?;
+        let name = target.file_name()?.to_string_lossy().into_owned();
+        self.snapshots_directory().join(&name).is_dir().then_some(name)
+    }
+
+    /// The newest repository.
+    pub fn repository(&self) -> Result<PathBuf, SiteError> {
+        match self.current() {
+            Some(id) => Ok(self.snapshots_directory().join(id)),
+            None => Err(SiteError::Empty { path: self.root.clone() }),
+        }
+    }
+
+    /// All locks that are kept: those of recipes, and those of snapshots.
+    pub fn locks(&self) -> Result<Vec<(PathBuf, Lock)>, SiteError> {
+        let mut paths: Vec<PathBuf> = entries(&self.root.join("locks"))?
+            .iter()
+            .map(fs::DirEntry::path)
+            .filter(|path| path.extension().is_some_and(|extension| extension == "lock"))
+            .collect();
+        let snapshots = self.snapshots()?.into_iter();
+        paths.extend(snapshots.map(|id| self.snapshots_directory().join(id).join(LOCK_FILE)));
+        paths.sort();
+        paths.into_iter().map(|path| read_lock(&path).map(|lock| (path, lock))).collect()
+    }
+}
+
+/// Reads a lock file.
+pub fn read_lock(path: &Path) -> Result<Lock, SiteError> {
+    let read = || {
+        use io::Read;
+        let mut text = String::new();
+        File::open(path)?.take(LOCK_LIMIT).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = read().map_err(at(path))?;
+    lock::parse(&text).map_err(|source| SiteError::Lock { path: path.to_owned(), source })
+}
+
+/// Writes a lock file, whole or not at all.
+pub fn write_lock(path: &Path, lock: &Lock) -> Result<(), SiteError> {
+    Ok(write_file(path, lock.to_string().as_bytes(), 0o644)?)
+}
+
+pub(crate) fn entries(directory: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
+    fs::read_dir(directory).and_then(Iterator::collect).map_err(at(directory))
+}

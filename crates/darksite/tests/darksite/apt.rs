@@ -1,0 +1,426 @@
+//! The judge: a stock apt, with a configuration of its own, takes what we publish; and we take what
+//! apt's own tools publish.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use darksite::gc::collect;
+use darksite::keys::signing_key;
+use darksite::lock::{Blob, Lock, LockedPackage};
+use darksite::packages::{Places, packages};
+use darksite::publish::{Published, publish};
+use darksite::serve::Server;
+use darksite::site::{KEY_FILE, LOCK_FILE, Site};
+use darksite::source::{SuiteSource, SuiteState, read_index};
+use darksite::verify;
+use darksite::{copy, fetch, sbom};
+use jiff::ToSpan;
+use pkg::deb::parse_packages;
+use pkg::openpgp::{Keyring, SigningKey};
+
+use crate::archive::{Suite, now, test_key, write};
+
+fn run(command: &mut Command) -> String {
+    let shown = format!("{command:?}");
+    let Output { status, stdout, stderr } = command.env("LC_ALL", "C").output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{shown}: {text}");
+    text
+}
+
+/// Whether all of these programs are here; says so if not.
+fn have(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap();
+    let is_here = |program: &&&str| {
+        std::env::split_paths(&path).any(|directory| directory.join(program).exists())
+    };
+    let missing: Vec<&&str> = programs.iter().filter(|program| !is_here(program)).collect();
+    if !missing.is_empty() {
+        eprintln!("skipped: {missing:?} missing");
+    }
+    missing.is_empty()
+}
+
+/// Packages a directory with dpkg-deb; returns the .deb.
+fn deb(directory: &Path, control: &str) -> PathBuf {
+    let field = |name: &str| {
+        let line = control.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        line.unwrap().to_owned()
+    };
+    let name = format!(
+        "{}_{}_{}",
+        field("Package"),
+        field("Version").replace(':', "%3a"),
+        field("Architecture")
+    );
+    let root = directory.join(&name);
+    write(&root.join("DEBIAN/control"), format!("{control}\n").as_bytes());
+    write(&root.join("usr/share/doc").join(field("Package")).join("readme"), name.as_bytes());
+    let file = directory.join(format!("{name}.deb"));
+    run(Command::new("dpkg-deb").args(["--root-owner-group", "-b"]).arg(&root).arg(&file));
+    fs::remove_dir_all(root).unwrap();
+    file
+}
+
+fn control(name: &str, version: &str, rest: &str) -> String {
+    format!(
+        "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Some One <one@example.org>\n\
+         Section: misc\nPriority: optional\n{rest}Description: a package of a test"
+    )
+}
+
+/// An archive made by apt's own tools: apt-ftparchive, signed with `key`.
+fn upstream(root: &Path, key: &SigningKey) {
+    let pool = root.join("pool/main");
+    fs::create_dir_all(&pool).unwrap();
+    deb(&pool, &control("hello", "2.0-1", "Depends: hello-data (>= 2)\n"));
+    deb(&pool, &control("hello-data", "1:2.0+really1~rc1-1", ""));
+    deb(&pool, &control("other", "1", "Depends: missing\n"));
+    let index = root.join("dists/trixie/main/binary-amd64");
+    fs::create_dir_all(&index).unwrap();
+    let text = run(Command::new("apt-ftparchive").args(["packages", "pool"]).current_dir(root));
+    write(&index.join("Packages"), text.as_bytes());
+    run(Command::new("xz").arg("-k").arg(index.join("Packages")));
+    let options = [
+        "Codename=trixie",
+        "Suite=stable",
+        "Origin=Test",
+        "Components=main",
+        "Architectures=amd64 all",
+    ];
+    let mut release = Command::new("apt-ftparchive");
+    for option in options {
+        release.args(["-o", &format!("APT::FTPArchive::Release::{option}")]);
+    }
+    let text = run(release.args(["release", "dists/trixie"]).current_dir(root));
+    let signed = key.clearsign(&text, jiff::Timestamp::now()).unwrap();
+    write(&root.join("dists/trixie/InRelease"), signed.as_bytes());
+}
+
+/// An apt that knows our repository and nothing else.
+struct Apt {
+    root: PathBuf,
+}
+
+impl Apt {
+    fn new(root: &Path, address: &str, key: &Path) -> Self {
+        for directory in [
+            "etc/apt.conf.d",
+            "etc/preferences.d",
+            "etc/sources.list.d",
+            "etc/trusted.gpg.d",
+            "state/lists/partial",
+            "cache/archives/partial",
+            "log",
+        ] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        let source = format!("deb [signed-by={}] {address} trixie main\n", key.display());
+        write(&root.join("etc/sources.list"), source.as_bytes());
+        write(&root.join("status"), b"");
+        let mut configuration = String::new();
+        for (name, value) in [
+            ("Dir::Etc", "etc"),
+            ("Dir::State", "state"),
+            ("Dir::State::status", "status"),
+            ("Dir::Cache", "cache"),
+            ("Dir::Log", "log"),
+        ] {
+            configuration += &format!("{name} \"{}\";\n", root.join(value).display());
+        }
+        configuration += "Dir::Etc::trusted \"-\";\nAPT::Architecture \"amd64\";\nAPT::Architectures \
+                          {\"amd64\";};\nAPT::Sandbox::User \"\";\n";
+        write(&root.join("apt.conf"), configuration.as_bytes());
+        Self { root: root.to_owned() }
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(args).current_dir(&self.root).env("APT_CONFIG", self.root.join("apt.conf"));
+        command.env_remove("http_proxy").env_remove("https_proxy");
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        run(&mut self.command("apt-get", args))
+    }
+
+    /// Updates without a single complaint.
+    fn update(&self) {
+        let text = self.run(&["update", "-o", "APT::Update::Error-Mode=any"]);
+        for bad in ["W:", "E:", "N:", "Ign:", "Err:"] {
+            assert!(!text.lines().any(|line| line.starts_with(bad)), "{text}");
+        }
+        assert!(text.contains("InRelease"), "{text}");
+    }
+}
+
+/// Mirrors the packages called `names` of an archive: what sync does once the solver has chosen.
+fn mirror(site: &Site, archive: &Path, key: &SigningKey, names: &[&str]) -> Lock {
+    let source = SuiteSource {
+        name: "trixie".to_owned(),
+        mirrors: vec![format!("file:{}", archive.display()).parse().unwrap()],
+        components: vec!["main".to_owned()],
+        check_valid_until: true,
+        check_rollback: true,
+    };
+    let fetcher = fetch::Fetcher::new(fetch::Options::default()).unwrap();
+    let reader = darksite::source::Reader {
+        fetcher: &fetcher,
+        store: site.store(),
+        keyring: &key.keyring(),
+        seen: &site.seen("debian"),
+        architecture: "amd64",
+        now: jiff::Timestamp::now(),
+    };
+    let state: SuiteState = reader.suite(&source, &|_| {}).unwrap();
+    let mut found = Vec::new();
+    for index in &state.locked.indexes {
+        let text = read_index(site.store(), index).unwrap();
+        for package in parse_packages(&text).unwrap() {
+            if names.contains(&package.name) {
+                found.push(LockedPackage {
+                    name: package.name.to_owned(),
+                    architecture: package.architecture.to_owned(),
+                    version: package.version.as_str().to_owned(),
+                    blob: Blob { digest: package.sha256.unwrap(), size: package.size.unwrap() },
+                    suite: "trixie".to_owned(),
+                    component: index.component().to_owned(),
+                    path: package.filename.to_owned(),
+                });
+            }
+        }
+    }
+    let mut lock = Lock {
+        distribution: "debian".to_owned(),
+        codename: "trixie".to_owned(),
+        architecture: "amd64".to_owned(),
+        requests: names.iter().map(|name| (*name).to_owned()).collect(),
+        suites: vec![state.locked],
+        packages: found,
+    };
+    lock.sort();
+    let wanted = packages(&lock, &|_| Places::default());
+    fetcher.all(site.store(), &wanted, &|_| {}).unwrap();
+    site.save_lock("test", &lock).unwrap();
+    lock
+}
+
+fn published(site: &Site, lock: &Lock, now: jiff::Timestamp) -> Published {
+    let key = signing_key(&site.keys(), now).unwrap();
+    publish(site, lock, &key, now).unwrap()
+}
+
+#[test]
+fn apt_takes_what_we_publish() {
+    if !have(&["apt-get", "apt-ftparchive", "dpkg-deb", "xz"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let key = SigningKey::generate("test", jiff::Timestamp::now() - 24.hours()).unwrap();
+    upstream(&root.join("upstream"), &key);
+    let site = Site::open(root.join("site")).unwrap();
+    let lock = mirror(&site, &root.join("upstream"), &key, &["hello", "hello-data"]);
+    assert_eq!(lock.packages.len(), 2);
+    assert_eq!(lock, darksite::lock::parse(&lock.to_string()).unwrap());
+    let first = published(&site, &lock, jiff::Timestamp::now());
+    assert!(first.fresh && !published(&site, &lock, jiff::Timestamp::now()).fresh);
+    // From here on nothing of upstream is needed.
+    fs::remove_dir_all(root.join("upstream")).unwrap();
+
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), site.root()).unwrap();
+    let http = format!("http://{}/", server.address().unwrap());
+    std::thread::spawn(|| server.run(|_, _| {}));
+    let medium = root.join("medium");
+    copy::copy(&first.path, &medium, &|_| {}).unwrap();
+    let file = |path: &Path| format!("file:{}", path.display());
+    for (number, address) in
+        [file(&site.root().join("current")), file(&medium), http].into_iter().enumerate()
+    {
+        let apt =
+            Apt::new(&root.join(format!("apt{number}")), &address, &site.keys().join("public.asc"));
+        apt.update();
+        let plan = apt.run(&["install", "-s", "hello"]);
+        assert!(plan.contains("Inst hello-data (1:2.0+really1~rc1-1 "), "{plan}");
+        assert!(plan.contains("Inst hello (2.0-1 "), "{plan}");
+        let missing = apt.command("apt-get", &["install", "-s", "other"]).output().unwrap();
+        assert!(!missing.status.success());
+        apt.run(&["download", "hello", "hello-data"]);
+        let bytes = fs::read(apt.root.join("hello_2.0-1_all.deb")).unwrap();
+        let locked = lock.packages.iter().find(|package| package.name == "hello").unwrap();
+        assert_eq!(Blob::of(&bytes), locked.blob);
+        // A second update finds nothing new.
+        apt.update();
+    }
+
+    let keyring = key.keyring();
+    for place in [&first.path, &medium] {
+        let verified =
+            verify::repository(place, &keyring, jiff::Timestamp::now(), &|_| {}).unwrap();
+        assert_eq!((verified.problems, verified.packages), (Vec::new(), 2));
+    }
+    let verified = verify::locks(&site, &|_| Ok(keyring.clone()), &|_| {}).unwrap();
+    assert_eq!((verified.problems, verified.packages), (Vec::new(), 2));
+}
+
+/// A site with two snapshots, the second without `b` and with a newer `a`; nothing of apt is needed.
+fn two_snapshots() -> (tempfile::TempDir, Site, SigningKey, [Lock; 2]) {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("archive");
+    let key = test_key();
+    let site = Site::open(directory.path().join("site")).unwrap();
+    let valid_until = None;
+    let old =
+        Suite { valid_until, ..Suite::new("trixie").with("a", "1").with("b", "1").with("c", "1") };
+    old.write(&archive, &key);
+    let first = mirror(&site, &archive, &key, &["a", "b", "c"]);
+    let one = published(&site, &first, now());
+    let new =
+        Suite { date: now(), valid_until, ..Suite::new("trixie").with("a", "2").with("c", "1") };
+    new.write(&archive, &key);
+    let second = mirror(&site, &archive, &key, &["a", "c"]);
+    let two = published(&site, &second, now() + 1.hour());
+    assert_ne!(one.id, two.id);
+    assert_eq!(site.current(), Some(two.id));
+    (directory, site, key, [first, second])
+}
+
+#[test]
+fn snapshots_share_and_gc_keeps_what_is_named() {
+    use std::os::unix::fs::MetadataExt;
+    let (_directory, site, _, [first, second]) = two_snapshots();
+    let snapshots = site.snapshots().unwrap();
+    assert_eq!(snapshots.len(), 2);
+    let inode = |id: &str, path: &str| {
+        fs::metadata(site.snapshots_directory().join(id).join(path)).unwrap().ino()
+    };
+    let path = "pool/main/c_1_amd64.deb";
+    assert_eq!(inode(&snapshots[0], path), inode(&snapshots[1], path));
+
+    // All is named: nothing goes.
+    let removed = collect(&site, None, false).unwrap();
+    assert_eq!((removed.blobs, removed.snapshots.len()), (0, 0));
+    let stranger = site.store().insert(b"nobody names this").unwrap();
+    assert_eq!(collect(&site, None, true).unwrap().blobs, 1);
+    assert_eq!(collect(&site, None, false).unwrap().blobs, 1);
+    assert!(!site.store().path(&stranger).exists());
+
+    // The older snapshot goes, with what only it names.
+    let removed = collect(&site, Some(1), false).unwrap();
+    assert_eq!(removed.snapshots, snapshots[..1]);
+    for blob in second.blobs() {
+        assert!(site.store().contains(&blob.digest, blob.size));
+    }
+    let gone = first
+        .packages
+        .iter()
+        .filter(|package| !site.store().contains(&package.blob.digest, package.blob.size));
+    assert_eq!(
+        gone.map(|package| package.path.as_str()).collect::<Vec<_>>(),
+        ["pool/main/a_1_amd64.deb", "pool/main/b_1_amd64.deb"]
+    );
+    // Somebody works here.
+    let _guard = site.guard().unwrap();
+    assert!(collect(&site, None, false).unwrap_err().to_string().contains("another kldload"));
+}
+
+#[test]
+fn every_kind_of_damage_is_found() {
+    let (_directory, site, key, [_, lock]) = two_snapshots();
+    let medium = tempfile::tempdir().unwrap();
+    copy::copy(&site.repository().unwrap(), medium.path(), &|_| {}).unwrap();
+    let check = |keyring: &Keyring| {
+        let now = jiff::Timestamp::now();
+        verify::repository(medium.path(), keyring, now, &|_| {}).unwrap().problems
+    };
+    assert_eq!(check(&key.keyring()), Vec::<String>::new());
+    let stranger = check(&test_key().keyring());
+    assert!(stranger[0].contains("not signed by a trusted key"), "{stranger:?}");
+
+    let mut todo = vec![medium.path().to_owned()];
+    let mut files = Vec::new();
+    while let Some(directory) = todo.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { todo.push(path) } else { files.push(path) }
+        }
+    }
+    assert!(files.len() > 10, "{files:?}");
+    for path in files {
+        let good = fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        // In the lock, not every word is vouched for; in the key, not every byte matters.
+        let at = match path.file_name().unwrap().to_str().unwrap() {
+            LOCK_FILE => String::from_utf8_lossy(&good).rfind("package ").unwrap() + 8,
+            _ => bad.len() / 2,
+        };
+        bad[at] ^= 1;
+        fs::write(&path, &bad).unwrap();
+        let now = jiff::Timestamp::now();
+        let wrong = || {
+            let result = verify::repository(medium.path(), &key.keyring(), now, &|_| {});
+            result.is_err() || !result.unwrap().problems.is_empty()
+        };
+        assert!(wrong() || path.ends_with(KEY_FILE), "{}", path.display());
+        fs::remove_file(&path).unwrap();
+        assert!(wrong(), "{}", path.display());
+        // A copy mends it.
+        let copied = copy::copy(&site.repository().unwrap(), medium.path(), &|_| {}).unwrap();
+        assert_eq!(copied.copied, 1);
+        assert_eq!(fs::read(&path).unwrap(), good);
+    }
+    let blob = site.store().path(&lock.packages[0].blob.digest);
+    fs::remove_file(&blob).unwrap();
+    fs::write(&blob, "other").unwrap();
+    let verified = verify::locks(&site, &|_| Ok(key.keyring()), &|_| {}).unwrap();
+    assert!(verified.problems[0].contains("damaged"), "{:?}", verified.problems);
+}
+
+#[test]
+fn a_copy_replaces_an_earlier_one_and_spares_strangers() {
+    let (_directory, site, _, _) = two_snapshots();
+    let medium = tempfile::tempdir().unwrap();
+    let snapshots = site.snapshots().unwrap();
+    let from = |number: usize| site.snapshots_directory().join(&snapshots[number]);
+    copy::copy(&from(0), medium.path(), &|_| {}).unwrap();
+    let copied = copy::copy(&from(1), medium.path(), &|_| {}).unwrap();
+    assert!(copied.removed > 0 && copied.kept > 0, "{copied:?}");
+    assert!(!medium.path().join("pool/main/b_1_amd64.deb").exists());
+    fs::write(medium.path().join("thesis.txt"), "mine").unwrap();
+    let error = copy::copy(&from(1), medium.path(), &|_| {}).unwrap_err().to_string();
+    assert!(error.contains("thesis.txt"), "{error}");
+}
+
+#[test]
+fn the_bill_of_materials_is_complete() {
+    let (_directory, site, _, [_, lock]) = two_snapshots();
+    let document = sbom::spdx(&lock, "test", site.store()).unwrap();
+    assert_eq!(document["spdxVersion"], "SPDX-2.3");
+    let listed = document["packages"].as_array().unwrap();
+    assert_eq!(listed.len(), 2);
+    for (value, package) in listed.iter().zip(&lock.packages) {
+        assert_eq!(value["name"], package.name.as_str());
+        assert_eq!(value["versionInfo"], package.version.as_str());
+        assert_eq!(value["checksums"][0]["checksumValue"], package.blob.digest.to_string());
+        assert_eq!(value["supplier"], "Person: Some One (one@example.org)");
+        assert_eq!(
+            value["sourceInfo"],
+            format!("built from source package {} {}", package.name, package.version)
+        );
+    }
+    assert_eq!(document["relationships"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_lock_that_was_changed_by_hand_is_not_published() {
+    let (_directory, site, key, [_, mut lock]) = two_snapshots();
+    lock.packages[0].version = "666".to_owned();
+    let now = jiff::Timestamp::now();
+    let error = publish(&site, &lock, &key, now).unwrap_err().to_string();
+    assert!(error.contains("package a 666 amd64 is not in the indexes"), "{error}");
+    // Nothing half-made stays.
+    let hidden = fs::read_dir(site.snapshots_directory()).unwrap();
+    assert!(hidden.flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.')));
+}

@@ -1,0 +1,325 @@
+//! What is asked for: a recipe or a list of packages, and from where.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::Context;
+use clap::Args;
+use darksite::Location;
+use darksite::apt_sources::HostApt;
+use darksite::fetch::Fetcher;
+use darksite::lock::{Lock, LockedSuite};
+use darksite::packages::{Places, indexes, snapshot};
+use darksite::recipe::{Recipe, parse_recipe};
+use darksite::resolve::{Question, resolve};
+use darksite::site::Site;
+use darksite::source::{Reader, SuiteSource};
+use pkg::deb::{OptionalSet, Policy, Priority, Request};
+use pkg::distribution::Distribution;
+use pkg::openpgp::Keyring;
+use pkg::profile::{Profile, Profiles, parse_set};
+
+use super::{now, shown};
+use crate::ui::Ui;
+
+/// Own profiles, beside the recipe.
+const PROFILES: &str = "profiles.toml";
+
+/// The recipe, and what is different this time.
+#[derive(Debug, Clone, Args)]
+pub struct AskedArgs {
+    /// A recipe (NAME.toml), or a text file with one package a line
+    #[arg(value_name = "RECIPE|LIST")]
+    recipe: PathBuf,
+    /// Release of the distribution, by codename
+    #[arg(long, value_name = "CODENAME")]
+    suite: Option<String>,
+    /// Profile whose packages are wanted too: core, server, desktop
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Architecture of the packages
+    #[arg(long, value_name = "NAME")]
+    architecture: Option<String>,
+    /// Mirror of the archive; may be given several times, the preferred one first
+    #[arg(long, value_name = "URL")]
+    mirror: Vec<String>,
+    /// Mirror of the archive of security updates
+    #[arg(long, value_name = "URL")]
+    security_mirror: Vec<String>,
+    /// File with the keys to trust instead of the distribution's own
+    #[arg(long, value_name = "FILE")]
+    keyring: Option<PathBuf>,
+    /// Accept a state of the archive that is older than its Valid-Until
+    #[arg(long)]
+    ignore_valid_until: bool,
+    /// The lock file [default: the recipe's name, ending in .lock]
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+}
+
+/// What is asked for, looked up.
+#[derive(Debug)]
+pub struct Asked {
+    path: PathBuf,
+    lock: Option<PathBuf>,
+    recipe: Recipe,
+    distribution: Distribution,
+    keyring: Keyring,
+    request: Request,
+    suites: Vec<SuiteSource>,
+}
+
+impl Asked {
+    /// Reads the recipe and everything it names.
+    pub fn read(args: &AskedArgs) -> anyhow::Result<Self> {
+        let path = &args.recipe;
+        let read =
+            |path: &Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
+        let text = read(path)?;
+        let mut recipe = if path.extension().is_some_and(|extension| extension == "toml") {
+            parse_recipe(&text).with_context(|| path.display().to_string())?
+        } else {
+            let packages = parse_set(&path.display().to_string(), &text)?;
+            Recipe { packages, ..Recipe::default() }
+        };
+        args.change(&mut recipe);
+        let distribution = Distribution::find(&recipe.distribution)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let set = |name: &String| -> anyhow::Result<Vec<String>> {
+            let path = folder.join(name);
+            Ok(parse_set(&path.display().to_string(), &read(&path)?)?)
+        };
+        let own_profiles = folder.join(PROFILES);
+        let mut profiles = Profiles::built_in(&recipe.distribution)?;
+        if own_profiles.exists() {
+            profiles.add(&own_profiles.display().to_string(), &read(&own_profiles)?)?;
+        }
+        let profile = match &recipe.profile {
+            Some(name) => profiles.get(name, &recipe.suite)?,
+            // Packages alone make no system: what is essential comes with them.
+            None => Profile {
+                essential: true,
+                priority: Some("required".to_owned()),
+                ..Profile::default()
+            },
+        };
+        let mut packages = [profile.packages.clone(), recipe.packages.clone()].concat();
+        for name in &recipe.sets {
+            packages.extend(set(name)?);
+        }
+        let mut optional: Vec<OptionalSet> = recipe
+            .optional
+            .iter()
+            .map(|name| OptionalSet { name: name.clone(), packages: vec![name.clone()] })
+            .collect();
+        for name in &recipe.optional_sets {
+            optional.push(OptionalSet { name: name.clone(), packages: set(name)? });
+        }
+        let excluded = profile.exclude.iter().chain(&recipe.exclude).cloned().collect();
+        let request = Request {
+            packages,
+            essential: profile.essential,
+            priority: profile.priority.as_deref().map(priority),
+            recommends: recipe.recommends.unwrap_or(profile.recommends),
+            policy: Policy { excluded, ..Policy::default() },
+            optional,
+        };
+        let keys = match (&args.keyring, &recipe.keyring) {
+            (Some(path), _) => Some(path.clone()),
+            (None, Some(name)) => Some(folder.join(name)),
+            (None, None) => None,
+        };
+        let keyring = match keys {
+            Some(path) => read_keyring(&path)?,
+            None => distribution.keyring(&recipe.suite)?,
+        };
+        let suites = suites(&recipe, &distribution)?;
+        let (path, lock) = (path.clone(), args.lock.clone());
+        Ok(Self { path, lock, recipe, distribution, keyring, request, suites })
+    }
+
+    /// The recipe's name without its ending.
+    pub fn name(&self) -> String {
+        let stem = self.path.file_stem().unwrap_or_default();
+        stem.to_string_lossy().into_owned()
+    }
+
+    /// Where the lock is, or will be.
+    pub fn lock_path(&self) -> PathBuf {
+        self.lock.clone().unwrap_or_else(|| self.path.with_extension("lock"))
+    }
+
+    /// Reads the suites and chooses the packages.
+    pub fn resolve(&self, site: &Site, fetcher: &Fetcher, ui: &mut Ui) -> anyhow::Result<Lock> {
+        ui.stage("reading suites", 0);
+        let reader = Reader {
+            fetcher,
+            store: site.store(),
+            keyring: &self.keyring,
+            seen: &site.seen(&self.distribution.name),
+            architecture: &self.recipe.architecture,
+            now: now()?,
+        };
+        let question = Question {
+            distribution: &self.distribution.name,
+            codename: &self.recipe.suite,
+            suites: &self.suites,
+            request: &self.request,
+        };
+        let resolved = {
+            let shared = Mutex::new(&mut *ui);
+            resolve(&reader, &question, &|event| shown(&shared, event))?
+        };
+        resolved.warnings.iter().for_each(|warning| ui.warn(warning));
+        Ok(resolved.lock)
+    }
+
+    /// Brings the indexes that a lock names, if this darksite has not seen them yet.
+    pub fn bring_indexes(
+        &self,
+        site: &Site,
+        lock: &Lock,
+        fetcher: &Fetcher,
+        ui: &mut Ui,
+    ) -> anyhow::Result<()> {
+        let wanted = indexes(lock, &|suite| self.places(suite));
+        let missing =
+            |file: &&darksite::fetch::Wanted| !site.store().contains(&file.digest, file.size);
+        let bytes: u64 = wanted.iter().filter(missing).map(|file| file.size).sum();
+        if bytes > 0 {
+            ui.stage("fetching indexes", bytes);
+            let shared = Mutex::new(&mut *ui);
+            fetcher.all(site.store(), &wanted, &|event| shown(&shared, event))?;
+        }
+        Ok(())
+    }
+
+    /// Where the files of a suite are.
+    pub fn places(&self, suite: &LockedSuite) -> Places {
+        let known = self.suites.iter().find(|known| known.name == suite.name);
+        let archive = archive_of(&self.distribution, &self.recipe.suite, &suite.name);
+        let snapshots = archive.and_then(|name| self.distribution.archive.get(name));
+        Places {
+            mirrors: known.map(|known| known.mirrors.clone()).unwrap_or_default(),
+            snapshots: snapshots.and_then(|archive| archive.snapshot.parse().ok()),
+        }
+    }
+}
+
+impl AskedArgs {
+    /// The command line has the last word.
+    fn change(&self, recipe: &mut Recipe) {
+        if let Some(suite) = &self.suite {
+            recipe.suite.clone_from(suite);
+        }
+        if let Some(architecture) = &self.architecture {
+            recipe.architecture.clone_from(architecture);
+        }
+        if self.profile.is_some() {
+            recipe.profile.clone_from(&self.profile);
+        }
+        if !self.mirror.is_empty() {
+            recipe.mirror.0.clone_from(&self.mirror);
+        }
+        if !self.security_mirror.is_empty() {
+            recipe.security_mirror.0.clone_from(&self.security_mirror);
+        }
+        if self.ignore_valid_until {
+            recipe.check_valid_until = Some(false);
+        }
+    }
+}
+
+/// The keys of a distribution's releases, or those in a file.
+pub fn keyring(lock: &Lock, file: Option<&Path>) -> anyhow::Result<Keyring> {
+    match file {
+        Some(path) => read_keyring(path),
+        None => Ok(Distribution::find(&lock.distribution)?.keyring(&lock.codename)?),
+    }
+}
+
+fn read_keyring(path: &Path) -> anyhow::Result<Keyring> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    Keyring::parse(&bytes).with_context(|| path.display().to_string())
+}
+
+fn priority(name: &str) -> Priority {
+    match name {
+        "required" => Priority::Required,
+        "important" => Priority::Important,
+        "standard" => Priority::Standard,
+        _ => Priority::Optional,
+    }
+}
+
+/// The archive that has a suite.
+fn archive_of<'a>(distribution: &'a Distribution, codename: &str, suite: &str) -> Option<&'a str> {
+    let release = distribution.release.get(codename)?;
+    let mut all = release.suites.iter().chain(&release.optional);
+    all.find(|known| known.name == suite).map(|known| known.archive.as_str())
+}
+
+/// The suites to read, each with its mirrors: of the recipe, else `KLDLOAD_MIRROR`, else what this host's
+/// own apt uses, else the distribution's own.
+fn suites(recipe: &Recipe, distribution: &Distribution) -> anyhow::Result<Vec<SuiteSource>> {
+    let codename = &recipe.suite;
+    let release = distribution.release(codename)?;
+    let components = match recipe.components.is_empty() {
+        true => release.components.clone(),
+        false => recipe.components.clone(),
+    };
+    let host = host_apt(distribution);
+    let codenames: Vec<String> = distribution.release.keys().cloned().collect();
+    let optional = release.optional.iter().filter(|_| recipe.backports);
+    let mut suites = Vec::new();
+    let known: Vec<_> = release.suites.iter().chain(optional).collect();
+    for name in &recipe.suites {
+        let names: Vec<&str> = known.iter().map(|suite| suite.name.as_str()).collect();
+        anyhow::ensure!(
+            names.contains(&name.as_str()),
+            "{} {codename} has no suite {name}; it has {}",
+            distribution.name,
+            names.join(", ")
+        );
+    }
+    let chosen = |name: &String| recipe.suites.is_empty() || recipe.suites.contains(name);
+    for suite in known.into_iter().filter(|suite| chosen(&suite.name)) {
+        let archive = distribution
+            .archive
+            .get(&suite.archive)
+            .with_context(|| format!("{} has no archive {}", distribution.name, suite.archive))?;
+        let is_main = suite.archive == "main";
+        let asked = if is_main { &recipe.mirror } else { &recipe.security_mirror };
+        let suffix = suite.name.strip_prefix(codename.as_str()).unwrap_or_default();
+        let (of_host, host_checks) = host.mirrors(suffix, &codenames);
+        let from_environment = std::env::var("KLDLOAD_MIRROR").ok().filter(|_| is_main);
+        let (mirrors, check): (Vec<Location>, bool) = if let Some(date) = recipe.snapshot {
+            (vec![snapshot(&archive.snapshot.parse()?, date)], false)
+        } else if !asked.0.is_empty() {
+            (asked.locations()?, true)
+        } else if let Some(address) = from_environment {
+            (vec![address.parse().context("KLDLOAD_MIRROR")?], true)
+        } else if !of_host.is_empty() {
+            (of_host, host_checks)
+        } else {
+            (vec![archive.mirror.parse()?], true)
+        };
+        suites.push(SuiteSource {
+            name: suite.name.clone(),
+            mirrors,
+            components: components.clone(),
+            check_valid_until: recipe.check_valid_until.unwrap_or(check),
+            check_rollback: recipe.snapshot.is_none(),
+        });
+    }
+    Ok(suites)
+}
+
+/// The apt of this host, if it is of the same distribution.
+fn host_apt(distribution: &Distribution) -> HostApt {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let same = text.lines().any(|line| {
+        line.strip_prefix("ID=").is_some_and(|id| id.trim_matches('"') == distribution.name)
+    });
+    if same { HostApt::read(Path::new("/etc/apt")) } else { HostApt::default() }
+}

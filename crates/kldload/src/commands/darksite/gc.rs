@@ -1,0 +1,48 @@
+//! `kldload darksite gc`: what nothing names any more goes.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use darksite::gc::collect;
+use serde_json::json;
+
+use super::{Common, human};
+use crate::ui::Ui;
+
+/// Remove files that no snapshot and no lock names
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kldload darksite gc --dry-run
+  kldload darksite gc --keep-snapshots 3")]
+pub struct GcArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Remove all snapshots but the newest N and the current one
+    #[arg(long, value_name = "N")]
+    keep_snapshots: Option<usize>,
+    /// Only tell what would be removed
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &GcArgs) -> anyhow::Result<ExitCode> {
+    let mut ui = Ui::new(args.common.json);
+    let site = args.common.existing()?;
+    let removed = collect(&site, args.keep_snapshots, args.dry_run)?;
+    let text = format!(
+        "{} {} files ({}) and {} snapshots; {} files stay",
+        if args.dry_run { "would remove" } else { "removed" },
+        removed.blobs,
+        human(removed.bytes),
+        removed.snapshots.len(),
+        removed.kept,
+    );
+    let value = json!({
+        "event": "removed", "dry_run": args.dry_run, "files": removed.blobs, "bytes": removed.bytes,
+        "snapshots": removed.snapshots, "kept": removed.kept,
+    });
+    ui.result(&text, value);
+    Ok(ExitCode::SUCCESS)
+}

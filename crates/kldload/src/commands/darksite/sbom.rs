@@ -1,0 +1,50 @@
+//! `kldload darksite sbom`: the software bill of materials.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use darksite::site::{LOCK_FILE, read_lock};
+
+use super::Common;
+use crate::output::OutputFile;
+
+/// Write the software bill of materials of a lock, as SPDX 2.3 in JSON
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kldload darksite sbom > server.spdx.json
+  kldload darksite sbom server.lock -o server.spdx.json")]
+pub struct SbomArgs {
+    /// A lock file; without it, that of the newest snapshot
+    lock: Option<PathBuf>,
+    /// File to write instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs the command.
+pub fn run(args: &SbomArgs) -> anyhow::Result<ExitCode> {
+    let site = args.common.existing()?;
+    let path = match &args.lock {
+        Some(path) => path.clone(),
+        None => site.repository()?.join(LOCK_FILE),
+    };
+    let lock = read_lock(&path)?;
+    let name = format!("{}-{}-{}", lock.distribution, lock.codename, lock.architecture);
+    let document = darksite::sbom::spdx(&lock, &name, site.store())?;
+    let text = format!("{}\n", serde_json::to_string_pretty(&document)?);
+    match &args.output {
+        Some(path) => {
+            let output = OutputFile::create(path)?;
+            let mut file = output.file();
+            file.write_all(text.as_bytes())?;
+            output.publish()?;
+        }
+        None => std::io::stdout().write_all(text.as_bytes())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

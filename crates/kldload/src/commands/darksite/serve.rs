@@ -1,0 +1,82 @@
+//! `kldload darksite serve`: the repository over HTTP.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use darksite::serve::Server;
+use darksite::site::{KEY_FILE, LOCK_FILE, read_lock};
+use serde_json::json;
+
+use super::Common;
+use crate::ui::Ui;
+
+/// Serve the newest snapshot over HTTP, for reading only, until interrupted
+///
+/// Snapshots are also at /snapshots/ID/. A repository made by kldload darksite copy can be served too:
+/// name it with --dir.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kldload darksite serve
+  kldload darksite serve --listen 0.0.0.0:3142 --dir /srv/darksite")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Address and port to listen at
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3142")]
+    listen: SocketAddr,
+    /// Print each request and its status
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let mut ui = Ui::new(args.common.json);
+    let directory = &args.common.dir;
+    let repository = match directory.join("snapshots").is_dir() {
+        true => args.common.existing()?.repository()?,
+        false => directory.clone(),
+    };
+    let lock = read_lock(&repository.join(LOCK_FILE)).with_context(|| {
+        format!("{} is neither a darksite nor a copy of one", directory.display())
+    })?;
+    let server = Server::bind(args.listen, directory)
+        .with_context(|| format!("cannot listen at {}", args.listen))?;
+    let address = server.address()?;
+    let (json, verbose) = (args.common.json, args.verbose);
+    ui.result(
+        &format!(
+            "serving {} at http://{address}/, for apt:\n\
+             deb [signed-by=/etc/apt/keyrings/{KEY_FILE}] http://{address}/ {} {}",
+            directory.display(),
+            lock.codename,
+            components(&repository, &lock.codename).join(" "),
+        ),
+        json!({"event": "serving", "address": address.to_string(), "codename": lock.codename}),
+    );
+    server.run(move |path, status| {
+        if json {
+            println!("{}", json!({"event": "request", "path": path, "status": status}));
+        } else if verbose {
+            eprintln!("{status} {path}");
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The components of a published suite.
+fn components(repository: &std::path::Path, codename: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(repository.join("dists").join(codename));
+    let mut names: Vec<String> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort_by_key(|name| (name != "main", name.clone()));
+    names
+}

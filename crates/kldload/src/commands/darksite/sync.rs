@@ -1,0 +1,124 @@
+//! `kldload darksite sync`: what a recipe needs is fetched, verified and published.
+
+use std::num::NonZeroU64;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use clap::Args;
+use darksite::fetch::{Fetcher, Options, Proxies};
+use darksite::keys;
+use darksite::lock::Lock;
+use darksite::packages::packages;
+use darksite::publish::publish;
+use darksite::site::{Site, read_lock, write_lock};
+use serde_json::json;
+
+use super::asked::{Asked, AskedArgs};
+use super::{Common, human, now, shown};
+use crate::size;
+use crate::ui::Ui;
+
+/// Bring everything that a recipe or a list of packages needs into the darksite
+///
+/// The first time, the packages are chosen and written to a lock file beside the recipe; from then on
+/// the lock decides, until kldload darksite update changes it. Everything is verified from the
+/// distribution's key to the last byte, and published as a repository that a stock apt accepts.
+/// A second run with nothing changed fetches no package.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kldload darksite sync server.toml
+  kldload darksite sync packages.txt --suite bookworm --limit-rate 2M
+  kldload darksite sync server.toml --mirror file:/srv/debian --dir /srv/darksite")]
+pub struct SyncArgs {
+    #[command(flatten)]
+    asked: AskedArgs,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+/// How to fetch.
+#[derive(Debug, Clone, Args)]
+pub struct NetworkArgs {
+    /// Fetch at most so many bytes a second, all connections together
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    limit_rate: Option<u64>,
+    /// Files fetched at the same time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
+    parallel: u8,
+}
+
+impl NetworkArgs {
+    /// What fetches, with the proxies of the environment.
+    pub fn fetcher(&self) -> anyhow::Result<Fetcher> {
+        let proxies = Proxies::from_variables(|name| std::env::var(name).ok());
+        Ok(Fetcher::new(Options {
+            threads: self.parallel.into(),
+            rate: self.limit_rate.and_then(NonZeroU64::new),
+            proxies,
+            ..Options::default()
+        })?)
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
+    let mut ui = Ui::new(args.common.json);
+    let asked = Asked::read(&args.asked)?;
+    let fetcher = args.network.fetcher()?;
+    let site = Site::open(&args.common.dir)?;
+    let _guard = site.guard()?;
+    let path = asked.lock_path();
+    let lock = if path.exists() {
+        read_lock(&path)?
+    } else {
+        let resolved = asked.resolve(&site, &fetcher, &mut ui)?;
+        write_lock(&path, &resolved)?;
+        resolved
+    };
+    fetch_and_publish(&asked, &site, &lock, &fetcher, &mut ui)
+}
+
+/// Brings the packages of a lock, and publishes them.
+fn fetch_and_publish(
+    asked: &Asked,
+    site: &Site,
+    lock: &Lock,
+    fetcher: &Fetcher,
+    ui: &mut Ui,
+) -> anyhow::Result<ExitCode> {
+    asked.bring_indexes(site, lock, fetcher, ui)?;
+    let wanted = packages(lock, &|suite| asked.places(suite));
+    let missing = wanted.iter().filter(|file| !site.store().contains(&file.digest, file.size));
+    let bytes = missing.map(|file| file.size).sum();
+    ui.stage("fetching packages", bytes);
+    let summary = {
+        let shared = Mutex::new(&mut *ui);
+        fetcher.all(site.store(), &wanted, &|event| shown(&shared, event))?
+    };
+    site.save_lock(&asked.name(), lock)?;
+    ui.stage("publishing", 0);
+    let now = now()?;
+    let key = keys::signing_key(&site.keys(), now)?;
+    let published = publish(site, lock, &key, now)?;
+    let text = format!(
+        "{}: {} packages, {}; fetched {} ({})\n{}",
+        asked.name(),
+        lock.packages.len(),
+        human(lock.size()),
+        summary.fetched,
+        human(summary.bytes),
+        published.path.display(),
+    );
+    ui.result(
+        &text,
+        json!({
+            "event": "synced", "packages": lock.packages.len(), "bytes": lock.size(),
+            "fetched": summary.fetched, "fetched_bytes": summary.bytes, "snapshot": published.id,
+            "path": published.path, "fresh": published.fresh, "key": key.fingerprint(),
+        }),
+    );
+    Ok(ExitCode::SUCCESS)
+}

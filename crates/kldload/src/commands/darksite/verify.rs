@@ -1,0 +1,90 @@
+//! `kldload darksite verify`: every byte, from key to package, offline.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use clap::Args;
+use darksite::site::{LOCK_FILE, read_lock};
+use darksite::verify::{Verified, locks, repository};
+use serde_json::json;
+
+use super::asked::keyring;
+use super::{Common, human, now};
+use crate::ui::Ui;
+
+/// The exit code when something is not what it should be.
+const MISMATCH: u8 = 5;
+
+/// Check every byte against key, Release file, index and package, without network
+///
+/// Without a directory, all locks and snapshots of the darksite are checked against its store, and the
+/// newest snapshot as a repository; with one, the repository that was copied there.
+/// Ends with 5 if anything is wrong.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kldload darksite verify
+  kldload darksite verify /media/stick/debian")]
+pub struct VerifyArgs {
+    /// A repository made by kldload darksite copy
+    repository: Option<PathBuf>,
+    /// File with the keys to trust instead of the distribution's own
+    #[arg(long, value_name = "FILE")]
+    keyring: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs the command.
+pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let mut ui = Ui::new(args.common.json);
+    let now = now()?;
+    ui.stage("verifying", 0);
+    let verified = {
+        let shared = Mutex::new(&mut ui);
+        let advance = |bytes| shared.lock().unwrap_or_else(PoisonError::into_inner).advance(bytes);
+        let one = |path: &std::path::Path| -> anyhow::Result<Verified> {
+            let lock = read_lock(&path.join(LOCK_FILE))?;
+            let keyring = keyring(&lock, args.keyring.as_deref())?;
+            Ok(repository(path, &keyring, now, &advance)?)
+        };
+        match &args.repository {
+            Some(path) => one(path)?,
+            None => {
+                let site = args.common.existing()?;
+                let _guard = site.guard()?;
+                let keys = |lock: &darksite::lock::Lock| {
+                    keyring(lock, args.keyring.as_deref()).map_err(|error| format!("{error:#}"))
+                };
+                let mut all = locks(&site, &keys, &advance)?;
+                if site.current().is_some() {
+                    let published = one(&site.repository()?)?;
+                    all.files += published.files;
+                    all.bytes += published.bytes;
+                    all.problems.extend(published.problems);
+                }
+                all
+            }
+        }
+    };
+    verified.problems.iter().for_each(|problem| ui.warn(problem));
+    let good = verified.problems.is_empty();
+    let text = format!(
+        "{}: {} packages, {} files read, {}",
+        if good {
+            "all is well".to_owned()
+        } else {
+            format!("{} PROBLEMS", verified.problems.len())
+        },
+        verified.packages,
+        verified.files,
+        human(verified.bytes)
+    );
+    let value = json!({
+        "event": "verified", "good": good, "packages": verified.packages, "files": verified.files,
+        "bytes": verified.bytes, "problems": verified.problems,
+    });
+    ui.result(&text, value);
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
+}

@@ -1,0 +1,217 @@
+//! `kldload darksite` from the command line, with an archive made here as upstream.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use jiff::{Timestamp, ToSpan};
+use pkg::deb::{IndexFile, Release};
+use pkg::openpgp::SigningKey;
+use serde_json::Value;
+use tree::Digest;
+
+struct World {
+    directory: tempfile::TempDir,
+    key: SigningKey,
+}
+
+impl World {
+    fn new() -> Self {
+        let key = SigningKey::generate("test", Timestamp::now() - 48.hours()).unwrap();
+        let world = Self { directory: tempfile::tempdir().unwrap(), key };
+        world.write("key.asc", world.key.public_armor().unwrap());
+        world.write("lab.txt", "one  # ours\n");
+        let recipe = format!(
+            "[darksite]\nsuite = \"trixie\"\nsuites = [\"trixie\"]\ncomponents = [\"main\"]\nkeyring = \
+             \"key.asc\"\nmirror = \"file:{}\"\nsets = [\"lab.txt\"]\noptional = [\"absent\"]\n",
+            world.path("archive").display()
+        );
+        world.write("recipe.toml", recipe);
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Writes the archive: name, version and dependencies of each package.
+    fn archive(&self, date: Timestamp, packages: &[(&str, &str, &str)]) {
+        let _ = fs::remove_dir_all(self.path("archive"));
+        let mut index = String::new();
+        for (name, version, depends) in packages {
+            let content = format!("{name} {version}");
+            let path = format!("pool/main/{name}_{version}_all.deb");
+            self.write(&format!("archive/{path}"), &content);
+            index += &format!("Package: {name}\nVersion: {version}\nArchitecture: all\n");
+            if !depends.is_empty() {
+                index += &format!("Depends: {depends}\n");
+            }
+            let (size, digest) = (content.len(), Digest::of(content.as_bytes()));
+            index += &format!("Filename: {path}\nSize: {size}\nSHA256: {digest}\n\n");
+        }
+        let path = "main/binary-amd64/Packages";
+        self.write(&format!("archive/dists/trixie/{path}"), &index);
+        let (size, sha256) = (index.len() as u64, Digest::of(index.as_bytes()));
+        let release = Release {
+            suite: "stable".to_owned(),
+            codename: "trixie".to_owned(),
+            date: Some(date),
+            architectures: vec!["amd64".to_owned()],
+            components: vec!["main".to_owned()],
+            files: vec![IndexFile { path: path.to_owned(), size, sha256 }],
+            ..Release::default()
+        };
+        let text = self.key.clearsign(&release.to_text(), Timestamp::now()).unwrap();
+        self.write("archive/dists/trixie/InRelease", text);
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kldload"));
+        command.arg("darksite").args(args).current_dir(self.directory.path());
+        command.env_remove("KLDLOAD_MIRROR").env_remove("KLDLOAD_DARKSITE");
+        command
+    }
+
+    /// The events of a run that must end with `code`.
+    fn run(&self, code: i32, args: &[&str]) -> Vec<Value> {
+        let output = self.command(args).arg("--json").output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}{error}");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn event(events: &[Value], name: &str) -> Value {
+    let found = events.iter().find(|event| event["event"] == name);
+    found.unwrap_or_else(|| panic!("no event {name} in {events:?}")).clone()
+}
+
+#[test]
+fn from_sync_to_gc() {
+    let world = World::new();
+    let date = Timestamp::now() - 3.hours();
+    world.archive(date, &[("one", "1", "two"), ("two", "1", ""), ("three", "1", "")]);
+    let events = world.run(0, &["sync", "recipe.toml"]);
+    let warning = event(&events, "warning")["text"].as_str().unwrap().to_owned();
+    assert!(warning.contains("absent"), "{warning}");
+    let synced = event(&events, "synced");
+    assert_eq!((&synced["packages"], &synced["fetched"]), (&2.into(), &2.into()), "{synced}");
+    let lock = fs::read_to_string(world.path("recipe.lock")).unwrap();
+    assert!(
+        lock.contains("\npackage one 1 all ") && lock.contains("\npackage two 1 all "),
+        "{lock}"
+    );
+    assert!(world.path("darksite/current/pool/main/one_1_all.deb").exists());
+
+    // The archive goes on; the lock does not, and needs nobody.
+    world.archive(Timestamp::now() - 2.hours(), &[("one", "2", "three"), ("three", "1", "")]);
+    let synced = event(&world.run(0, &["sync", "recipe.toml"]), "synced");
+    assert_eq!((&synced["fetched"], &synced["fresh"]), (&0.into(), &false.into()));
+    assert_eq!(fs::read_to_string(world.path("recipe.lock")).unwrap(), lock);
+
+    let changes = event(&world.run(0, &["update", "recipe.toml", "--dry-run"]), "difference");
+    let words: Vec<&str> = changes["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| change["change"].as_str().unwrap())
+        .collect();
+    assert_eq!(words, ["upgraded", "added", "removed"]);
+    assert_eq!(fs::read_to_string(world.path("recipe.lock")).unwrap(), lock);
+    world.run(0, &["update", "recipe.toml"]);
+    let synced = event(&world.run(0, &["sync", "recipe.toml"]), "synced");
+    assert_eq!(synced["fetched"], 2);
+
+    let verified = event(&world.run(0, &["verify", "--keyring", "key.asc"]), "verified");
+    assert_eq!(
+        (&verified["good"], &verified["problems"]),
+        (&true.into(), &Value::Array(Vec::new()))
+    );
+    // With Debian's keys, this is nobody's archive.
+    world.run(5, &["verify"]);
+    let snapshots =
+        world.run(0, &["list"]).iter().filter(|event| event["event"] == "snapshot").count();
+    assert_eq!(snapshots, 2);
+    assert_eq!(world.run(0, &["list", "--packages"]).len(), 2);
+    let removed = event(&world.run(0, &["gc", "--keep-snapshots", "1"]), "removed");
+    assert!(removed["files"].as_u64().unwrap() >= 2, "{removed}");
+    world.run(0, &["copy", "medium"]);
+    world.run(0, &["verify", "medium", "--keyring", "key.asc"]);
+    fs::write(world.path("medium/pool/main/one_2_all.deb"), "one 3").unwrap();
+    let verified = event(&world.run(5, &["verify", "medium", "--keyring", "key.asc"]), "verified");
+    assert!(verified["problems"][0].as_str().unwrap().contains("one_2_all.deb"), "{verified}");
+    let output = world.command(&["sbom"]).output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["packages"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn without_a_network_everything_after_sync_works() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    fs::remove_dir_all(world.path("archive")).unwrap();
+    let alone = |args: &[&str]| {
+        let inner = world.command(args);
+        let mut outer = Command::new("unshare");
+        outer.arg("-rn").arg(inner.get_program()).args(inner.get_args());
+        outer.current_dir(world.directory.path()).output()
+    };
+    let possible = Command::new("unshare").args(["-rn", "true"]).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: unshare -rn is not possible here");
+        return;
+    }
+    for args in [
+        &["sync", "recipe.toml"][..],
+        &["verify", "--keyring", "key.asc"],
+        &["copy", "medium"],
+        &["list"],
+        &["sbom"],
+        &["gc"],
+    ] {
+        let output = alone(args).unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn mistakes_are_named_with_the_right_exit_code() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    let fails = |code: i32, args: &[&str], with: &str| {
+        let output = world.command(args).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
+        assert!(error.contains(with), "{error} does not tell {with:?}");
+    };
+    world.write("bad.toml", "[darksite]\npakages = []\n");
+    fails(3, &["sync", "bad.toml"], "bad.toml: line 2: unknown key \"pakages\"");
+    let other = SigningKey::generate("other", Timestamp::now() - 48.hours()).unwrap();
+    world.write("other.asc", other.public_armor().unwrap());
+    world.write(
+        "near.toml",
+        fs::read_to_string(world.path("recipe.toml")).unwrap() + "packages = [\"onee\"]\n",
+    );
+    fails(3, &["sync", "near.toml"], "there is no package \"onee\"");
+    fails(3, &["sync", "recipe.toml", "--suite", "sarge"], "sarge");
+    fails(3, &["sync", "recipe.toml", "--mirror", "ftp://x"], "only file:, http: and https:");
+    fails(5, &["sync", "near.toml", "--keyring", "other.asc"], "not signed by a trusted key");
+    fails(1, &["verify", "--dir", "nowhere"], "nowhere is no darksite");
+    fails(2, &["sync"], "RECIPE|LIST");
+    world.write("old.lock", "kldload-lock 9\n");
+    fails(
+        3,
+        &["sync", "recipe.toml", "--lock", "old.lock"],
+        "old.lock: line 1: a lock of version 9",
+    );
+}

@@ -1,0 +1,268 @@
+//! Which version of each package may be chosen: pins, holds, exclusions (apt_preferences(5)).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use thiserror::Error;
+
+use super::universe::{Entry, IndexInfo, NameId, Universe, VersionId};
+use super::version::Version;
+
+/// A pin: for these packages, versions of this origin have that priority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// Names of packages with `*` and `?`, or `src:NAME` for all of a source package. A single `*` is a
+    /// general pin, which loses against any of names.
+    pub packages: Vec<String>,
+    /// Which versions.
+    pub target: PinTarget,
+    /// The priority: below 0 never chosen, 1 to 99 only if there is nothing else, 100 as backports,
+    /// 500 as any, 990 the preferred release, above 1000 even if it is a downgrade.
+    pub priority: i32,
+}
+
+/// Which versions a pin is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PinTarget {
+    /// A version, with `*` and `?`.
+    Version(String),
+    /// Indexes of a release: pairs of `o l a n v c` and a pattern; all must match.
+    Release(Vec<(char, String)>),
+    /// Indexes from a host.
+    Origin(String),
+}
+
+/// Why a pin cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the pin {0:?} is none of \"version V\", \"release n=SUITE,c=COMPONENT\", \"origin HOST\"")]
+pub struct PinError(pub String);
+
+impl PinTarget {
+    /// Reads the value of apt's `Pin`: `version 1.2*`, `release n=trixie-backports`, `origin "host"`.
+    pub fn parse(text: &str) -> Result<Self, PinError> {
+        let bad = || PinError(text.to_owned());
+        let (kind, rest) = text.trim().split_once(' ').ok_or_else(bad)?;
+        let rest = rest.trim();
+        match kind {
+            "version" if !rest.is_empty() => Ok(Self::Version(rest.to_owned())),
+            "origin" => Ok(Self::Origin(rest.trim_matches('"').to_owned())),
+            "release" if rest == "*" => Ok(Self::Release(Vec::new())),
+            "release" => {
+                let one = |part: &str| -> Option<(char, String)> {
+                    match part.trim().split_once('=') {
+                        Some((key, value)) => {
+                            let mut letters = key.chars();
+                            let key = letters.next().filter(|key| "olanvc".contains(*key))?;
+                            letters.next().is_none().then(|| (key, value.to_owned()))
+                        }
+                        // A bare word is a suite or a version, as apt reads it.
+                        None if part.starts_with(|c: char| c.is_ascii_digit()) => {
+                            Some(('v', part.trim().to_owned()))
+                        }
+                        None if !part.trim().is_empty() => Some(('a', part.trim().to_owned())),
+                        None => None,
+                    }
+                };
+                let parts: Option<Vec<_>> = rest.split(',').map(one).collect();
+                parts.map(Self::Release).ok_or_else(bad)
+            }
+            _ => Err(bad()),
+        }
+    }
+
+    fn matches_index(&self, info: &IndexInfo) -> bool {
+        match self {
+            Self::Version(_) => false,
+            Self::Origin(host) => glob(host, &info.site),
+            Self::Release(parts) => parts.iter().all(|(key, pattern)| {
+                glob(
+                    pattern,
+                    match key {
+                        'o' => &info.origin,
+                        'l' => &info.label,
+                        'a' => &info.suite,
+                        'n' => &info.codename,
+                        'v' => &info.version,
+                        _ => &info.component,
+                    },
+                )
+            }),
+        }
+    }
+}
+
+/// What is asked of the choice of versions.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// Pins in order; of general ones the first that matches an index holds, of others the last one
+    /// named for a package.
+    pub pins: Vec<Pin>,
+    /// Names of packages that are never chosen.
+    pub excluded: BTreeSet<String>,
+    /// Exact versions: of packages that are held, or asked for as `name=version`.
+    pub versions: BTreeMap<String, String>,
+    /// Suites or codenames that packages asked for as `name/suite` come from.
+    pub suites: BTreeMap<String, String>,
+}
+
+impl Policy {
+    /// For each name the version that may be chosen; `None` where there is none.
+    pub fn candidates(&self, universe: &Universe<'_>) -> Vec<Option<VersionId>> {
+        let general: Vec<&Pin> = self.pins.iter().filter(|pin| is_general(pin)).collect();
+        let special: Vec<&Pin> = self.pins.iter().filter(|pin| !is_general(pin)).collect();
+        let by_index: Vec<i32> = universe
+            .indexes()
+            .iter()
+            .map(|info| {
+                let pin = general.iter().find(|pin| pin.target.matches_index(info));
+                pin.map_or(info.priority, |pin| pin.priority)
+            })
+            .collect();
+        (0..universe.names().len())
+            .map(|id| {
+                let id = NameId::try_from(id).unwrap_or(NameId::MAX);
+                self.candidate(universe, id, &by_index, &special)
+            })
+            .collect()
+    }
+
+    fn candidate(
+        &self,
+        universe: &Universe<'_>,
+        id: NameId,
+        by_index: &[i32],
+        special: &[&Pin],
+    ) -> Option<VersionId> {
+        let name = universe.name(id);
+        if name.versions.is_empty() || self.excluded.contains(name.name) {
+            return None;
+        }
+        if let Some(wanted) = self.versions.get(name.name) {
+            let wanted = Version::parse(wanted).ok()?;
+            return name.versions.iter().copied().find(|&version| {
+                universe.entry(version).is_some_and(|entry| entry.package.version == wanted)
+            });
+        }
+        if let Some(suite) = self.suites.get(name.name) {
+            return name.versions.iter().copied().find(|&version| {
+                let from = |&index: &u16| {
+                    let info = universe.indexes().get(usize::from(index));
+                    info.is_some_and(|info| info.suite == *suite || info.codename == *suite)
+                };
+                universe.entry(version).is_some_and(|entry| entry.indexes.iter().any(from))
+            });
+        }
+        let mut best: Option<(i32, VersionId)> = None;
+        for &version in &name.versions {
+            let Some(entry) = universe.entry(version) else { continue };
+            let priority = priority(universe, entry, by_index, special);
+            if priority > 0 && best.is_none_or(|(other, _)| priority > other) {
+                best = Some((priority, version));
+            }
+        }
+        best.map(|(_, version)| version)
+    }
+
+    /// The priority of one version, as `apt-cache policy` shows it.
+    pub fn priority(&self, universe: &Universe<'_>, version: VersionId) -> i32 {
+        let general: Vec<&Pin> = self.pins.iter().filter(|pin| is_general(pin)).collect();
+        let special: Vec<&Pin> = self.pins.iter().filter(|pin| !is_general(pin)).collect();
+        let of_index = |info: &IndexInfo| {
+            let pin = general.iter().find(|pin| pin.target.matches_index(info));
+            pin.map_or(info.priority, |pin| pin.priority)
+        };
+        let by_index: Vec<i32> = universe.indexes().iter().map(of_index).collect();
+        universe.entry(version).map_or(0, |entry| priority(universe, entry, &by_index, &special))
+    }
+}
+
+fn is_general(pin: &Pin) -> bool {
+    pin.packages.iter().any(|pattern| pattern == "*")
+        && !matches!(pin.target, PinTarget::Version(_))
+}
+
+fn priority(universe: &Universe<'_>, entry: &Entry<'_>, by_index: &[i32], special: &[&Pin]) -> i32 {
+    let package = &entry.package;
+    let named = |pin: &Pin| {
+        pin.packages.iter().any(|pattern| match pattern.strip_prefix("src:") {
+            Some(source) => glob(source, package.source),
+            None => glob(pattern, package.name),
+        })
+    };
+    let pins: Vec<&&Pin> = special.iter().filter(|pin| named(pin)).collect();
+    let of_version = pins.iter().find_map(|pin| match &pin.target {
+        PinTarget::Version(pattern) if glob(pattern, package.version.as_str()) => {
+            Some(pin.priority)
+        }
+        _ => None,
+    });
+    let of_indexes = entry.indexes.iter().filter_map(|&index| {
+        let info = universe.indexes().get(usize::from(index))?;
+        let pin = pins.iter().find(|pin| pin.target.matches_index(info));
+        pin.map(|pin| pin.priority).or_else(|| by_index.get(usize::from(index)).copied())
+    });
+    of_version.or_else(|| of_indexes.max()).unwrap_or(0)
+}
+
+/// Whether a pattern with `*` (anything) and `?` (one character) matches all of `text`.
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut p, mut t) = (0, 0);
+    let mut back: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                back = Some((p, t));
+                p += 1;
+            }
+            Some(byte) if *byte == b'?' || Some(byte) == text.get(t) => {
+                p += 1;
+                t += 1;
+            }
+            _ => match back {
+                Some((star, from)) => {
+                    back = Some((star, from + 1));
+                    p = star + 1;
+                    t = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.get(p..).unwrap_or_default().iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs() {
+        for (pattern, text, matches) in [
+            ("*", "", true),
+            ("linux-*", "linux-image-amd64", true),
+            ("*-amd64", "linux-image-amd64", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("a*b*c", "aXbXbc", true),
+            ("a*b*d", "aXbXbc", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(glob(pattern, text), matches, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn pins() {
+        assert_eq!(
+            PinTarget::parse("release n=trixie-backports, c=main"),
+            Ok(PinTarget::Release(vec![('n', "trixie-backports".into()), ('c', "main".into())]))
+        );
+        assert_eq!(PinTarget::parse("version 1.*"), Ok(PinTarget::Version("1.*".into())));
+        assert_eq!(
+            PinTarget::parse("origin \"x.example\""),
+            Ok(PinTarget::Origin("x.example".into()))
+        );
+        PinTarget::parse("release q=1").unwrap_err();
+        PinTarget::parse("x").unwrap_err();
+    }
+}

@@ -1,0 +1,242 @@
+//! Small universes, each with one question.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+use super::*;
+use crate::deb::{IndexInfo, Pin, PinTarget, parse_packages};
+
+/// An index from lines `name version | Field: value | …`.
+fn index(lines: &[&str]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let mut parts = line.split(" | ");
+        let (name, version) = parts.next().unwrap().split_once(' ').unwrap();
+        text += &format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\n");
+        for field in parts {
+            text += &format!("{}\n", field.replace('¦', "|"));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn info(codename: &str, priority: i32) -> IndexInfo {
+    IndexInfo { codename: codename.to_owned(), priority, ..IndexInfo::default() }
+}
+
+fn request(packages: &[&str]) -> Request {
+    let packages = packages.iter().map(|name| (*name).to_owned()).collect();
+    Request { packages, recommends: true, ..Request::default() }
+}
+
+/// `name version` of each package of the solution.
+fn names(universe: &Universe<'_>, request: &Request) -> Result<Vec<String>, String> {
+    let solution = solve(universe, request).map_err(|error| error.to_string())?;
+    assert_eq!(solution.broken(universe), [""; 0]);
+    let one =
+        |chosen: &Chosen<'_, '_>| format!("{} {}", chosen.package.name, chosen.package.version);
+    Ok(solution.packages.iter().map(one).collect())
+}
+
+fn solved(lines: &[&str], asked: &Request) -> Result<Vec<String>, String> {
+    let text = index(lines);
+    let mut universe = Universe::new("amd64");
+    universe.add(info("trixie", 500), parse_packages(&text).unwrap()).unwrap();
+    names(&universe, asked)
+}
+
+#[test]
+fn alternatives_in_order_and_what_is_there_counts() {
+    let lines = [
+        "a 1 | Depends: b ¦ c",
+        "b 1",
+        "c 1",
+        "d 1 | Depends: nothing ¦ c",
+        "e 1 | Depends: v",
+        "f 1 | Provides: v",
+        "g 1 | Provides: v (= 2)",
+        "h 1 | Depends: v (>= 2)",
+    ];
+    assert_eq!(solved(&lines, &request(&["a"])).unwrap(), ["a 1", "b 1"]);
+    assert_eq!(solved(&lines, &request(&["c", "a"])).unwrap(), ["a 1", "c 1"]);
+    assert_eq!(solved(&lines, &request(&["a", "d"])).unwrap(), ["a 1", "b 1", "c 1", "d 1"]);
+    assert_eq!(solved(&lines, &request(&["h"])).unwrap(), ["g 1", "h 1"], "versioned only");
+    // Nothing else decides: the one that apt saw last.
+    assert_eq!(solved(&lines, &request(&["e"])).unwrap(), ["e 1", "g 1"]);
+}
+
+#[test]
+fn recommended_ones_as_far_as_they_fit() {
+    let lines = [
+        "a 1 | Depends: b | Recommends: c, x, d",
+        "b 1 | Conflicts: c",
+        "c 1",
+        "d 1 | Depends: gone",
+        "e 1 | Recommends: f",
+        "f 1",
+    ];
+    assert_eq!(solved(&lines, &request(&["a", "e"])).unwrap(), ["a 1", "b 1", "e 1", "f 1"]);
+    let without = Request { recommends: false, ..request(&["e"]) };
+    assert_eq!(solved(&lines, &without).unwrap(), ["e 1"]);
+}
+
+#[test]
+fn a_search_where_apts_way_ends() {
+    // b is taken first, and c needs what it conflicts with.
+    let lines = ["a 1 | Depends: b ¦ d, c", "b 1 | Conflicts: e", "c 1 | Depends: e", "d 1", "e 1"];
+    assert_eq!(solved(&lines, &request(&["a"])).unwrap(), ["a 1", "c 1", "d 1", "e 1"]);
+}
+
+#[test]
+fn contradictions_in_words() {
+    let lines = [
+        "a 1 | Depends: b",
+        "b 2 | Depends: c (>= 2)",
+        "c 1",
+        "d 1 | Breaks: e (<< 3)",
+        "e 2",
+        "f 1 | Depends: e",
+    ];
+    let error = solved(&lines, &request(&["a"])).unwrap_err();
+    for step in [
+        "a is asked for",
+        "a 1 has Depends: b",
+        "b 2 has Depends: c (>= 2), which no package satisfies",
+    ] {
+        assert!(error.contains(step), "{error}");
+    }
+    let error = solved(&lines, &request(&["f", "d"])).unwrap_err();
+    assert!(error.contains("d 1 has Breaks: e (<< 3), and so cannot be beside e 2"), "{error}");
+    assert!(error.contains("f 1 has Depends: e"), "{error}");
+}
+
+#[test]
+fn names_that_are_not_there() {
+    let lines = [
+        "openssh-server 1",
+        "x 1 | Provides: editor",
+        "y 1 | Provides: editor",
+        "z 1 | Provides: one",
+    ];
+    let error = solved(&lines, &request(&["openssh-sever"])).unwrap_err();
+    assert_eq!(
+        error,
+        "there is no package \"openssh-sever\"; is one of these meant: openssh-server?"
+    );
+    let error = solved(&lines, &request(&["editor"])).unwrap_err();
+    assert_eq!(error, "\"editor\" is provided by x, y; ask for one of them");
+    assert_eq!(solved(&lines, &request(&["one"])).unwrap(), ["z 1"]);
+    let excluded = Policy { excluded: ["x".to_owned()].into(), ..Policy::default() };
+    let asked = Request { policy: excluded, ..request(&["editor"]) };
+    assert_eq!(solved(&lines, &asked).unwrap(), ["y 1"]);
+    let error = solved(&lines, &request(&["x=2"])).unwrap_err();
+    assert_eq!(error, "x: version 2 is not there; there is 1 in trixie (priority 500)");
+}
+
+#[test]
+fn essential_and_priorities() {
+    let lines = [
+        "a 1 | Essential: yes | Priority: required",
+        "b 1 | Priority: important",
+        "c 1 | Priority: standard",
+        "d 1 | Priority: optional",
+    ];
+    let asked = Request { essential: true, ..Request::default() };
+    assert_eq!(solved(&lines, &asked).unwrap(), ["a 1"]);
+    let asked = Request { priority: Some(Priority::Important), ..asked };
+    assert_eq!(solved(&lines, &asked).unwrap(), ["a 1", "b 1"]);
+}
+
+#[test]
+fn optional_sets_never_cost_anything() {
+    let lines = [
+        "a 1 | Depends: b ¦ c",
+        "b 1",
+        "c 1",
+        "bad 1 | Conflicts: b",
+        "good 1 | Depends: more",
+        "more 1",
+    ];
+    let text = index(&lines);
+    let mut universe = Universe::new("amd64");
+    universe.add(info("trixie", 500), parse_packages(&text).unwrap()).unwrap();
+    let set = |name: &str, package: &str| OptionalSet {
+        name: name.to_owned(),
+        packages: vec![package.to_owned()],
+    };
+    let optional = vec![set("one", "bad"), set("two", "good"), set("three", "gone")];
+    let solution = solve(&universe, &Request { optional, ..request(&["a"]) }).unwrap();
+    let names: Vec<&str> = solution.packages.iter().map(|chosen| chosen.package.name).collect();
+    assert_eq!(names, ["a", "b", "good", "more"]);
+    assert_eq!(solution.packages[2].reason, Reason::Optional("two".to_owned()));
+    assert_eq!(
+        solution.packages[3].reason,
+        Reason::Needed { by: "good".to_owned(), kind: Kind::Depends }
+    );
+    let skipped: Vec<String> = solution.skipped.iter().map(ToString::to_string).collect();
+    assert_eq!(skipped.len(), 2);
+    assert!(
+        skipped[0].contains("bad 1 has Conflicts: b, and so cannot be beside b 1"),
+        "{skipped:?}"
+    );
+    assert!(
+        skipped[1].contains("\"three\" is left out: there is no package \"gone\""),
+        "{skipped:?}"
+    );
+}
+
+#[test]
+fn pins_backports_and_security() {
+    let stable = index(&["a 1", "b 1 | Depends: a (>= 2)", "zfs 1", "c 1"]);
+    let security = index(&["c 1+deb13u1"]);
+    let backports = index(&["a 2", "zfs 2", "new 1"]);
+    let mut universe = Universe::new("amd64");
+    for (name, priority, text) in [
+        ("trixie", 500, &stable),
+        ("trixie-security", 500, &security),
+        ("trixie-backports", 100, &backports),
+    ] {
+        universe.add(info(name, priority), parse_packages(text).unwrap()).unwrap();
+    }
+    let ask = |packages: &[&str], policy: Policy| {
+        names(&universe, &Request { policy, ..request(packages) })
+    };
+    assert_eq!(ask(&["a", "c"], Policy::default()).unwrap(), ["a 1", "c 1+deb13u1"]);
+    assert_eq!(ask(&["new"], Policy::default()).unwrap(), ["new 1"], "only there");
+    assert_eq!(ask(&["a/trixie-backports", "b"], Policy::default()).unwrap(), ["a 2", "b 1"]);
+    assert_eq!(ask(&["c=1"], Policy::default()).unwrap(), ["c 1"]);
+    ask(&["b"], Policy::default()).unwrap_err();
+    let pin = |packages: &str, target: &str, priority| Pin {
+        packages: vec![packages.to_owned()],
+        target: PinTarget::parse(target).unwrap(),
+        priority,
+    };
+    let with = |pins: Vec<Pin>| Policy { pins, ..Policy::default() };
+    let zfs = with(vec![pin("zfs*", "release n=trixie-backports", 990)]);
+    assert_eq!(ask(&["zfs", "a"], zfs).unwrap(), ["a 1", "zfs 2"]);
+    let all = with(vec![pin("*", "release n=trixie-backports", 500)]);
+    assert_eq!(ask(&["zfs", "b"], all).unwrap(), ["a 2", "b 1", "zfs 2"]);
+    let never = with(vec![pin("a", "release *", -1)]);
+    let error = ask(&["a"], never).unwrap_err();
+    assert!(
+        error.starts_with("a: pins keep every version of it away; there is 2 in trixie-backports")
+    );
+    let old = with(vec![pin("c", "version 1", 1001)]);
+    assert_eq!(ask(&["c"], old).unwrap(), ["c 1"]);
+    let held =
+        Policy { versions: [("zfs".to_owned(), "2".to_owned())].into(), ..Policy::default() };
+    assert_eq!(ask(&["zfs"], held).unwrap(), ["zfs 2"]);
+}
+
+#[test]
+fn architectures() {
+    let lines = [
+        "a 1 | Depends: perl:any, x [arm64], y [amd64]",
+        "perl 1 | Multi-Arch: allowed",
+        "y 1",
+        "b 1 | Depends: y:any",
+        "c 1 | Depends: y:i386",
+    ];
+    assert_eq!(solved(&lines, &request(&["a"])).unwrap(), ["a 1", "perl 1", "y 1"]);
+    solved(&lines, &request(&["b"])).unwrap_err();
+    solved(&lines, &request(&["c"])).unwrap_err();
+}

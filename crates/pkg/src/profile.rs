@@ -1,0 +1,267 @@
+//! Profiles: named requests for packages, as data; and an organisation's own package sets.
+//!
+//! A profile is a table of a TOML file:
+//!
+//! ```toml
+//! [server]
+//! description = "a headless machine"
+//! extends = "core"          # everything of that profile, before its own
+//! essential = true          # all essential packages
+//! priority = "standard"     # and all of at least this priority
+//! recommends = false        # recommended packages
+//! packages = ["openssh-server"]
+//! exclude = ["nano"]        # never chosen
+//! [server.release.trixie]   # only for this release
+//! packages = ["systemd-resolved"]
+//! ```
+//!
+//! What a profile does not say is as in the one it extends. Built in are `core`, `server` and `desktop`
+//! for each distribution. A package set is a text file with a package on each line, `#` before comments.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+/// The built-in profiles of each distribution.
+const KNOWN: &[(&str, &str)] = &[("debian", include_str!("../data/debian/profiles.toml"))];
+
+/// Longest chain of `extends`.
+const CHAIN: usize = 16;
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    #[serde(default)]
+    description: String,
+    extends: Option<String>,
+    essential: Option<bool>,
+    priority: Option<String>,
+    recommends: Option<bool>,
+    #[serde(default)]
+    packages: Vec<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
+    #[serde(default)]
+    release: BTreeMap<String, Part>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    #[serde(default)]
+    packages: Vec<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
+    /// Packages of the profile, or of those it extends, that this release does not have.
+    #[serde(default)]
+    without: Vec<String>,
+}
+
+/// A profile for one release, everything it extends included.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// What it is for, in words.
+    pub description: String,
+    /// Whether all essential packages are part of it.
+    pub essential: bool,
+    /// All packages of at least this priority are part of it: `required`, `important`, `standard`.
+    pub priority: Option<String>,
+    /// Whether recommended packages are taken.
+    pub recommends: bool,
+    /// Packages, in order, without doubles.
+    pub packages: Vec<String>,
+    /// Packages that are never chosen.
+    pub exclude: Vec<String>,
+}
+
+/// Profiles by name.
+#[derive(Debug, Clone, Default)]
+pub struct Profiles {
+    tables: BTreeMap<String, Table>,
+}
+
+/// Why a profile or set cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ProfileError {
+    /// There is none of this name.
+    #[error("the profile {name:?} is not known; known are {}", known.join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The names that are known.
+        known: Vec<String>,
+    },
+    /// The file is wrong; the message has the line.
+    #[error("{file}: {message}")]
+    File {
+        /// Name of the file.
+        file: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Profiles extend each other in a circle.
+    #[error("the profile {0:?} extends itself, or more than {CHAIN} others")]
+    Circle(String),
+    /// A line of a package set is no package.
+    #[error("{file}: line {line}: {text:?} is not the name of a package")]
+    Set {
+        /// Name of the file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is in it.
+        text: String,
+    },
+}
+
+impl Profiles {
+    /// The built-in profiles of a distribution; none if it is not known.
+    pub fn built_in(distribution: &str) -> Result<Self, ProfileError> {
+        let mut profiles = Self::default();
+        if let Some((_, text)) = KNOWN.iter().find(|(known, _)| *known == distribution) {
+            profiles.add("built-in profiles", text)?;
+        }
+        Ok(profiles)
+    }
+
+    /// Adds the profiles of a TOML file; one of the same name replaces the one that was there. `file` is
+    /// for messages.
+    pub fn add(&mut self, file: &str, text: &str) -> Result<(), ProfileError> {
+        let tables: BTreeMap<String, Table> = toml::from_str(text).map_err(|error| {
+            ProfileError::File { file: file.to_owned(), message: error.to_string() }
+        })?;
+        for (name, table) in &tables {
+            let known =
+                [None, Some("required"), Some("important"), Some("standard"), Some("optional")];
+            if !known.contains(&table.priority.as_deref()) {
+                return Err(ProfileError::File {
+                    file: file.to_owned(),
+                    message: format!(
+                        "{name}: priority is {:?}; it can be required, important, standard or optional",
+                        table.priority.as_deref().unwrap_or_default()
+                    ),
+                });
+            }
+        }
+        self.tables.extend(tables);
+        Ok(())
+    }
+
+    /// Names and descriptions.
+    pub fn list(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tables.iter().map(|(name, table)| (&**name, &*table.description))
+    }
+
+    /// The profile of this name for the release of this codename.
+    pub fn get(&self, name: &str, codename: &str) -> Result<Profile, ProfileError> {
+        let mut chain = Vec::new();
+        let mut next = Some(name);
+        while let Some(one) = next {
+            let table = self.tables.get(one).ok_or_else(|| ProfileError::Unknown {
+                name: one.to_owned(),
+                known: self.tables.keys().cloned().collect(),
+            })?;
+            chain.push(table);
+            if chain.len() > CHAIN {
+                return Err(ProfileError::Circle(name.to_owned()));
+            }
+            next = table.extends.as_deref();
+        }
+        let mut profile = Profile { name: name.to_owned(), ..Profile::default() };
+        for table in chain.iter().rev() {
+            profile.description.clone_from(&table.description);
+            profile.essential = table.essential.unwrap_or(profile.essential);
+            profile.recommends = table.recommends.unwrap_or(profile.recommends);
+            profile.priority = table.priority.clone().or(profile.priority);
+            add(&mut profile.packages, &table.packages);
+            add(&mut profile.exclude, &table.exclude);
+            if let Some(part) = table.release.get(codename) {
+                add(&mut profile.packages, &part.packages);
+                add(&mut profile.exclude, &part.exclude);
+                profile.packages.retain(|package| !part.without.contains(package));
+            }
+        }
+        Ok(profile)
+    }
+}
+
+fn add(to: &mut Vec<String>, from: &[String]) {
+    for one in from {
+        if !to.contains(one) {
+            to.push(one.clone());
+        }
+    }
+}
+
+/// Reads a package set: a package on each line (`name`, `name=version`, `name/suite`), `#` before
+/// comments. `file` is for messages.
+pub fn parse_set(file: &str, text: &str) -> Result<Vec<String>, ProfileError> {
+    let mut packages = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        let fine = |c: char| c.is_ascii_alphanumeric() || "+-._=/:~".contains(c);
+        if !line.starts_with(|c: char| c.is_ascii_alphanumeric()) || !line.chars().all(fine) {
+            return Err(ProfileError::Set {
+                file: file.to_owned(),
+                line: at + 1,
+                text: line.to_owned(),
+            });
+        }
+        add(&mut packages, &[line.to_owned()]);
+    }
+    Ok(packages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_profiles_extend() {
+        let profiles = Profiles::built_in("debian").unwrap();
+        let core = profiles.get("core", "trixie").unwrap();
+        let desktop = profiles.get("desktop", "trixie").unwrap();
+        assert!(core.essential && !core.recommends && desktop.essential && desktop.recommends);
+        assert_eq!(desktop.priority.as_deref(), Some("standard"));
+        assert!(core.packages.iter().all(|package| desktop.packages.contains(package)));
+        assert!(core.packages.contains(&"systemd-boot-efi".to_owned()));
+        let old = profiles.get("core", "bookworm").unwrap();
+        assert!(!old.packages.contains(&"systemd-boot-efi".to_owned()));
+    }
+
+    #[test]
+    fn own_profiles() {
+        let mut profiles = Profiles::built_in("debian").unwrap();
+        let own = "[lab]\nextends = \"server\"\npackages = [\"r-base\"]\nexclude = [\"vim\"]\n[lab.release.forky]\nwithout = \
+                   [\"jq\"]\n";
+        profiles.add("lab.toml", own).unwrap();
+        let lab = profiles.get("lab", "forky").unwrap();
+        assert_eq!(lab.packages.last().unwrap(), "r-base");
+        assert!(!lab.packages.contains(&"jq".to_owned()) && lab.exclude == ["vim"]);
+        let error = profiles.get("lap", "forky").unwrap_err().to_string();
+        assert_eq!(error, "the profile \"lap\" is not known; known are core, desktop, lab, server");
+        profiles.add("x", "[a]\nextends = \"b\"\n[b]\nextends = \"a\"\n").unwrap();
+        assert_eq!(profiles.get("a", "x"), Err(ProfileError::Circle("a".to_owned())));
+        let error = profiles.add("x.toml", "[a]\npackage = []\n").unwrap_err().to_string();
+        assert!(error.starts_with("x.toml: ") && error.contains("line 2"), "{error}");
+        let error = profiles.add("x.toml", "[a]\npriority = \"high\"\n").unwrap_err().to_string();
+        assert!(error.contains("a: priority is \"high\""), "{error}");
+    }
+
+    #[test]
+    fn sets() {
+        let set = parse_set(
+            "lab.txt",
+            "# ours\nr-base  # statistics\n\nvim\nr-base\nzfs/trixie-backports\n",
+        );
+        assert_eq!(set.unwrap(), ["r-base", "vim", "zfs/trixie-backports"]);
+        let error = parse_set("lab.txt", "a\nb c\n").unwrap_err().to_string();
+        assert_eq!(error, "lab.txt: line 2: \"b c\" is not the name of a package");
+    }
+}

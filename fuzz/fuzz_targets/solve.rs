@@ -1,0 +1,22 @@
+//! Any text as an index, and the first package of it installed.
+//!
+//! Errors are fine, panics and endless searches are bugs. In what is accepted, every hard relation
+//! holds.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pkg::deb::{IndexInfo, Request, Universe, parse_packages, solve};
+
+fuzz_target!(|text: &str| {
+    let Ok(packages) = parse_packages(text) else { return };
+    let Some(first) = packages.first().map(|package| package.name.to_owned()) else { return };
+    let mut universe = Universe::new("amd64");
+    let info = IndexInfo { priority: 500, ..IndexInfo::default() };
+    if universe.add(info, packages).is_err() {
+        return;
+    }
+    let request = Request { packages: vec![first], recommends: true, ..Request::default() };
+    if let Ok(solution) = solve(&universe, &request) {
+        assert!(solution.broken(&universe).is_empty());
+    }
+});
