@@ -1,0 +1,138 @@
+//! apt judges the solver: the same requests, on a system where nothing is installed.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use pkg::deb::{self, Pin, PinTarget, Policy, Request, Universe};
+use pkg::profile::Profiles;
+use support::Apt;
+
+/// Packages that may differ from apt's choice over all requests together.
+const ALLOWED: usize = 5;
+
+/// Requests of different nature: recommended packages wanted or not, and names.
+const REQUESTS: &[(bool, &str)] = &[
+    (true, "build-essential"),
+    (false, "nginx"),
+    (true, "postgresql"),
+    (true, "exim4"),
+    (true, "kde-plasma-desktop"),
+    (true, "task-xfce-desktop"),
+    (true, "libreoffice"),
+    (true, "docker.io"),
+    (true, "samba winbind"),
+    (false, "texlive"),
+    (true, "r-base"),
+    (true, "default-jdk"),
+    (true, "qemu-system-x86 libvirt-daemon-system virt-manager"),
+    (false, "wine"),
+    (true, "mariadb-server"),
+    (true, "emacs"),
+    (true, "php"),
+    (false, "rails"),
+    (true, "debhelper devscripts"),
+    (true, "wordpress"),
+    (true, "gimp inkscape blender"),
+    (false, "gnome-core plasma-desktop"),
+];
+
+fn ours(universe: &Universe<'_>, request: &Request) -> (BTreeMap<String, String>, bool) {
+    let solution = deb::solve(universe, request).unwrap();
+    assert!(solution.skipped.is_empty());
+    assert_eq!(solution.broken(universe), [""; 0]);
+    let set = solution
+        .packages
+        .iter()
+        .map(|chosen| (chosen.package.name.to_owned(), chosen.package.version.as_str().to_owned()));
+    (set.collect(), solution.direct)
+}
+
+/// Compares one request with apt; returns how many packages differ.
+fn compare(
+    apt: &Apt,
+    universe: &Universe<'_>,
+    name: &str,
+    request: &Request,
+    report: &mut String,
+) -> usize {
+    let names = deb::asked(universe, request).unwrap();
+    let theirs =
+        apt.simulate(&names, request.recommends).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let (ours, direct) = ours(universe, request);
+    let mut differ = 0;
+    for (package, version) in &theirs {
+        if ours.get(package) != Some(version) {
+            differ += 1;
+            let _ = writeln!(
+                report,
+                "  {name}: apt has {package} {version}, we {:?}",
+                ours.get(package)
+            );
+        }
+    }
+    for package in ours.keys().filter(|package| !theirs.contains_key(*package)) {
+        differ += 1;
+        let _ = writeln!(report, "  {name}: only we have {package}");
+    }
+    let how = if direct { "" } else { ", by search" };
+    let line = format!("{name}: apt {} packages, we {}{how}", theirs.len(), ours.len());
+    println!("{line}");
+    let _ = writeln!(report, "{line}");
+    differ
+}
+
+/// Our set, each package with its version, is complete and without contradiction to apt.
+fn complete(apt: &Apt, universe: &Universe<'_>, name: &str, request: &Request) {
+    let (ours, _) = ours(universe, request);
+    let exact: Vec<String> =
+        ours.iter().map(|(name, version)| format!("{name}={version}")).collect();
+    let exact: Vec<&str> = exact.iter().map(String::as_str).collect();
+    let again = apt.simulate(&exact, false).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(again, ours, "{name}: apt adds or removes packages");
+}
+
+#[test]
+fn trixie_as_apt() {
+    let Some(apt) = Apt::fetch("trixie", true) else { return };
+    let universe = apt.universe();
+    let mut report = String::new();
+    let mut differ = 0;
+    let profiles = Profiles::built_in("debian").unwrap();
+    for name in ["core", "server", "desktop"] {
+        let request = Request::from_profile(&profiles.get(name, "trixie").unwrap());
+        differ += compare(&apt, &universe, name, &request, &mut report);
+        complete(&apt, &universe, name, &request);
+    }
+    for (at, &(recommends, names)) in REQUESTS.iter().enumerate() {
+        let packages = names.split(' ').map(str::to_owned).collect();
+        let request = Request { packages, recommends, ..Request::default() };
+        differ += compare(&apt, &universe, names, &request, &mut report);
+        // Each call of apt takes its time.
+        if at % 7 == 0 {
+            complete(&apt, &universe, names, &request);
+        }
+    }
+    // OpenZFS from backports, nothing else.
+    let names = ["zfs*", "libzfs*", "libzpool*", "libnvpair*", "libuutil*"];
+    apt.preferences(&format!(
+        "Package: {}\nPin: release n=trixie-backports\nPin-Priority: 990\n",
+        names.join(" ")
+    ));
+    let pin = Pin {
+        packages: names.map(str::to_owned).to_vec(),
+        target: PinTarget::parse("release n=trixie-backports").unwrap(),
+        priority: 990,
+    };
+    let policy = Policy { pins: vec![pin], ..Policy::default() };
+    let packages = vec!["zfsutils-linux".to_owned(), "zfs-dkms".to_owned()];
+    let request = Request { packages, policy, recommends: true, ..Request::default() };
+    differ += compare(&apt, &universe, "zfs from backports", &request, &mut report);
+    println!("{report}{differ} packages differ");
+    assert!(
+        differ <= ALLOWED,
+        "{differ} packages differ from apt's choice; {ALLOWED} may:\n{report}"
+    );
+}
