@@ -2,7 +2,7 @@
 //!
 //! Every block is a stripe of its own. Sector `n` of the vdev's allocatable space is sector
 //! `n / disks` of disk `n % disks`; a block's columns are the disks in turn from its first sector
-//! on, parity columns first. [`Geometry::map`] gives the columns, [`read`] the block, with
+//! on, parity columns first. [`Geometry::map`] gives the columns, [`read()`] the block, with
 //! reconstruction by algebra over GF(2^8) where columns are absent or wrong, even if nobody knows
 //! which.
 //!
