@@ -10,6 +10,7 @@ use darksite::source::SourceError;
 use plan::PlanError;
 use plan::image::ImageError;
 use zfs::read::ReadError;
+use zfs::send::SendError;
 
 use crate::image::ImageProblem;
 
@@ -59,6 +60,9 @@ fn code(error: &anyhow::Error) -> u8 {
                         | E::DeviceTooSmall { .. }
                 )
             );
+        }
+        if let Some(error) = cause.downcast_ref::<SendError>() {
+            return !matches!(error, SendError::Stream(_));
         }
         if let Some(error) = cause.downcast_ref::<ReadError>() {
             return !matches!(error, ReadError::NotFound { .. });

@@ -41,6 +41,7 @@ enum Command {
     Ls(files::LsArgs),
     Cat(files::CatArgs),
     Cp(files::CpArgs),
+    Send(files::SendArgs),
     Verify(verify::VerifyArgs),
     #[command(hide = true)]
     Pool(pool::PoolArgs),
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Ls(args) => files::ls(&args),
         Command::Cat(args) => files::cat(&args),
         Command::Cp(args) => files::cp(&args),
+        Command::Send(args) => files::send(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Pool(args) => pool::run(&args),
     };

@@ -1,8 +1,9 @@
-//! `kldload ls`, `cat` and `cp`: files out of a pool.
+//! `kldload ls`, `cat`, `cp` and `send`: files and snapshots out of a pool.
 
 mod copy;
 mod list;
 mod place;
+mod send;
 mod unpack;
 
 use std::io::{self, Write};
@@ -14,6 +15,8 @@ use clap::Args;
 use zfs::read::{DatasetKind, InodeKind, Object, ReadError};
 
 use place::Place;
+
+pub use send::{SendArgs, send};
 
 use crate::image::KeyArgs;
 

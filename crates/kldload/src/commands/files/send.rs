@@ -1,0 +1,82 @@
+//! `kldload send`: send streams of snapshots in a pool.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use zfs::send::{SendOptions, StreamWriter, send_snapshot, send_tree};
+
+use super::place::Place;
+use crate::image::KeyArgs;
+use crate::output::OutputFile;
+
+/// Write a send stream of a snapshot, for zfs receive
+///
+/// The stream is that of zfs send -L -e -c; -R adds all datasets below, their snapshots and
+/// properties. Encrypted datasets are sent as plain text.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kldload send disk.img:rpool/ROOT/debian@install | ssh host zfs receive tank/debian
+  kldload send disk.img:tank/srv@monday --from sunday -o srv.zfs
+  kldload send disk.img:rpool@install -R -o rpool.zfs")]
+pub struct SendArgs {
+    /// IMAGE[,IMAGE...]:DATASET@SNAPSHOT
+    place: String,
+    /// Send the difference to this older snapshot of the dataset
+    #[arg(long, value_name = "SNAPSHOT")]
+    from: Option<String>,
+    /// Send all datasets below too, with their snapshots and properties
+    #[arg(short = 'R', long)]
+    replicate: bool,
+    /// Write to a file, which appears complete or not at all, instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+/// Runs the command.
+pub fn send(args: &SendArgs) -> anyhow::Result<ExitCode> {
+    let place = Place::open(&args.place, &args.keys)?;
+    let Some((dataset, snapshot)) = place.dataset.name.split_once('@') else {
+        bail!("{} is no snapshot: name one as DATASET@SNAPSHOT", args.place);
+    };
+    match &args.output {
+        Some(path) => {
+            let output = OutputFile::create(path)?;
+            write(args, &place, (dataset, snapshot), output.file())?;
+            output.publish()?;
+        }
+        None if io::stdout().is_terminal() => {
+            bail!("a stream is not written to a terminal: use -o FILE, or a pipe");
+        }
+        None => write(args, &place, (dataset, snapshot), io::stdout().lock())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(
+    args: &SendArgs,
+    place: &Place,
+    (dataset, snapshot): (&str, &str),
+    out: impl Write,
+) -> anyhow::Result<()> {
+    let mut stream = StreamWriter::new(BufWriter::with_capacity(1 << 20, out));
+    let options = SendOptions::default();
+    let from = args.from.as_deref().map(|from| from.trim_start_matches('@'));
+    if args.replicate {
+        send_tree(&place.pool, dataset, snapshot, from, options, &mut stream)?;
+    } else {
+        let older = from.map(|from| {
+            let name = format!("{dataset}@{from}");
+            place.pool.dataset(&name).with_context(|| format!("cannot send from {name}"))
+        });
+        let older = older.transpose()?;
+        send_snapshot(&place.pool, &place.dataset, older.as_ref(), options, &mut stream)?;
+    }
+    stream.finish(args.replicate)?;
+    Ok(())
+}
