@@ -136,6 +136,8 @@ impl Apt {
             "Acquire::GzipIndexes=false".to_owned(),
             "Acquire::Retries=2".to_owned(),
             "Acquire::http::Timeout=20".to_owned(),
+            // Newer apt has others; this is the one whose way is followed.
+            "APT::Solver=internal".to_owned(),
             // Some containers switch the cache off, and each call would read all indexes again.
             "Dir::Cache::pkgcache=pkgcache.bin".to_owned(),
             "Dir::Cache::srcpkgcache=srcpkgcache.bin".to_owned(),
