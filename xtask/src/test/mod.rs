@@ -4,6 +4,7 @@ mod code;
 mod image;
 mod inputs;
 mod pool;
+mod stale_pool;
 mod trouble;
 
 use anyhow::Result;
@@ -83,11 +84,18 @@ const CONTROLLERS: &[TestStep] = &[
     Step { name: "boot-nvme", proves: "the image boots from NVMe", work: image::boot_nvme },
 ];
 
-const MACHINES: &[TestStep] = &[Step {
-    name: "boot-trouble",
-    proves: "the boot check knows a machine that is lost, and says why",
-    work: trouble::boot_trouble,
-}];
+const MACHINES: &[TestStep] = &[
+    Step {
+        name: "boot-trouble",
+        proves: "the boot check knows a machine that is lost, and says why",
+        work: trouble::boot_trouble,
+    },
+    Step {
+        name: "stale-pool",
+        proves: "pools of the same name on other disks stay as they are",
+        work: stale_pool::stale_pool,
+    },
+];
 
 /// Runs the steps, or those in `only`.
 pub fn run(machines: Machines, only: &[String]) -> Result<()> {

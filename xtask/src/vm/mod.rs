@@ -1,6 +1,7 @@
 //! A real kernel as judge: QEMU boots the kernel of the test tree with `tests/vm` as its first process.
 
 mod initramfs;
+pub mod lab;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
