@@ -77,6 +77,9 @@ pub fn parse(text: &str) -> Result<Lock, LockError> {
                 lock.codename = line.owned("a codename")?;
                 lock.architecture = line.owned("an architecture")?;
             }
+            "request" if line.rest.chars().any(char::is_control) => {
+                return Err(line.bad("a request with control characters".to_owned()));
+            }
             "request" => lock.requests.push(line.rest.to_owned()),
             "suite" => {
                 let name = line.suite_name()?;

@@ -1,0 +1,12 @@
+//! Any text as the sources and the configuration of an apt.
+//!
+//! Panics are bugs; what cannot be read is left out.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let _ = darksite::apt_sources::parse_one_line(text);
+    let _ = darksite::apt_sources::parse_deb822(text);
+    let _ = darksite::apt_sources::ignores_valid_until(text);
+});

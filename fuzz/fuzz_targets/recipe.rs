@@ -1,0 +1,10 @@
+//! Any text as a recipe.
+//!
+//! Errors are fine, panics are bugs.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let _ = darksite::recipe::parse_recipe(text);
+});
