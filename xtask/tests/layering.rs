@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("disk", &["blk", "tree", "archive"]),
     ("zfs", &["blk", "tree"]),
     ("darksite", &["pkg", "archive", "tree"]),
+    ("image", &["blk", "disk", "zfs"]),
     ("rootfs", &["archive", "tree", "host"]),
     ("boot", &["tree", "archive"]),
     ("bootenv", &["host"]),

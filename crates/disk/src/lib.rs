@@ -4,6 +4,7 @@
 //! no state of the machine. Nothing here knows what lies in a partition or starts a process.
 #![forbid(unsafe_code)]
 
+pub mod export;
 pub mod fat;
 pub mod gpt;
 mod guid;

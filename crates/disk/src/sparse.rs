@@ -115,7 +115,7 @@ fn runs(bytes: &[u8], cluster: usize) -> Vec<Range<usize>> {
 }
 
 /// Whether all bytes are zero: blocks without a branch inside, so that they become vector code.
-fn is_zero(bytes: &[u8]) -> bool {
+pub fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(1024).all(|block| block.iter().fold(0, |or, byte| or | byte) == 0)
 }
 

@@ -2,7 +2,7 @@
 //! Declarations only.
 
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes of a sector.
 pub const SECTOR: u64 = 512;
@@ -43,7 +43,7 @@ pub const ATTR_LONG_NAME: u8 = 0x0f;
 pub const LAST_LONG_ENTRY: u8 = 0x40;
 
 /// Sector 0 with the BIOS parameter block.
-#[derive(Debug, Clone, Copy, FromZeros, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct BootSector {
     /// A jump over the parameters.
@@ -107,7 +107,7 @@ pub struct BootSector {
 }
 
 /// What saves a driver from counting free clusters.
-#[derive(Debug, Clone, Copy, FromZeros, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct FsInfo {
     /// `RRaA`.
@@ -127,7 +127,7 @@ pub struct FsInfo {
 }
 
 /// A directory entry with its 8.3 name.
-#[derive(Debug, Clone, Copy, FromZeros, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Entry {
     /// Base and extension, each padded with spaces.
@@ -157,7 +157,7 @@ pub struct Entry {
 }
 
 /// A part of a long name; these lie before the entry they name, the last part first.
-#[derive(Debug, Clone, Copy, FromZeros, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct LongEntry {
     /// Number of the part, from 1.

@@ -1,13 +1,14 @@
 //! FAT32 volumes, made whole from a tree: directories and regular files with long names.
 //!
 //! Every file is one run of clusters. FAT has no owners, permissions or extended attributes:
-//! those of the tree are not kept, and a file with two names is stored twice. Reading and changing
-//! volumes is not done here.
+//! those of the tree are not kept, and a file with two names is stored twice. Of a volume there is,
+//! only what is in use is read; it is not changed.
 
 mod format;
 mod geometry;
 mod name;
 mod plan;
+mod reader;
 mod time;
 mod writer;
 
@@ -16,6 +17,7 @@ use std::io;
 use thiserror::Error;
 
 pub use geometry::MIN_SIZE;
+pub use reader::{FatReadError, used};
 pub use writer::write;
 
 /// What a volume says about itself.

@@ -1,6 +1,6 @@
 //! qcow2 images (QEMU): versions 2 and 3 are read, version 3 with 64 KiB clusters is written.
 
-mod format;
+pub(crate) mod format;
 mod reader;
 mod writer;
 

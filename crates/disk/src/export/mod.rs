@@ -1,0 +1,112 @@
+//! Writers of disk images that are fed with the pieces of a disk: one reader and one compressor
+//! serve all formats at once.
+//!
+//! A piece is 64 KiB of the guest's disk. Pieces come in ascending order; those that never come
+//! are zeros. The same disk always gives the same bytes: identifiers come from [`Identity`].
+
+mod gcp;
+mod output;
+pub mod ova;
+mod piece;
+mod qcow2;
+mod raw;
+mod tar;
+mod vhd;
+mod vhdx;
+mod vmdk;
+
+use std::io;
+use std::ops::Range;
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+pub use gcp::Gcp;
+pub use output::Output;
+pub use ova::Ova;
+pub use piece::{PIECE, Piece, STORED, store};
+pub use qcow2::{Compression, Qcow2};
+pub use raw::Raw;
+pub use vhd::{DynamicVhd, FixedVhd};
+pub use vhdx::Vhdx;
+pub use vmdk::Vmdk;
+
+pub use crate::sparse::is_zero;
+
+use crate::Guid;
+
+/// Guest sizes are multiples of this.
+pub const SECTOR: u64 = 512;
+
+/// Why an image was not written. What is in the output then is of no use.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// The format cannot hold such a disk.
+    #[error("a disk of {size} bytes cannot be a {format} image: {why}")]
+    Size {
+        /// The format.
+        format: &'static str,
+        /// The disk's size in bytes.
+        size: u64,
+        /// What would be possible.
+        why: &'static str,
+    },
+    /// The output failed.
+    #[error("writing the {format} image at offset {offset}")]
+    Output {
+        /// The format.
+        format: &'static str,
+        /// Byte offset in the output.
+        offset: u64,
+        /// The failure.
+        source: io::Error,
+    },
+}
+
+/// A finished image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes of the file.
+    pub length: u64,
+    /// SHA-256 of the file, where the bytes were written in their order.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// Writes one image.
+pub trait ImageWriter: Send {
+    /// Stores a piece; offsets ascend.
+    fn piece(&mut self, piece: &Piece<'_>) -> Result<(), WriteError>;
+
+    /// Writes all that remains.
+    fn finish(self: Box<Self>) -> Result<Written, WriteError>;
+}
+
+/// Where the identifiers of an image come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity(pub [u8; 32]);
+
+impl Identity {
+    /// Sixteen bytes for what `purpose` names.
+    pub fn bytes(&self, purpose: &str) -> [u8; 16] {
+        let digest = Sha256::new().chain_update(self.0).chain_update(purpose).finalize();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        bytes
+    }
+
+    /// A GUID for what `purpose` names.
+    pub fn guid(&self, purpose: &str) -> Guid {
+        Guid::v4(self.bytes(purpose))
+    }
+}
+
+/// Pieces that may hold data, as whole pieces that neither overlap nor touch.
+pub type Runs = Vec<Range<u64>>;
+
+/// Refuses sizes that are no number of sectors.
+fn whole_sectors(format: &'static str, size: u64) -> Result<(), WriteError> {
+    if size.is_multiple_of(SECTOR) {
+        return Ok(());
+    }
+    Err(WriteError::Size { format, size, why: "its size must be a multiple of 512" })
+}

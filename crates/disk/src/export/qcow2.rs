@@ -1,0 +1,277 @@
+//! qcow2 version 3 with compressed clusters.
+//!
+//! Clusters of the file are handed out in regions: compressed clusters are packed byte by byte into
+//! one, others fill another, so that both are written in large writes. What a region did not need
+//! is used for the tables at the end.
+
+use std::fs::File;
+
+use zerocopy::IntoBytes;
+use zerocopy::big_endian::{U16, U64};
+
+use super::{ImageWriter, Output, PIECE, Piece, WriteError, Written, whole_sectors};
+use crate::qcow2::format::{
+    BLOCKS_IN_TABLE_CLUSTER, CLUSTER, CLUSTER_BITS, COMPRESSED, COMPRESSION_ZSTD, COPIED,
+    HEADER_LENGTH, Header, INCOMPATIBLE_COMPRESSION, L2_COVERS, L2_ENTRIES, MAGIC, MAX_L1_ENTRIES,
+    REFCOUNT_ORDER, REFCOUNTS_IN_BLOCK, SECTOR, VERSION,
+};
+
+/// Clusters of a region.
+const REGION: u64 = 16;
+/// Where the size starts in the entry of a compressed cluster.
+const SIZE_SHIFT: u32 = 62 - (CLUSTER_BITS - 8);
+
+const _: () = assert!(CLUSTER == PIECE);
+
+/// How clusters are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Every QEMU reads it; the same bits serve other formats.
+    Deflate,
+    /// QEMU since 5.1, at this level.
+    Zstd(i32),
+}
+
+/// Writes a qcow2 image.
+#[derive(Debug)]
+pub struct Qcow2 {
+    output: Output,
+    size: u64,
+    compression: Compression,
+    /// Clusters of the file that are handed out.
+    end: u64,
+    refcounts: Vec<u16>,
+    packed: Region,
+    plain: Region,
+    free: Vec<u64>,
+    l1: Vec<U64>,
+    l2: Vec<U64>,
+    table: Option<usize>,
+}
+
+/// Clusters that are filled together.
+#[derive(Debug, Default)]
+struct Region {
+    /// Byte offset in the file.
+    start: u64,
+    /// Bytes it may hold.
+    room: usize,
+    bytes: Vec<u8>,
+}
+
+impl Qcow2 {
+    /// Starts an image of a disk of `size` bytes.
+    pub fn new(file: File, size: u64, compression: Compression) -> Result<Self, WriteError> {
+        whole_sectors("qcow2", size)?;
+        let l1_entries = size.div_ceil(L2_COVERS);
+        if l1_entries > MAX_L1_ENTRIES {
+            return Err(WriteError::Size { format: "qcow2", size, why: "2 PiB are the most" });
+        }
+        Ok(Self {
+            output: Output::new(file, "qcow2")?,
+            size,
+            compression,
+            end: 1,
+            refcounts: vec![1],
+            packed: Region::default(),
+            plain: Region::default(),
+            free: Vec::new(),
+            l1: vec![0.into(); l1_entries as usize],
+            l2: vec![0.into(); L2_ENTRIES],
+            table: None,
+        })
+    }
+
+    fn hand_out(&mut self, clusters: u64) -> u64 {
+        let start = self.end;
+        self.end += clusters;
+        self.refcounts.resize(self.end as usize, 0);
+        start * CLUSTER as u64
+    }
+
+    fn count(&mut self, offset: u64, length: usize) {
+        let (first, last) = (offset, offset + length.max(1) as u64 - 1);
+        for cluster in first / CLUSTER as u64..=last / CLUSTER as u64 {
+            if let Some(count) = self.refcounts.get_mut(cluster as usize) {
+                *count += 1;
+            }
+        }
+    }
+
+    /// Stores bytes in one of the regions and tells where.
+    fn store(&mut self, bytes: &[u8], packed: bool) -> Result<u64, WriteError> {
+        let region = if packed { &self.packed } else { &self.plain };
+        if region.bytes.len() + bytes.len() > region.room {
+            let mut new = Region::default();
+            let old = if packed { &mut self.packed } else { &mut self.plain };
+            let at_end = old.start + old.room as u64 == self.end * CLUSTER as u64;
+            if packed && old.room > 0 && at_end {
+                // The next region follows directly: the bytes may lie across the border.
+                let whole = old.bytes.len() / CLUSTER * CLUSTER;
+                self.output.put(&old.bytes[..whole], old.start)?;
+                new.start = old.start + whole as u64;
+                new.bytes.extend_from_slice(&old.bytes[whole..]);
+                new.room = old.room - whole + REGION as usize * CLUSTER;
+                self.hand_out(REGION);
+            } else {
+                self.close(packed)?;
+                new.start = self.hand_out(REGION);
+                new.room = REGION as usize * CLUSTER;
+            }
+            if packed {
+                self.packed = new;
+            } else {
+                self.plain = new;
+            }
+        }
+        let region = if packed { &mut self.packed } else { &mut self.plain };
+        let offset = region.start + region.bytes.len() as u64;
+        region.bytes.extend_from_slice(bytes);
+        self.count(offset, bytes.len());
+        Ok(offset)
+    }
+
+    /// Writes a region; whole clusters that it did not need are free.
+    fn close(&mut self, packed: bool) -> Result<(), WriteError> {
+        let region = std::mem::take(if packed { &mut self.packed } else { &mut self.plain });
+        if region.bytes.is_empty() {
+            return Ok(());
+        }
+        self.output.put(&region.bytes, region.start)?;
+        let used = region.bytes.len().next_multiple_of(CLUSTER);
+        let unused = (used..region.room).step_by(CLUSTER);
+        self.free.extend(unused.map(|at| region.start + at as u64));
+        Ok(())
+    }
+
+    /// Stores a table, whose clusters need not be neighbours only if it is one.
+    fn metadata(&mut self, bytes: &[u8]) -> Result<u64, WriteError> {
+        let clusters = bytes.len().div_ceil(CLUSTER) as u64;
+        let offset = match self.free.pop() {
+            Some(offset) if clusters == 1 => offset,
+            other => {
+                self.free.extend(other);
+                self.hand_out(clusters)
+            }
+        };
+        self.output.put(bytes, offset)?;
+        self.count(offset, bytes.len());
+        Ok(offset)
+    }
+
+    fn close_table(&mut self) -> Result<(), WriteError> {
+        if let Some(table) = self.table.take() {
+            let l2 = std::mem::take(&mut self.l2);
+            let offset = self.metadata(l2.as_bytes())?;
+            self.l2 = l2;
+            self.l2.fill(0.into());
+            if let Some(entry) = self.l1.get_mut(table) {
+                *entry = (offset | COPIED).into();
+            }
+        }
+        Ok(())
+    }
+
+    /// The offset and clusters of the refcount table.
+    fn write_refcounts(&mut self) -> Result<(u64, u32), WriteError> {
+        // What is free at the end of the file is cut off; the rest stays counted as free.
+        while let Some(last) = self.end.checked_sub(1)
+            && self.refcounts.get(last as usize) == Some(&0)
+        {
+            self.end = last;
+            self.refcounts.truncate(last as usize);
+        }
+        let (mut blocks, mut table) = (0, 0);
+        loop {
+            let needed = (self.end + blocks + table).div_ceil(REFCOUNTS_IN_BLOCK);
+            let needed_table = needed.div_ceil(BLOCKS_IN_TABLE_CLUSTER);
+            if (needed, needed_table) == (blocks, table) {
+                break;
+            }
+            (blocks, table) = (needed, needed_table);
+        }
+        let first = self.hand_out(blocks + table);
+        self.count(first, (blocks + table) as usize * CLUSTER);
+        let mut names: Vec<U64> = Vec::new();
+        let mut at = first;
+        for counts in self.refcounts.chunks(REFCOUNTS_IN_BLOCK as usize) {
+            let block: Vec<U16> = counts.iter().map(|&count| count.into()).collect();
+            self.output.put(block.as_bytes(), at)?;
+            names.push(at.into());
+            at += CLUSTER as u64;
+        }
+        self.output.put(names.as_bytes(), at)?;
+        Ok((at, table as u32))
+    }
+}
+
+impl ImageWriter for Qcow2 {
+    fn piece(&mut self, piece: &Piece<'_>) -> Result<(), WriteError> {
+        let table = (piece.offset / L2_COVERS) as usize;
+        if self.table != Some(table) {
+            self.close_table()?;
+            self.table = Some(table);
+        }
+        let zstd = match self.compression {
+            Compression::Deflate => None,
+            Compression::Zstd(level) => zstd::bulk::compress(piece.bytes, level).ok(),
+        };
+        let packed = match self.compression {
+            Compression::Deflate => piece.deflated,
+            Compression::Zstd(_) => zstd.as_deref(),
+        };
+        let entry = match packed.filter(|packed| packed.len() < CLUSTER) {
+            Some(packed) => {
+                let offset = self.store(packed, true)?;
+                let last = offset + packed.len() as u64 - 1;
+                let more = last / SECTOR - offset / SECTOR;
+                COMPRESSED | more << SIZE_SHIFT | offset
+            }
+            None => self.store(piece.bytes, false)? | COPIED,
+        };
+        let index = (piece.offset % L2_COVERS) as usize / CLUSTER;
+        if let Some(slot) = self.l2.get_mut(index) {
+            *slot = entry.into();
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<Written, WriteError> {
+        self.close(true)?;
+        self.close(false)?;
+        self.close_table()?;
+        let l1 = std::mem::take(&mut self.l1);
+        let l1_table_offset = self.metadata(if l1.is_empty() { &[0] } else { l1.as_bytes() })?;
+        let (refcount_table_offset, refcount_table_clusters) = self.write_refcounts()?;
+        let (features, kind, more) = match self.compression {
+            Compression::Deflate => (0, 0, 0),
+            Compression::Zstd(_) => (INCOMPATIBLE_COMPRESSION, COMPRESSION_ZSTD, 8),
+        };
+        let header = Header {
+            magic: MAGIC.into(),
+            version: VERSION.into(),
+            backing_file_offset: 0.into(),
+            backing_file_size: 0.into(),
+            cluster_bits: CLUSTER_BITS.into(),
+            size: self.size.into(),
+            crypt_method: 0.into(),
+            l1_size: (l1.len() as u32).into(),
+            l1_table_offset: l1_table_offset.into(),
+            refcount_table_offset: refcount_table_offset.into(),
+            refcount_table_clusters: refcount_table_clusters.into(),
+            nb_snapshots: 0.into(),
+            snapshots_offset: 0.into(),
+            incompatible_features: features.into(),
+            compatible_features: 0.into(),
+            autoclear_features: 0.into(),
+            refcount_order: REFCOUNT_ORDER.into(),
+            header_length: (HEADER_LENGTH + more).into(),
+        };
+        let length = self.end * CLUSTER as u64;
+        self.output.set_length(length)?;
+        let mut start = header.as_bytes().to_vec();
+        start.extend_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
+        self.output.put(&start, 0)?;
+        Ok(Written { length, sha256: None })
+    }
+}

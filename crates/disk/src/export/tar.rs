@@ -1,0 +1,86 @@
+//! Heads of tar members as OVA (ustar) and Google's import (old GNU, sparse) want them.
+
+use std::ops::Range;
+
+/// Bytes of a record.
+pub(super) const RECORD: usize = 512;
+/// The largest size that eleven octal digits tell.
+const MAX_OCTAL: u64 = (1 << 33) - 1;
+
+/// A ustar head of a file; sizes from 8 GiB on are refused by `None`.
+pub(super) fn ustar(name: &str, size: u64) -> Option<[u8; RECORD]> {
+    if size > MAX_OCTAL {
+        return None;
+    }
+    let mut head = common(name, size, b'0');
+    head[257..265].copy_from_slice(b"ustar\x0000");
+    sum(&mut head);
+    Some(head)
+}
+
+/// The heads of a sparse file in old GNU format: `runs` of data, of a file of `real` bytes.
+pub(super) fn gnu_sparse(name: &str, real: u64, runs: &[Range<u64>]) -> Vec<u8> {
+    let stored: u64 = runs.iter().map(|run| run.end - run.start).sum();
+    let mut head = common(name, stored, b'S');
+    head[257..265].copy_from_slice(b"ustar  \0");
+    // A last, empty run tells where the file ends.
+    let mut runs: Vec<Range<u64>> = runs.to_vec();
+    if runs.last().is_none_or(|run| run.end < real) {
+        runs.push(real..real);
+    }
+    let entry = |run: &Range<u64>| {
+        let mut bytes = [0; 24];
+        bytes[..12].copy_from_slice(&number(run.start));
+        bytes[12..].copy_from_slice(&number(run.end - run.start));
+        bytes
+    };
+    let (first, rest) = runs.split_at(runs.len().min(4));
+    for (index, run) in first.iter().enumerate() {
+        head[386 + index * 24..410 + index * 24].copy_from_slice(&entry(run));
+    }
+    head[482] = u8::from(!rest.is_empty());
+    head[483..495].copy_from_slice(&number(real));
+    sum(&mut head);
+    let mut heads = head.to_vec();
+    let mut chunks = rest.chunks(21).peekable();
+    while let Some(chunk) = chunks.next() {
+        let mut record = [0; RECORD];
+        for (index, run) in chunk.iter().enumerate() {
+            record[index * 24..index * 24 + 24].copy_from_slice(&entry(run));
+        }
+        record[504] = u8::from(chunks.peek().is_some());
+        heads.extend_from_slice(&record);
+    }
+    heads
+}
+
+fn common(name: &str, size: u64, kind: u8) -> [u8; RECORD] {
+    let mut head = [0; RECORD];
+    let name = &name.as_bytes()[..name.len().min(99)];
+    head[..name.len()].copy_from_slice(name);
+    head[100..108].copy_from_slice(b"0000644\0");
+    head[108..116].copy_from_slice(b"0000000\0");
+    head[116..124].copy_from_slice(b"0000000\0");
+    head[124..136].copy_from_slice(&number(size));
+    head[136..148].copy_from_slice(&number(0));
+    head[156] = kind;
+    head
+}
+
+/// Eleven octal digits, or GNU's binary form for what is larger.
+fn number(value: u64) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    if value <= MAX_OCTAL {
+        bytes[..11].copy_from_slice(format!("{value:011o}").as_bytes());
+    } else {
+        bytes[0] = 0x80;
+        bytes[4..].copy_from_slice(&value.to_be_bytes());
+    }
+    bytes
+}
+
+fn sum(head: &mut [u8; RECORD]) {
+    head[148..156].fill(b' ');
+    let sum: u32 = head.iter().map(|&byte| u32::from(byte)).sum();
+    head[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+}

@@ -1,0 +1,278 @@
+//! One pass: workers read and compress, one thread puts the order back, each writer has its own.
+//!
+//! Memory is bounded by permits: a batch of 1 MiB and its compressed form exist only while its permit
+//! is held. A permit and the next batch are taken together, so that the batch everybody waits for
+//! always has one.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use disk::export::{ImageWriter, PIECE, Piece, Runs, WriteError, Written, is_zero};
+use thiserror::Error;
+
+use crate::deflate::{Deflater, zero_piece};
+use crate::read::Source;
+
+/// Bytes read at once.
+const BATCH: u64 = 1 << 20;
+/// Batches that exist at the same time: 2 MiB each at most.
+const PERMITS: usize = 48;
+
+/// How the pass is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Threads that compress.
+    pub jobs: usize,
+    /// Whether a writer wants deflate.
+    pub deflate: bool,
+    /// Whether a writer wants CRC-32.
+    pub crc: bool,
+}
+
+/// Why an export failed. What is in the outputs is of no use.
+#[derive(Debug, Error)]
+pub enum ExportError {
+    /// The source failed.
+    #[error("reading the source at offset {offset}; --skip-bad goes on with zeros there")]
+    Read {
+        /// Byte offset on the disk.
+        offset: u64,
+        /// The failure.
+        source: io::Error,
+    },
+    /// A writer failed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A thread ended without telling why.
+    #[error("a writer ended early")]
+    Lost,
+}
+
+/// A piece of zeros as deflate, for [`disk::export::Gcp`].
+pub fn zeros() -> Vec<u8> {
+    zero_piece()
+}
+
+/// Gives its permit back when it is dropped.
+#[derive(Debug)]
+struct Permit(Sender<()>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        // Nobody waits any more when the pass has ended.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// A read part of the disk, with its pieces.
+#[derive(Debug)]
+struct Batch {
+    offset: u64,
+    bytes: Vec<u8>,
+    packed: Vec<u8>,
+    pieces: Vec<Entry>,
+    _permit: Permit,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: usize,
+    deflated: Option<Range<usize>>,
+    adler: u32,
+    crc: u32,
+}
+
+/// What is to be read, batch by batch.
+struct Plan {
+    runs: std::vec::IntoIter<Range<u64>>,
+    run: Range<u64>,
+    number: u64,
+}
+
+impl Plan {
+    fn next(&mut self) -> Option<(u64, Range<u64>)> {
+        while self.run.is_empty() {
+            self.run = self.runs.next()?;
+        }
+        let end = self.run.end.min(self.run.start + BATCH);
+        let batch = self.run.start..end;
+        self.run.start = end;
+        self.number += 1;
+        Some((self.number - 1, batch))
+    }
+}
+
+/// Reads `runs` of `source` once and feeds all `writers`. `progress` is told how many bytes of the runs
+/// are done.
+pub fn export(
+    source: &Source<'_>,
+    runs: &Runs,
+    writers: Vec<Box<dyn ImageWriter>>,
+    options: Options,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Vec<Written>, ExportError> {
+    let plan = Mutex::new(Plan { runs: runs.clone().into_iter(), run: 0..0, number: 0 });
+    let stop = AtomicBool::new(false);
+    let (permit_sender, permits) = bounded(PERMITS);
+    for _ in 0..PERMITS {
+        let _ = permit_sender.send(());
+    }
+    thread::scope(|scope| {
+        let (done, batches) = bounded(PERMITS);
+        for _ in 0..options.jobs.max(1) {
+            let (done, permits, permit_sender) =
+                (done.clone(), permits.clone(), permit_sender.clone());
+            let (plan, stop) = (&plan, &stop);
+            scope.spawn(move || {
+                work(source, plan, stop, options, &done, &permits, &permit_sender);
+            });
+        }
+        drop(done);
+        let (mut queues, mut threads) = (Vec::new(), Vec::new());
+        for writer in writers {
+            let (sender, receiver) = bounded::<Arc<Batch>>(PERMITS);
+            queues.push(sender);
+            let stop = &stop;
+            threads.push(scope.spawn(move || {
+                let written = write(writer, &receiver);
+                if written.is_err() {
+                    stop.store(true, Ordering::Relaxed);
+                    // Batches that nobody takes would keep their permits.
+                    receiver.iter().for_each(drop);
+                }
+                written
+            }));
+        }
+        let result = in_order(&batches, &queues, &stop, progress);
+        if result.is_err() {
+            stop.store(true, Ordering::Relaxed);
+        }
+        drop(queues);
+        // Workers that wait to hand over, or for a permit, go on and see the end.
+        batches.iter().for_each(drop);
+        let mut written = Vec::new();
+        let mut failed = None;
+        for thread in threads {
+            match thread.join() {
+                Ok(Ok(image)) => written.push(image),
+                Ok(Err(error)) => failed = failed.or(Some(ExportError::Write(error))),
+                Err(_) => failed = failed.or(Some(ExportError::Lost)),
+            }
+        }
+        match (result, failed) {
+            // A writer that failed is why its queue was closed.
+            (Err(ExportError::Lost) | Ok(()), Some(error)) => Err(error),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Ok(written),
+        }
+    })
+}
+
+/// A worker: takes batches until there are no more.
+fn work(
+    source: &Source<'_>,
+    plan: &Mutex<Plan>,
+    stop: &AtomicBool,
+    options: Options,
+    done: &Sender<(u64, Result<Batch, ExportError>)>,
+    permits: &Receiver<()>,
+    permit_sender: &Sender<()>,
+) {
+    let mut deflater = Deflater::new();
+    loop {
+        let (permit, number, range) = {
+            let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
+            if stop.load(Ordering::Relaxed) || permits.recv().is_err() {
+                return;
+            }
+            let permit = Permit(permit_sender.clone());
+            let Some((number, range)) = plan.next() else { return };
+            (permit, number, range)
+        };
+        let batch = make(source, range, options, &mut deflater, permit);
+        if done.send((number, batch)).is_err() {
+            return;
+        }
+    }
+}
+
+fn make(
+    source: &Source<'_>,
+    range: Range<u64>,
+    options: Options,
+    deflater: &mut Deflater,
+    permit: Permit,
+) -> Result<Batch, ExportError> {
+    let offset = range.start;
+    let mut bytes = vec![0; (range.end - offset) as usize];
+    source.read(&mut bytes, offset).map_err(|source| ExportError::Read { offset, source })?;
+    let (mut packed, mut pieces) = (Vec::new(), Vec::new());
+    for (index, piece) in bytes.chunks(PIECE).enumerate() {
+        if is_zero(piece) {
+            continue;
+        }
+        let start = packed.len();
+        let mut entry = Entry { at: index * PIECE, deflated: None, adler: 0, crc: 0 };
+        if options.deflate {
+            if deflater.deflate(piece, &mut packed) {
+                entry.deflated = Some(start..packed.len());
+            }
+            entry.adler = zlib_rs::adler32::adler32(1, piece);
+        }
+        if options.crc {
+            entry.crc = crc32fast::hash(piece);
+        }
+        pieces.push(entry);
+    }
+    packed.shrink_to_fit();
+    Ok(Batch { offset, bytes, packed, pieces, _permit: permit })
+}
+
+/// Hands the batches to all writers in their order.
+fn in_order(
+    batches: &Receiver<(u64, Result<Batch, ExportError>)>,
+    queues: &[Sender<Arc<Batch>>],
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), ExportError> {
+    let (mut waiting, mut next, mut bytes) = (BTreeMap::new(), 0, 0);
+    for (number, batch) in batches {
+        waiting.insert(number, batch?);
+        if stop.load(Ordering::Relaxed) {
+            return Err(ExportError::Lost);
+        }
+        while let Some(batch) = waiting.remove(&next) {
+            next += 1;
+            bytes += batch.bytes.len() as u64;
+            let batch = Arc::new(batch);
+            for queue in queues {
+                queue.send(batch.clone()).map_err(|_| ExportError::Lost)?;
+            }
+            progress(bytes);
+        }
+    }
+    Ok(())
+}
+
+fn write(
+    mut writer: Box<dyn ImageWriter>,
+    batches: &Receiver<Arc<Batch>>,
+) -> Result<Written, WriteError> {
+    for batch in batches {
+        for entry in &batch.pieces {
+            writer.piece(&Piece {
+                offset: batch.offset + entry.at as u64,
+                bytes: &batch.bytes[entry.at..entry.at + PIECE],
+                deflated: entry.deflated.clone().map(|range| &batch.packed[range]),
+                adler: entry.adler,
+                crc: entry.crc,
+            })?;
+        }
+    }
+    writer.finish()
+}

@@ -1,0 +1,113 @@
+//! The disk that is exported: what is free, and what lies behind its end, reads as zeros.
+
+use std::io;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use blk::{RangeSet, ReadAt};
+use disk::export::{PIECE, Runs, SECTOR};
+
+/// Bytes that could not be read and are zeros in the outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRange {
+    /// Where on the disk, in bytes.
+    pub range: Range<u64>,
+    /// What the disk said.
+    pub error: String,
+}
+
+/// A disk with its free space.
+pub struct Source<'a> {
+    disk: &'a dyn ReadAt,
+    /// Bytes of the disk itself.
+    length: u64,
+    used: Option<&'a RangeSet>,
+    skip_bad: bool,
+    bad: Mutex<Vec<BadRange>>,
+}
+
+impl std::fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Source<'a> {
+    /// A disk of which only `used` counts; all of it if that is `None`. With `skip_bad`, sectors that
+    /// cannot be read are zeros.
+    pub fn new(
+        disk: &'a dyn ReadAt,
+        used: Option<&'a RangeSet>,
+        skip_bad: bool,
+    ) -> io::Result<Self> {
+        Ok(Self { disk, length: disk.size()?, used, skip_bad, bad: Mutex::new(Vec::new()) })
+    }
+
+    /// Bytes of the disk in whole sectors.
+    pub fn size(&self) -> u64 {
+        self.length.next_multiple_of(SECTOR)
+    }
+
+    /// The pieces in which there may be data.
+    pub fn runs(&self) -> io::Result<Runs> {
+        let mut pieces = RangeSet::new();
+        let piece = PIECE as u64;
+        let mut add = |run: Range<u64>| {
+            pieces.insert(run.start / piece * piece..run.end.next_multiple_of(piece));
+        };
+        let mut at = 0;
+        while let Some(run) = self.disk.next_data(at)? {
+            if run.end <= at {
+                return Err(io::Error::other("next_data went backwards"));
+            }
+            match self.used {
+                Some(used) => used.overlapping(run.clone()).for_each(&mut add),
+                None => add(run.clone()),
+            }
+            at = run.end;
+        }
+        Ok(pieces.iter().collect())
+    }
+
+    /// Fills `buf` from `offset`.
+    pub fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let there = self.length.saturating_sub(offset).min(buf.len() as u64) as usize;
+        let (now, behind) = buf.split_at_mut(there);
+        behind.fill(0);
+        if let Err(error) = self.disk.read_exact_at(now, offset) {
+            if !self.skip_bad {
+                return Err(error);
+            }
+            self.read_sectors(now, offset);
+        }
+        if let Some(used) = self.used {
+            let end = offset + buf.len() as u64;
+            for free in used.complement(offset..end).iter() {
+                buf[(free.start - offset) as usize..(free.end - offset) as usize].fill(0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads block by block what could not be read at once.
+    fn read_sectors(&self, buf: &mut [u8], offset: u64) {
+        const BLOCK: usize = 4096;
+        for (index, block) in buf.chunks_mut(BLOCK).enumerate() {
+            let at = offset + (index * BLOCK) as u64;
+            if let Err(error) = self.disk.read_exact_at(block, at) {
+                block.fill(0);
+                let range = at..at + block.len() as u64;
+                let bad = BadRange { range, error: error.to_string() };
+                self.bad.lock().unwrap_or_else(PoisonError::into_inner).push(bad);
+            }
+        }
+    }
+
+    /// What could not be read, in order.
+    pub fn bad(&self) -> Vec<BadRange> {
+        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        bad.sort_by_key(|bad| bad.range.start);
+        bad.dedup();
+        bad
+    }
+}
