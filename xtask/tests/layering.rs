@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "kldload",
         &[
-            "darksite", "pkg", "plan", "bootenv", "boot", "rootfs", "zfs", "disk", "blk",
+            "darksite", "pkg", "plan", "bootenv", "boot", "rootfs", "image", "zfs", "disk", "blk",
             "archive", "tree", "host",
         ],
     ),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use ::image::verify::VerifyError;
 use archive::OpenError;
 use archive::tar::ImportError;
 use darksite::publish::PublishError;
@@ -18,8 +19,15 @@ use crate::image::ImageProblem;
 const FAILED: u8 = 1;
 /// The input is not what it should be.
 const INVALID_INPUT: u8 = 3;
-/// Something is not what a signature or digest says.
+/// Doing it could lose or tear data.
+const REFUSED: u8 = 4;
+/// Something is not what a signature, a digest or a comparison says.
 const MISMATCH: u8 = 5;
+
+/// Refused for safety; the text says why and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
 
 /// Prints `error` with its causes and gives the exit code that belongs to it.
 pub fn report(error: &anyhow::Error) -> ExitCode {
@@ -39,6 +47,13 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| cause.is::<Refused>()) {
+        return REFUSED;
+    }
+    let differs = |cause: &VerifyError| !matches!(cause, VerifyError::Source { .. });
+    if error.chain().filter_map(|cause| cause.downcast_ref()).any(differs) {
+        return MISMATCH;
+    }
     if error.chain().any(|cause| suite_error(cause).is_some_and(is_mismatch)) {
         return MISMATCH;
     }
@@ -70,6 +85,7 @@ fn code(error: &anyhow::Error) -> u8 {
         cause.is::<PlanError>()
             || cause.is::<ImageProblem>()
             || cause.is::<disk::image::OpenError>()
+            || matches!(cause.downcast_ref(), Some(disk::export::WriteError::Size { .. }))
             || is_bad_request(cause)
     });
     if invalid { INVALID_INPUT } else { FAILED }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod failure;
+mod formats;
 mod image;
 mod output;
 mod size;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{boot, build, darksite, files, inspect, pool, verify};
+use commands::{boot, build, darksite, export, files, inspect, pool, verify};
 
 /// Makes disk images that run Linux from ZFS, without root, without a ZFS module.
 #[derive(Debug, Parser)]
@@ -28,6 +29,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 invalid input, 4 refused for safety, 5 ve
 Examples:
   kldload build --tree debian.tar -o out/
   kldload boot --check out/debian.qcow2
+  kldload export debian.raw all -o images/ --verify
   kldload inspect disk.img
   kldload cp -r disk.img:rpool/ROOT/debian/ root.tar
   kldload darksite sync server.toml";
@@ -37,6 +39,7 @@ enum Command {
     Build(build::BuildArgs),
     Boot(boot::BootArgs),
     Darksite(darksite::DarksiteArgs),
+    Export(export::ExportArgs),
     Inspect(inspect::InspectArgs),
     Ls(files::LsArgs),
     Cat(files::CatArgs),
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build::run(&args),
         Command::Boot(args) => boot::run(args),
         Command::Darksite(args) => darksite::run(args),
+        Command::Export(args) => export::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Ls(args) => files::ls(&args),
         Command::Cat(args) => files::cat(&args),

@@ -81,6 +81,15 @@ impl Ui {
         }
     }
 
+    /// A fact on the way, for people only.
+    pub fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None if self.json => {}
+            None => eprintln!("{text}"),
+        }
+    }
+
     /// A warning that does not stop anything.
     pub fn warn(&self, text: &str) {
         match &self.bar {

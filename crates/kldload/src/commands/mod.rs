@@ -3,6 +3,7 @@
 pub mod boot;
 pub mod build;
 pub mod darksite;
+pub mod export;
 pub mod files;
 pub mod inspect;
 pub mod pool;

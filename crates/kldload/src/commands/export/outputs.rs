@@ -1,0 +1,210 @@
+//! The images: made without a name, read back, published together with their manifest.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use ::image::Source;
+use ::image::verify::{verify, verify_gcp};
+use anyhow::Context;
+use blk::Window;
+use disk::export::{ImageWriter, Runs, Written};
+use disk::image::{Alone, Format as DiskFormat, open};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::failure::Refused;
+use crate::formats::{Format, Settings};
+use crate::output::OutputFile;
+use crate::ui::Ui;
+
+/// The outputs of one export.
+#[derive(Debug)]
+pub struct Outputs {
+    files: Vec<(Format, OutputFile)>,
+    manifest: OutputFile,
+    name: String,
+}
+
+/// What is told of a finished image.
+#[derive(Debug)]
+pub struct Published {
+    /// For people.
+    pub text: String,
+    /// For programs.
+    pub value: Value,
+}
+
+impl Outputs {
+    /// Begins all files. One that is there already is refused unless `force`.
+    pub fn create(
+        directory: &Path,
+        name: &str,
+        formats: &[Format],
+        force: bool,
+    ) -> anyhow::Result<Self> {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
+        let begin = |path: PathBuf| -> anyhow::Result<OutputFile> {
+            if !force && path.symlink_metadata().is_ok() {
+                let text = format!("{} is there already; --force replaces it", path.display());
+                return Err(Refused(text).into());
+            }
+            OutputFile::create(&path)
+        };
+        let files = formats
+            .iter()
+            .map(|&format| Ok((format, begin(format.path(directory, name))?)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let manifest = begin(directory.join(format!("{name}.json")))?;
+        Ok(Self { files, manifest, name: name.to_owned() })
+    }
+
+    /// A writer for each.
+    pub fn writers(&self, settings: &Settings) -> anyhow::Result<Vec<Box<dyn ImageWriter>>> {
+        self.files
+            .iter()
+            .map(|(format, output)| {
+                let file = output.file().try_clone()?;
+                Ok(format.writer(file, &self.name, settings)?)
+            })
+            .collect()
+    }
+
+    /// Compares every image with the source.
+    pub fn verify(&self, source: &Source<'_>, runs: &Runs, ui: &mut Ui) -> anyhow::Result<()> {
+        for (format, output) in &self.files {
+            let mut before = 0;
+            let mut progress = |done: u64| {
+                ui.advance(done - before);
+                before = done;
+            };
+            let file = output.file().try_clone()?;
+            let result = match format {
+                Format::Gcp => verify_gcp(source, runs, Reader { file, at: 0 }, &mut progress),
+                Format::Ova => {
+                    let size = file.metadata()?.len();
+                    let start = disk::export::ova::DISK_OFFSET;
+                    let length = ova_disk_length(&file)?.min(size.saturating_sub(start));
+                    let window = Window::new(file, start..start + length)?;
+                    let disk = open(Box::new(window), Some(DiskFormat::Vmdk), &Alone)?.disk;
+                    verify(source, runs, &*disk, &mut progress)
+                }
+                other => {
+                    let read_as = match other {
+                        Format::Qcow2 => DiskFormat::Qcow2,
+                        Format::Raw => DiskFormat::Raw,
+                        Format::Vhdx => DiskFormat::Vhdx,
+                        Format::Vmdk => DiskFormat::Vmdk,
+                        _ => DiskFormat::Vhd,
+                    };
+                    let disk = open(Box::new(file), Some(read_as), &Alone)?.disk;
+                    verify(source, runs, &*disk, &mut progress)
+                }
+            };
+            result.with_context(|| format!("verifying the {} image", format.name()))?;
+        }
+        Ok(())
+    }
+
+    /// SHA-256 of each image: of compressed ones, and of all if `all`.
+    pub fn digests(&self, written: &[Written], all: bool) -> anyhow::Result<Vec<Option<[u8; 32]>>> {
+        thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .files
+                .iter()
+                .zip(written)
+                .map(|((format, output), written)| {
+                    let wanted = written.sha256.is_none() && (all || format.compressed());
+                    scope.spawn(move || match wanted {
+                        true => digest(output.file()).map(Some),
+                        false => Ok(written.sha256),
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| match thread.join() {
+                    Ok(digest) => digest.context("reading an image back"),
+                    Err(_) => anyhow::bail!("the digest of an image failed"),
+                })
+                .collect()
+        })
+    }
+
+    /// Gives all files their names, the manifest last.
+    pub fn publish(
+        self,
+        written: &[Written],
+        digests: &[Option<[u8; 32]>],
+        manifest: &mut Value,
+    ) -> anyhow::Result<Vec<Published>> {
+        let mut published = Vec::new();
+        let mut images = Vec::new();
+        for ((format, output), (written, digest)) in
+            self.files.into_iter().zip(written.iter().zip(digests))
+        {
+            let path = output.publish()?;
+            let sha256 = digest
+                .map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+            images.push(json!({
+                "format": format.name(),
+                "file": path.file_name().map(|name| name.to_string_lossy()),
+                "length": written.length,
+                "sha256": sha256,
+            }));
+            published.push(Published {
+                text: path.display().to_string(),
+                value: json!({
+                    "event": "image",
+                    "format": format.name(),
+                    "path": path,
+                    "length": written.length,
+                    "sha256": sha256,
+                }),
+            });
+        }
+        manifest["images"] = Value::Array(images);
+        let text = serde_json::to_string_pretty(manifest)?;
+        let mut file = self.manifest.file();
+        file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n"))?;
+        self.manifest.publish()?;
+        Ok(published)
+    }
+}
+
+/// Bytes of the disk in an OVA of ours, from its head.
+fn ova_disk_length(file: &File) -> anyhow::Result<u64> {
+    let mut digits = [0; 11];
+    FileExt::read_exact_at(file, &mut digits, disk::export::ova::DISK_OFFSET - 512 + 124)?;
+    let text = std::str::from_utf8(&digits).context("the head of the OVA's disk")?;
+    u64::from_str_radix(text, 8).context("the head of the OVA's disk")
+}
+
+fn digest(file: &File) -> io::Result<[u8; 32]> {
+    let mut digest = Sha256::new();
+    let mut reader = Reader { file: file.try_clone()?, at: 0 };
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        match io::Read::read(&mut reader, &mut chunk)? {
+            0 => return Ok(digest.finalize().into()),
+            length => digest.update(&chunk[..length]),
+        }
+    }
+}
+
+/// Reads a file from its start without the position that clones share.
+struct Reader {
+    file: File,
+    at: u64,
+}
+
+impl io::Read for Reader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let length = FileExt::read_at(&self.file, buf, self.at)?;
+        self.at += length as u64;
+        Ok(length)
+    }
+}

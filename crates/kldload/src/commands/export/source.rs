@@ -1,0 +1,88 @@
+//! The source: nobody may be writing to it.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use ::image::Source;
+use anyhow::Context;
+use disk::export::Identity;
+use disk::image::{Alone, Format, Opened, open as open_image, open_path};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use crate::failure::Refused;
+
+/// Bytes at both ends of a disk that give the images their identifiers: partition tables, with the
+/// GUIDs of disk and partitions, lie there.
+const ENDS: u64 = 1 << 20;
+
+/// Opens the source. A device that is mounted or belongs to an imported pool is refused.
+pub fn open(path: &Path, format: Option<Format>, backing: &[PathBuf]) -> anyhow::Result<Opened> {
+    let kind = fs::metadata(path).with_context(|| format!("cannot open {}", path.display()))?;
+    if kind.file_type().is_block_device() {
+        let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::BUSY) => {
+                return Err(Refused(format!(
+                    "{} is in use: it, or a partition of it, is mounted, part of an imported pool, or held \
+                     by a device above it. Its content would change while it is read, and a snapshot of a \
+                     dataset does not freeze the device. Unmount it, run zpool export, or stop the virtual \
+                     machine, then try again",
+                    path.display()
+                ))
+                .into());
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot open {}", path.display()));
+            }
+        };
+        // What a guest wrote to its disk does not make it an image.
+        let format = format.unwrap_or(Format::Raw);
+        return Ok(open_image(Box::new(file), Some(format), &Alone)?);
+    }
+    if let Some(device) = loop_device(path) {
+        return Err(Refused(format!(
+            "{} is the loop device {device}; detach it with losetup -d first",
+            path.display()
+        ))
+        .into());
+    }
+    Ok(open_path(path, format, backing)?)
+}
+
+/// The loop device whose file `path` is.
+fn loop_device(path: &Path) -> Option<String> {
+    let path = path.canonicalize().ok()?;
+    for entry in fs::read_dir("/sys/block").ok()?.flatten() {
+        let file = entry.path().join("loop/backing_file");
+        let backing = fs::read_to_string(file).ok();
+        if backing.is_some_and(|backing| Path::new(backing.trim_end_matches('\n')) == path) {
+            return Some(format!("/dev/{}", entry.file_name().to_string_lossy()));
+        }
+    }
+    None
+}
+
+/// Where the identifiers of images come from: the disk, or chance.
+pub fn identity(source: &Source<'_>, unique: bool) -> anyhow::Result<Identity> {
+    let mut digest = Sha256::new();
+    if unique {
+        let mut random = [0; 32];
+        File::open("/dev/urandom")
+            .and_then(|mut file| file.read_exact(&mut random))
+            .context("reading /dev/urandom")?;
+        digest.update(random);
+    }
+    let size = source.size();
+    digest.update(size.to_le_bytes());
+    for start in [0, size.saturating_sub(ENDS)] {
+        let mut bytes = vec![0; ENDS.min(size) as usize];
+        source.read(&mut bytes, start).with_context(|| format!("reading at offset {start}"))?;
+        digest.update(&bytes);
+    }
+    Ok(Identity(digest.finalize().into()))
+}
