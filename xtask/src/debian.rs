@@ -42,16 +42,8 @@ pub fn tree() -> Result<PathBuf> {
         return Ok(tree);
     }
     checkout::fresh(&directory)?;
-    let mirrors = Mirrors::find()?;
-    let sources = format!(
-        "deb [signed-by={KEYRING}] {main} trixie main contrib non-free-firmware\n\
-         deb [signed-by={KEYRING}] {main} trixie-updates main contrib non-free-firmware\n\
-         deb [signed-by={KEYRING}] {security} trixie-security main contrib non-free-firmware\n",
-        main = mirrors.main,
-        security = mirrors.security,
-    );
     let list = directory.join("sources.list");
-    std::fs::write(&list, sources)?;
+    std::fs::write(&list, sources()?)?;
     let mode = if apt::is_root() { "root" } else { "unshare" };
     Run::new("mmdebstrap")
         .arg(format!("--mode={mode}"))
@@ -71,6 +63,18 @@ pub fn tree() -> Result<PathBuf> {
     }
     checkout::complete(&directory, &key)?;
     Ok(tree)
+}
+
+/// The text of a `sources.list` for Debian 13.
+pub fn sources() -> Result<String> {
+    let mirrors = Mirrors::find()?;
+    Ok(format!(
+        "deb [signed-by={KEYRING}] {main} trixie main contrib non-free-firmware\n\
+         deb [signed-by={KEYRING}] {main} trixie-updates main contrib non-free-firmware\n\
+         deb [signed-by={KEYRING}] {security} trixie-security main contrib non-free-firmware\n",
+        main = mirrors.main,
+        security = mirrors.security,
+    ))
 }
 
 /// The proxy that this machine's apt uses, which mmdebstrap's apt does not hear of.

@@ -4,6 +4,7 @@ mod code;
 mod image;
 mod inputs;
 mod pool;
+mod second_kernel;
 mod stale_pool;
 mod trouble;
 
@@ -94,6 +95,11 @@ const MACHINES: &[TestStep] = &[
         name: "stale-pool",
         proves: "pools of the same name on other disks stay as they are",
         work: stale_pool::stale_pool,
+    },
+    Step {
+        name: "second-kernel",
+        proves: "apt installs another kernel, it boots, and the first one can go",
+        work: second_kernel::second_kernel,
     },
 ];
 
