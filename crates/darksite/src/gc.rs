@@ -24,8 +24,11 @@ pub struct Removed {
 pub fn collect(site: &Site, keep: Option<usize>, dry_run: bool) -> Result<Removed, SiteError> {
     let _guard = site.guard_alone()?;
     let mut removed = Removed::default();
-    let snapshots = site.snapshots()?;
+    let mut snapshots = site.snapshots()?;
     let current = site.current();
+    // Names begin with the second; of two made in one, the current one is the newer.
+    snapshots
+        .sort_by_key(|id| (id.split('-').next().map(str::to_owned), Some(id) == current.as_ref()));
     let surplus = keep.map_or(0, |keep| snapshots.len().saturating_sub(keep));
     for id in snapshots.into_iter().take(surplus).filter(|id| Some(id) != current.as_ref()) {
         removed.snapshots.push(id);
