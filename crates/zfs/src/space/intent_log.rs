@@ -7,6 +7,7 @@
 
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer, Dva};
 use crate::codec::{ByteOrder, Checksum, Checksums};
+use crate::dnode::object_type;
 use crate::read::{Objset, Pool, ReadError};
 
 /// Length of `zil_chain_t`.
@@ -27,8 +28,6 @@ const TX_CI: u64 = 1 << 63;
 const MAX_BLOCKS: usize = 1 << 20;
 /// How deep gang blocks may nest.
 const MAX_GANG_DEPTH: usize = 12;
-/// Bonus type of datasets, `DMU_OT_DSL_DATASET`.
-const DSL_DATASET: u8 = 16;
 /// `dsl_dataset_phys_t.ds_bp`.
 const DATASET_POINTER_AT: usize = 128;
 
@@ -58,7 +57,7 @@ pub fn intent_logs(pool: &Pool) -> Result<IntentLogs, ReadError> {
                 continue;
             }
         };
-        if object.dnode.bonus_type != DSL_DATASET {
+        if object.dnode.bonus_type != object_type::DSL_DATASET {
             continue;
         }
         let pointer = object.dnode.bonus.get(DATASET_POINTER_AT..);
