@@ -1,8 +1,6 @@
 //! The devices of a pool in image files.
 
 use std::fs::{self, File};
-use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,32 +27,6 @@ pub enum ImageProblem {
     },
 }
 
-/// A partition of a disk that others use as well.
-struct Partition {
-    disk: Arc<dyn ReadAt>,
-    range: Range<u64>,
-}
-
-impl Partition {
-    fn window(&self) -> io::Result<Window<&dyn ReadAt>> {
-        Window::new(&*self.disk, self.range.clone())
-    }
-}
-
-impl ReadAt for Partition {
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.range.end - self.range.start)
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.window()?.read_exact_at(buf, offset)
-    }
-
-    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
-        self.window()?.next_data(offset)
-    }
-}
-
 /// Opens an image of any format, or a block device.
 fn open_disk(path: &Path) -> anyhow::Result<Arc<dyn ReadAt>> {
     // A file that is not there is another failure than one that is not an image.
@@ -71,7 +43,8 @@ fn devices_in(path: &Path) -> anyhow::Result<Vec<Device>> {
     let mut found: Vec<(Device, (String, u64))> = Vec::new();
     if let Ok(table) = disk::gpt::read(&*disk) {
         for (number, partition) in &table.table.partitions {
-            let data = Partition { disk: disk.clone(), range: partition.bytes() };
+            // What lies beyond the end of the disk has no label.
+            let Ok(data) = Window::new(disk.clone(), partition.bytes()) else { continue };
             if let Some(pool) = probe(&data) {
                 let name = format!("{name} partition {number}");
                 found.push((Device { name, data: Arc::new(data) }, pool));
