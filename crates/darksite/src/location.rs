@@ -72,7 +72,8 @@ fn encode(part: &str, into: &mut String) {
     }
 }
 
-fn decode(text: &str) -> Option<Vec<u8>> {
+/// Undoes percent encoding; `None` if there are no two hexadecimal digits behind a `%`.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::new();
     while let Some(byte) = bytes.next() {

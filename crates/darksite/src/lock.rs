@@ -32,7 +32,7 @@ pub(crate) const HEADER: &str = "kldload-lock";
 pub(crate) const VERSION: u32 = 1;
 
 /// A lock.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lock {
     /// The distribution, as `debian`.
     pub distribution: String,

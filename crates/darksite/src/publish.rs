@@ -112,6 +112,7 @@ pub fn publish(
     let placed = fs::set_permissions(&work, fs::Permissions::from_mode(0o755))
         .and_then(|()| fs::rename(&work, &path));
     if let Err(error) = placed {
+        // The error above is the one that counts; gc removes what stays.
         let _ = fs::remove_dir_all(&work);
         return Err(at(&path)(error).into());
     }

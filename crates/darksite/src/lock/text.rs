@@ -59,14 +59,7 @@ pub fn parse(text: &str) -> Result<Lock, LockError> {
         let problem = format!("a lock of version {version}; this program knows version {VERSION}");
         return Err(first.bad(problem));
     }
-    let mut lock = Lock {
-        distribution: String::new(),
-        codename: String::new(),
-        architecture: String::new(),
-        requests: Vec::new(),
-        suites: Vec::new(),
-        packages: Vec::new(),
-    };
+    let mut lock = Lock::default();
     for mut line in lines {
         if line.rest.is_empty() || line.rest.starts_with('#') {
             continue;

@@ -2,6 +2,8 @@
 
 use pkg::deb::parse_date;
 
+use crate::location;
+
 /// Most headers in a request.
 const HEADERS: usize = 64;
 
@@ -80,7 +82,7 @@ impl Request {
             _ => return Err(405),
         };
         let mut request = Self {
-            path: decode(parsed.path.unwrap_or_default()).ok_or(400_u16)?,
+            path: path_of(parsed.path.unwrap_or_default()).ok_or(400_u16)?,
             head_only,
             keep_alive: parsed.version == Some(1),
             range: None,
@@ -110,24 +112,13 @@ impl Request {
 }
 
 /// Decodes a target: `/a%20b?query`, or with scheme and host as a proxy gets it.
-fn decode(target: &str) -> Option<String> {
+fn path_of(target: &str) -> Option<String> {
     let target = match target.split_once("://") {
         Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..))?,
         None => target,
     };
     let target = target.split(['?', '#']).next()?;
-    let mut decoded = Vec::with_capacity(target.len());
-    let mut bytes = target.bytes();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'%' => {
-                let digits = [bytes.next()?, bytes.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            byte => byte,
-        });
-    }
-    let decoded = String::from_utf8(decoded).ok()?;
+    let decoded = String::from_utf8(location::decode(target)?).ok()?;
     decoded.starts_with('/').then_some(decoded)
 }
 

@@ -100,6 +100,7 @@ impl Suite {
         let text = release.to_text();
         let signed = self.date.min(now());
         for name in ["InRelease", "Release", "Release.gpg"] {
+            // The first time there is none.
             let _ = fs::remove_file(dists.join(name));
         }
         if self.inline {

@@ -41,7 +41,7 @@ pub fn run(args: &UpdateArgs) -> anyhow::Result<ExitCode> {
     let site = Site::open(&args.common.dir)?;
     let _guard = site.guard()?;
     let path = asked.lock_path();
-    let old = if path.exists() { read_lock(&path)? } else { empty() };
+    let old = if path.exists() { read_lock(&path)? } else { Lock::default() };
     let new = asked.resolve(&site, &fetcher, &mut ui)?;
     let changes = difference(&old, &new);
     let value: Vec<_> = changes
@@ -60,17 +60,6 @@ pub fn run(args: &UpdateArgs) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn empty() -> Lock {
-    Lock {
-        distribution: String::new(),
-        codename: String::new(),
-        architecture: String::new(),
-        requests: Vec::new(),
-        suites: Vec::new(),
-        packages: Vec::new(),
-    }
 }
 
 /// The changes in columns, with a line of counts below.
