@@ -22,7 +22,7 @@ const INVALID_INPUT: u8 = 3;
 /// Doing it could lose or tear data.
 const REFUSED: u8 = 4;
 /// Something is not what a signature, a digest or a comparison says.
-const MISMATCH: u8 = 5;
+pub const MISMATCH: u8 = 5;
 
 /// Refused for safety; the text says why and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -7,11 +7,9 @@ use clap::Args;
 use serde_json::{Value, json};
 use zfs::verify::{Report, Totals};
 
+use crate::failure::MISMATCH;
 use crate::image::{self, KeyArgs};
 use crate::size::human;
-
-/// Something is wrong.
-const MISMATCH: u8 = 5;
 
 /// Prove a pool sound: every copy of every block, space maps, files, accounting
 ///

@@ -16,15 +16,13 @@ use host::qemu::{
 use super::guest::{self, Synced, Verdict};
 use super::report::Report;
 use super::{BootArgs, hint, slow};
+use crate::failure::MISMATCH;
 
 /// By how much the machine's disk is larger than the image, in bytes.
 const GROWTH: u64 = 2 << 30;
 
 /// How many files must be safe on disk before the power is cut.
 const FILES: usize = 40;
-
-/// The exit status that says that the image is not well.
-const SOMETHING_WRONG: u8 = 5;
 
 // Time limits, in seconds, for a quick machine with KVM; see `Pace`.
 const BOOT: u32 = 90;
@@ -54,7 +52,7 @@ pub fn run(args: &BootArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    Ok(if report.finish()? { ExitCode::SUCCESS } else { ExitCode::from(SOMETHING_WRONG) })
+    Ok(if report.finish()? { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
 }
 
 /// Why the story ends early.

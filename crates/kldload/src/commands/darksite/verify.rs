@@ -11,10 +11,8 @@ use serde_json::json;
 
 use super::asked::keyring;
 use super::{Common, human, now};
+use crate::failure::MISMATCH;
 use crate::ui::Ui;
-
-/// The exit code when something is not what it should be.
-const MISMATCH: u8 = 5;
 
 /// Check every byte against key, Release file, index and package, without network
 ///

@@ -103,6 +103,7 @@ pub fn directory<'p>(
     let notes = unpack::tree(&tree, &blobs, unfinished.path())?;
     let finished = unfinished.keep();
     if let Err(error) = fs::rename(&finished, &path) {
+        // Why the rename failed is what the caller must know.
         let _ = fs::remove_dir_all(&finished);
         return Err(error).with_context(|| format!("cannot write {}", path.display()));
     }
