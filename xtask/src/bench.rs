@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::checkout::{cargo, fresh, root, target};
+use crate::checkout::{fresh, kldload, target};
 use crate::run::Run;
 
 /// Times each thing is measured; the median counts.
@@ -14,12 +14,7 @@ pub const RUNS: usize = 3;
 
 /// Times a tar archive's way to a finished qcow2, and the pool writer alone.
 pub fn build(tree: &Path) -> Result<()> {
-    let kldload = target().join("release/kldload");
-    Run::new(cargo())
-        .args(["build", "--release", "--quiet", "--package", "kldload"])
-        .directory(&root())
-        .limit(Duration::from_secs(1800))
-        .text()?;
+    let kldload = kldload()?;
     let work = tempfile::Builder::new().prefix("bench-").tempdir_in(target())?;
     let (out, unpacked) = (work.path().join("out"), work.path().join("unpacked"));
     let size = fs::metadata(tree).with_context(|| tree.display().to_string())?.len();

@@ -10,18 +10,13 @@ use anyhow::{Context, Result};
 
 use crate::apt::PrivateApt;
 use crate::bench::{RUNS, median, stage_seconds, timed};
-use crate::checkout::{cargo, fresh, root, target};
+use crate::checkout::{fresh, kldload, target};
 use crate::run::Run;
 
 /// Times a cold sync from a local HTTP server, one with nothing to do, and publishing. The packages of
 /// `profile` are mirrored once from where this machine's apt has them.
 pub fn darksite(profile: &str) -> Result<()> {
-    let kldload = target().join("release/kldload");
-    Run::new(cargo())
-        .args(["build", "--release", "--quiet", "--package", "kldload"])
-        .directory(&root())
-        .limit(Duration::from_secs(1800))
-        .text()?;
+    let kldload = kldload()?;
     let work = tempfile::Builder::new().prefix("bench-").tempdir_in(target())?;
     let at = |name: &str| work.path().join(name);
     let sync = |recipe: &str, site: &str| {

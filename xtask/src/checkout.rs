@@ -4,8 +4,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+
+use crate::run::Run;
 
 /// The checkout this program was built from.
 pub fn root() -> PathBuf {
@@ -28,6 +31,16 @@ pub fn cargo() -> OsString {
 /// Where cargo builds.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// The program, built anew if its code has changed.
+pub fn kldload() -> Result<PathBuf> {
+    Run::new(cargo())
+        .args(["build", "--quiet", "--locked", "--release", "--package", "kldload"])
+        .directory(&root())
+        .limit(Duration::from_secs(1800))
+        .text()?;
+    Ok(target().join("release/kldload"))
 }
 
 /// Whether `directory` was completed for `key`, by [`complete`].

@@ -73,13 +73,7 @@ impl Inputs {
 
     /// The program, built.
     pub fn kldload(&self) -> Result<Run> {
-        let path = once(&self.kldload, || {
-            Run::new(checkout::cargo())
-                .args(["build", "--quiet", "--locked", "--release", "--package", "kldload"])
-                .directory(&checkout::root())
-                .text()?;
-            Ok(checkout::target().join("release/kldload"))
-        })?;
+        let path = once(&self.kldload, checkout::kldload)?;
         Ok(Run::new(path))
     }
 
