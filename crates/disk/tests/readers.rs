@@ -365,6 +365,7 @@ fn survive(bytes: Vec<u8>, format: Format) {
     for _ in 0..50 {
         let Ok(Some(run)) = opened.disk.next_data(at) else { break };
         let length = (run.end - run.start).min(buf.len() as u64) as usize;
+        // Damage is an error; here it must only not be a panic.
         let _ = opened.disk.read_exact_at(&mut buf[..length], run.start);
         at = run.end;
     }

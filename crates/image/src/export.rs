@@ -120,6 +120,7 @@ pub fn export(
     let stop = AtomicBool::new(false);
     let (permit_sender, permits) = bounded(PERMITS);
     for _ in 0..PERMITS {
+        // It has room for all of them, and its receiver lives.
         let _ = permit_sender.send(());
     }
     thread::scope(|scope| {
