@@ -125,7 +125,8 @@ impl Loading {
                 if range.end > self.space.size {
                     return None;
                 }
-                self.space.allocated.insert(range);
+                self.space.allocated.insert(range.clone());
+                self.space.checkpoint.insert(range);
                 Some(())
             })?;
         }

@@ -38,6 +38,8 @@ pub struct VdevSpace {
     pub size: u64,
     /// What is allocated of them; byte offsets as block pointers have them.
     pub allocated: RangeSet,
+    /// What of it only the pool's checkpoint holds.
+    pub checkpoint: RangeSet,
 }
 
 /// What is allocated of each top-level vdev, by its number. Vdevs without space (removed ones, and

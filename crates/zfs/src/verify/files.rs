@@ -150,6 +150,9 @@ impl Seen {
             *account.entry(format!("obj-{id:x}")).or_default() += 1;
         }
         self.inodes.insert(number, known);
+        if inode.kind() == InodeKind::File {
+            self.check_end(fs, dataset, &inode, report);
+        }
         if inode.kind() != InodeKind::Directory {
             return;
         }
@@ -164,9 +167,27 @@ impl Seen {
             }
             Err(error) => {
                 self.incomplete = true;
-                let files = vec![format!("{}: object {number}", dataset.name)];
+                let files = vec![path_of(fs, dataset, number)];
                 report.problem(ProblemKind::Structure, error.to_string(), files);
             }
+        }
+    }
+
+    /// What lies behind the end of a file was freed when it became shorter.
+    fn check_end<'p>(
+        &self,
+        fs: &Filesystem<'p>,
+        dataset: &Dataset,
+        inode: &Inode<'p>,
+        report: &mut Report,
+    ) {
+        let (dnode, size) = (&inode.object.dnode, inode.attributes.size);
+        let last = dnode.max_block;
+        let behind = last > 0 && last.saturating_mul(u64::from(dnode.block_size)) >= size;
+        if behind && inode.object.pointer(last).is_ok_and(|bp| !bp.is_hole()) {
+            let what = format!("the file ends at {size}, but has data in block {last}");
+            let file = path_of(fs, dataset, inode.object.number);
+            report.problem(ProblemKind::File, what, vec![file]);
         }
     }
 

@@ -11,7 +11,12 @@
 //! named wherever the block is. Nothing is written and no memory is taken for contents.
 
 mod files;
+mod freed;
 mod space;
+#[cfg(test)]
+mod surgeon;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -150,7 +155,7 @@ pub fn verify(pool: &Pool) -> Result<Report, ReadError> {
         report.problem(ProblemKind::Structure, what.clone(), Vec::new());
     }
     let walked = walk::run(pool, &datasets, &mut report)?;
-    space::check(pool, walked, &mut report);
+    space::check(pool, &datasets, walked, &mut report);
     files::check(pool, &datasets, &mut report);
     report.problems.sort();
     report.problems.dedup();

@@ -1,37 +1,44 @@
 //! Compares what blocks take with what the space maps call allocated.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use blk::RangeSet;
 
-use super::walk::{Taken, Walked};
+use super::walk::{self, Owner, Ranges, Taken, Walked};
 use super::{ProblemKind, Report};
-use crate::read::{Pool, PoolState};
+use crate::read::{Datasets, Pool, PoolState};
 use crate::space;
 
 /// Ranges that are told one by one.
 const MAX_TOLD: usize = 100;
 
 /// Features whose blocks are held by something that is not walked.
-const HOLDERS: [(&str, &str); 4] = [
-    ("com.delphix:zpool_checkpoint", "a checkpoint holds blocks"),
+const HOLDERS: [(&str, &str); 2] = [
     ("com.delphix:async_destroy", "a dataset is being destroyed"),
     ("com.delphix:device_removal", "a vdev was removed"),
-    ("com.delphix:livelist", "clones have lists of what is to be freed"),
 ];
 
-pub(super) fn check(pool: &Pool, walked: Walked, report: &mut Report) {
+/// Space that is used and should not be, or not by so many.
+struct Fault {
+    kind: ProblemKind,
+    vdev: u64,
+    range: Range<u64>,
+}
+
+pub(super) fn check(pool: &Pool, datasets: &Datasets, walked: Walked, report: &mut Report) {
+    let mut faults = Vec::new();
     let cloning = pool.feature_is_active("com.fudosecurity:block_cloning");
-    let mut used: BTreeMap<u64, RangeSet> = BTreeMap::new();
+    let mut used = Ranges::new();
     for (vdev, ranges) in by_vdev(pool, walked.taken) {
-        used.insert(vdev, join(vdev, ranges, cloning, report));
+        used.insert(vdev, join(vdev, ranges, cloning, &mut faults));
     }
     let spaces = match space::allocated(pool) {
         Ok(spaces) => spaces,
         Err(error) => {
             let what = format!("the space maps: {error}");
             report.problem(ProblemKind::Structure, what, Vec::new());
-            return;
+            Vec::new()
         }
     };
     // Blocks of intent logs may be allocated or not yet, and take part in no tree.
@@ -51,26 +58,72 @@ pub(super) fn check(pool: &Pool, walked: Walked, report: &mut Report) {
         let logs = logs.remove(&vdev).unwrap_or_default();
         let mut missing = used.clone();
         missing.subtract(&space.allocated);
-        tell(vdev, &missing, ProblemKind::Unallocated, "is used and not allocated", report);
+        let kind = ProblemKind::Unallocated;
+        faults.extend(missing.iter().map(|range| Fault { kind, vdev, range }));
         if holder.is_none() {
             let mut leaked = space.allocated.clone();
             leaked.subtract(&used);
             leaked.subtract(&logs);
-            tell(vdev, &leaked, ProblemKind::Leak, "is allocated and not used", report);
+            leaked.subtract(&space.checkpoint);
+            tell_leaks(vdev, &leaked, report);
         }
     }
+    tell_faults(pool, datasets, faults, report);
     if pool.state != PoolState::Exported && !report.problems.is_empty() {
         report.notes.push("the pool was not exported".to_owned());
     }
 }
 
-fn tell(vdev: u64, ranges: &RangeSet, kind: ProblemKind, what: &str, report: &mut Report) {
+fn tell_leaks(vdev: u64, ranges: &RangeSet, report: &mut Report) {
     for range in ranges.iter().take(MAX_TOLD) {
-        let length = range.end - range.start;
-        let text = format!("{length:#x} bytes at {:#x} of vdev {vdev}: space {what}", range.start);
-        report.problem(kind, text, Vec::new());
+        let (length, start) = (range.end - range.start, range.start);
+        let what = "space is allocated and not used";
+        let text = format!("{length:#x} bytes at {start:#x} of vdev {vdev}: {what}");
+        report.problem(ProblemKind::Leak, text, Vec::new());
     }
     report.untold += ranges.len().saturating_sub(MAX_TOLD) as u64;
+}
+
+/// Tells faults, and whose blocks they concern: those are looked for in another walk.
+fn tell_faults(pool: &Pool, datasets: &Datasets, mut faults: Vec<Fault>, report: &mut Report) {
+    report.untold += faults.len().saturating_sub(MAX_TOLD) as u64;
+    faults.truncate(MAX_TOLD);
+    if faults.is_empty() {
+        return;
+    }
+    let mut ranges = Ranges::new();
+    for Fault { vdev, range, .. } in &faults {
+        ranges.entry(*vdev).or_default().insert(range.clone());
+    }
+    let owners = walk::owners(pool, datasets, &ranges).unwrap_or_else(|error| {
+        report.notes.push(format!("whose blocks they are was not found: {error}"));
+        Vec::new()
+    });
+    let mut pieces: Vec<(u64, Range<u64>, &[String])> = Vec::new();
+    for Owner { taken, files } in &owners {
+        for (vdev, taken) in by_vdev(pool, taken.clone()) {
+            let piece = |(offset, length, _): (u64, u64, bool)| {
+                (vdev, offset..offset.saturating_add(length), files.as_slice())
+            };
+            pieces.extend(taken.into_iter().map(piece));
+        }
+    }
+    for Fault { kind, vdev, range } in faults {
+        let touching = pieces.iter().filter(|(on, taken, _)| {
+            *on == vdev && taken.start < range.end && range.start < taken.end
+        });
+        let mut files: Vec<String> =
+            touching.flat_map(|(.., files)| files.iter().cloned()).collect();
+        files.sort();
+        files.dedup();
+        let (length, start) = (range.end - range.start, range.start);
+        let what = match kind {
+            ProblemKind::DoubleAllocation => "space is used twice",
+            _ => "space is used and not allocated",
+        };
+        let text = format!("{length:#x} bytes at {start:#x} of vdev {vdev}: {what}");
+        report.problem(kind, text, files);
+    }
 }
 
 /// What is taken of each vdev. Removed ones lead to where their blocks are now.
@@ -94,7 +147,7 @@ fn join(
     vdev: u64,
     mut ranges: Vec<(u64, u64, bool)>,
     cloning: bool,
-    report: &mut Report,
+    faults: &mut Vec<Fault>,
 ) -> RangeSet {
     ranges.sort_unstable();
     let mut used = RangeSet::new();
@@ -103,9 +156,8 @@ fn join(
     for (offset, length, shared) in ranges {
         let sharing = last == Some((offset, length)) && (shared || cloning);
         if offset < end && !sharing {
-            let length = end.min(offset.saturating_add(length)) - offset;
-            let what = format!("{length:#x} bytes at {offset:#x} of vdev {vdev} are used twice");
-            report.problem(ProblemKind::DoubleAllocation, what, Vec::new());
+            let range = offset..end.min(offset.saturating_add(length));
+            faults.push(Fault { kind: ProblemKind::DoubleAllocation, vdev, range });
         }
         last = Some((offset, length));
         if offset > end {

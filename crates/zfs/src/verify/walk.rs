@@ -6,14 +6,15 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use blk::RangeSet;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::files::name_of;
-use super::{ProblemKind, Report, Totals};
+use super::{ProblemKind, Report, Totals, freed};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
 use crate::crypt::verify_indirect;
 use crate::dnode::object_type::DNODE;
-use crate::read::walking::{block_text, is_encrypted, u64_at};
+use crate::read::walking::{block_text, is_encrypted};
 use crate::read::{
     CopyFault, CopyProblem, Dataset, Datasets, Object, Objset, Pool, ReadError, object_type,
 };
@@ -22,11 +23,20 @@ use crate::read::{
 const BATCH: usize = 16;
 /// Tasks that wait at most.
 const QUEUE: usize = 64;
-/// Nested lists of freed blocks.
-const MAX_LISTS: usize = 1 << 16;
 
 /// Space that a block takes: vdev, offset, length, whether others may share it.
 pub(super) type Taken = (u64, u64, u64, bool);
+
+/// Space of vdevs by their number.
+pub(super) type Ranges = BTreeMap<u64, RangeSet>;
+
+/// A block that takes some of the space that was searched for.
+pub(super) struct Owner {
+    /// What it takes.
+    pub taken: Vec<Taken>,
+    /// The files it belongs to.
+    pub files: Vec<String>,
+}
 
 /// What the walk found besides problems.
 #[derive(Debug, Default)]
@@ -58,6 +68,13 @@ struct Damage {
     lost: bool,
 }
 
+/// A block, and where it was found: scan, object, number.
+struct Held {
+    place: (usize, u64, u64),
+    bp: BlockPointer,
+    taken: Vec<Taken>,
+}
+
 /// A problem, and the scan and object it concerns.
 type Noted = (ProblemKind, String, Option<(usize, u64)>);
 
@@ -68,11 +85,14 @@ struct Found {
     taken: Vec<Taken>,
     damage: Vec<Damage>,
     problems: Vec<Noted>,
+    held: Vec<Held>,
 }
 
 struct Worker<'a, 'p> {
     pool: &'p Pool,
     scans: &'a [Scan<'p>],
+    /// Nothing is judged, only who takes some of this is found.
+    search: Option<&'a Ranges>,
     queue: &'a Sender<Task>,
     pending: &'a AtomicUsize,
     found: Found,
@@ -96,11 +116,38 @@ fn fill(bp: &BlockPointer) -> u64 {
     if is_encrypted(bp) { bp.fill() & 0xffff_ffff } else { bp.fill() }
 }
 
+/// Judges every block of the pool.
 pub(super) fn run<'p>(
     pool: &'p Pool,
     datasets: &'p Datasets,
     report: &mut Report,
 ) -> Result<Walked, ReadError> {
+    let scans = scans(pool, datasets, report)?;
+    let found = walk(pool, &scans, None);
+    Ok(summarise(pool, &scans, found, report))
+}
+
+/// The blocks that take some of `ranges`.
+pub(super) fn owners(
+    pool: &Pool,
+    datasets: &Datasets,
+    ranges: &Ranges,
+) -> Result<Vec<Owner>, ReadError> {
+    // Told before.
+    let scans = scans(pool, datasets, &mut Report::default())?;
+    let held = walk(pool, &scans, Some(ranges)).into_iter().flat_map(|found| found.held);
+    let owner = |held: Held| Owner {
+        files: files_of(pool, &scans, &held.bp, held.place),
+        taken: held.taken,
+    };
+    Ok(held.map(owner).collect())
+}
+
+fn scans<'p>(
+    pool: &'p Pool,
+    datasets: &'p Datasets,
+    report: &mut Report,
+) -> Result<Vec<Scan<'p>>, ReadError> {
     let mut scans = vec![Scan { objset: pool.mos()?, since: 0, dataset: None }];
     for dataset in datasets.datasets.iter().filter(|dataset| dataset.has_content()) {
         match pool.objset(dataset) {
@@ -122,32 +169,32 @@ pub(super) fn run<'p>(
             }
         }
     }
+    Ok(scans)
+}
+
+fn walk(pool: &Pool, scans: &[Scan<'_>], search: Option<&Ranges>) -> Vec<Found> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let (sender, receiver) = bounded(QUEUE);
     let (pending, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     let all: Mutex<Vec<Found>> = Mutex::default();
+    let worker = || Worker {
+        pool,
+        scans,
+        search,
+        queue: &sender,
+        pending: &pending,
+        found: Found::default(),
+    };
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            let worker = Worker {
-                pool,
-                scans: &scans,
-                queue: &sender,
-                pending: &pending,
-                found: Found::default(),
-            };
+            let worker = worker();
             let (receiver, done, all) = (receiver.clone(), &done, &all);
             scope.spawn(move || {
                 let found = worker.work(&receiver, done);
                 all.lock().unwrap_or_else(PoisonError::into_inner).push(found);
             });
         }
-        let mut walker = Worker {
-            pool,
-            scans: &scans,
-            queue: &sender,
-            pending: &pending,
-            found: Found::default(),
-        };
+        let mut walker = worker();
         for index in 0..scans.len() {
             walker.objset(index);
         }
@@ -155,8 +202,7 @@ pub(super) fn run<'p>(
         all.lock().unwrap_or_else(PoisonError::into_inner).push(walker.found);
         done.store(true, Ordering::SeqCst);
     });
-    let found = all.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(summarise(pool, &scans, found, report))
+    all.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn summarise(pool: &Pool, scans: &[Scan<'_>], found: Vec<Found>, report: &mut Report) -> Walked {
@@ -179,24 +225,36 @@ fn summarise(pool: &Pool, scans: &[Scan<'_>], found: Vec<Found>, report: &mut Re
         }
     }
     for Damage { scan, object, block, bp, faults, lost } in damage {
-        let mut files: Vec<String> = name(pool, scans, scan, object).into_iter().collect();
-        if bp.level() == 0 && bp.object_type() != DNODE {
-            // The same block in later snapshots, clones and heads.
-            for (other, sharing) in scans.iter().enumerate() {
-                if other == scan || sharing.dataset.is_none() || sharing.since < bp.birth() {
-                    continue;
-                }
-                let same = sharing.objset.object(object).and_then(|o| o.pointer(block));
-                if same.is_ok_and(|same| same == bp) {
-                    files.extend(name(pool, scans, other, object));
-                }
-            }
-        }
+        let files = files_of(pool, scans, &bp, (scan, object, block));
         let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
         let kind = if lost { ProblemKind::LostBlock } else { ProblemKind::BadCopy };
         report.problem(kind, format!("{}: {}", block_text(&bp), faults.join("; ")), files);
     }
     walked
+}
+
+/// The files that a block belongs to: where it was found, and in all later snapshots, clones and
+/// heads that have it too.
+fn files_of(
+    pool: &Pool,
+    scans: &[Scan<'_>],
+    bp: &BlockPointer,
+    (scan, object, block): (usize, u64, u64),
+) -> Vec<String> {
+    let mut files: Vec<String> = name(pool, scans, scan, object).into_iter().collect();
+    if bp.level() > 0 || bp.object_type() == DNODE {
+        return files;
+    }
+    for (other, sharing) in scans.iter().enumerate() {
+        if other == scan || sharing.dataset.is_none() || sharing.since < bp.birth() {
+            continue;
+        }
+        let same = sharing.objset.object(object).and_then(|o| o.pointer(block));
+        if same.is_ok_and(|same| same == *bp) {
+            files.extend(name(pool, scans, other, object));
+        }
+    }
+    files
 }
 
 /// The name of an object of a dataset.
@@ -319,6 +377,15 @@ impl<'p> Worker<'_, 'p> {
         if bp.is_embedded() {
             return;
         }
+        if let Some(search) = self.search {
+            let before = self.found.taken.len();
+            self.allocate(bp, 0);
+            let taken = self.found.taken.split_off(before);
+            if taken.iter().any(|taken| self.is_searched(search, taken)) {
+                self.found.held.push(Held { place: (scan, object, block), bp: *bp, taken });
+            }
+            return;
+        }
         self.allocate(bp, 0);
         let (mut faults, lost) = self.pool.blocks.scrub(bp);
         // Told once for each device.
@@ -328,6 +395,17 @@ impl<'p> Worker<'_, 'p> {
         }
         if !faults.is_empty() {
             self.found.damage.push(Damage { scan, object, block, bp: *bp, faults, lost });
+        }
+    }
+
+    fn is_searched(&self, search: &Ranges, (vdev, offset, length, _): &Taken) -> bool {
+        let has = |vdev: &u64, offset: u64, length: u64| {
+            let ranges = search.get(vdev);
+            ranges.is_some_and(|ranges| ranges.overlaps(offset..offset.saturating_add(length)))
+        };
+        match self.pool.blocks.vdevs.moved(*vdev, *offset, *length) {
+            None => has(vdev, *offset, *length),
+            Some(pieces) => pieces.iter().any(|(vdev, offset, length)| has(vdev, *offset, *length)),
         }
     }
 
@@ -509,56 +587,14 @@ impl<'p> Worker<'_, 'p> {
     /// Blocks that are freed but still allocated.
     fn free_lists(&mut self) {
         let Some(Scan { objset: mos, .. }) = self.scans.first() else { return };
-        let mut todo = Vec::new();
-        for name in ["sync_bplist", "free_bpobj"] {
-            match self.pool.directory_object(mos, name) {
-                Ok(object) => todo.extend(object),
-                Err(error) => self.problem(ProblemKind::Structure, error.to_string(), None),
-            }
-        }
-        let mut seen = 0;
-        while let Some(list) = todo.pop() {
-            seen += 1;
-            if seen > MAX_LISTS {
-                return;
-            }
-            if let Err(error) = self.free_list(mos, &list, &mut todo) {
-                self.problem(ProblemKind::Structure, error.to_string(), None);
-            }
-        }
-    }
-
-    /// A `bpobj`: pointers, and numbers of more such lists.
-    fn free_list(
-        &mut self,
-        mos: &Objset<'p>,
-        list: &Object<'p>,
-        todo: &mut Vec<Object<'p>>,
-    ) -> Result<(), ReadError> {
-        let word = |at: usize| u64_at(&list.dnode.bonus, 8 * at);
-        let (count, lists, lists_count) = (word(0), word(4), word(5));
-        let size = BLKPTR_SIZE as u64;
-        if count.saturating_mul(size) > list.dnode.capacity() {
-            return Err(list.damaged("it counts more blocks than it has"));
-        }
-        for at in 0..count {
-            let mut bytes = [0; BLKPTR_SIZE];
-            list.read_at(at * size, &mut bytes)?;
-            let Some(bp) = BlockPointer::from_bytes(&bytes).filter(|bp| !bp.is_hole()) else {
-                continue;
-            };
-            let totals = totals(&bp);
+        let problems = freed::each(self.pool, mos, &mut |bp| {
+            let totals = totals(bp);
             self.found.totals.entry("deferred free".to_owned()).or_default().add(&totals);
-            self.allocate(&bp, 0);
+            self.allocate(bp, 0);
+        });
+        for error in problems {
+            self.problem(ProblemKind::Structure, error.to_string(), None);
         }
-        if lists != 0 && lists_count != 0 {
-            let numbers = mos.object(lists)?;
-            let bytes = numbers.read_start(lists_count.saturating_mul(8), 8 << 20)?;
-            for number in bytes.as_chunks::<8>().0 {
-                todo.push(mos.object(u64::from_le_bytes(*number))?);
-            }
-        }
-        Ok(())
     }
 }
 

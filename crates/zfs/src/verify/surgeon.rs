@@ -1,0 +1,140 @@
+//! Changes a pool behind its own back: a block is changed where it lies, and so is every pointer
+//! above it, up to the uberblock, so that all checksums are right and only the meaning is wrong.
+//!
+//! For pools of [`crate::write_pool`] on one device, of datasets without snapshots.
+
+use std::sync::Arc;
+
+use blk::{Memory, ReadAt, WriteAt};
+
+use crate::blkptr::{BLKPTR_SIZE, BlockKind, BlockPointer};
+use crate::checksum::{fletcher4, seal_label_block};
+use crate::codec::{BlockCompression, decompress};
+use crate::compress::{Compression, Compressor};
+use crate::dnode::{DNODE_SIZE, DNODES_PER_BLOCK};
+use crate::label::{DATA_START, LABEL_SIZE, usable_size};
+use crate::read::{Device, Pool};
+
+/// The slot of the uberblock that the writer writes: transaction group 16 of slots of 4 KiB.
+const UBERBLOCK_AT: u64 = (128 << 10) + 16 * 4096;
+const ROOT_AT: usize = 40;
+
+pub(super) struct Surgeon {
+    pub device: Arc<Memory>,
+}
+
+/// The word at a byte offset.
+pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// Changes the word at a byte offset.
+pub(super) fn change(bytes: &mut [u8], at: usize, to: impl FnOnce(u64) -> u64) {
+    let new = to(word(bytes, at));
+    bytes[at..at + 8].copy_from_slice(&new.to_le_bytes());
+}
+
+impl Surgeon {
+    pub(super) fn pool(&self) -> Pool {
+        Pool::open(&[Device { name: "memory".to_owned(), data: self.device.clone() }]).unwrap()
+    }
+
+    /// Flips a bit of a copy of a block without amending its checksum.
+    pub(super) fn flip(&self, bp: &BlockPointer, copy: usize) {
+        let at = DATA_START + bp.copies(false).nth(copy).unwrap().offset() + 100;
+        let mut byte = [0];
+        self.device.read_exact_at(&mut byte, at).unwrap();
+        self.device.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    }
+
+    /// Changes the dnode of an object of the MOS.
+    pub(super) fn mos(&self, object: u64, work: &mut dyn FnMut(&mut [u8])) {
+        let usable = usable_size(self.device.size().unwrap());
+        let labels = [0, LABEL_SIZE, usable - 2 * LABEL_SIZE, usable - LABEL_SIZE];
+        let mut slot = vec![0; 4096];
+        self.device.read_exact_at(&mut slot, UBERBLOCK_AT).unwrap();
+        self.pointer(&mut slot[ROOT_AT..], &mut |objset| self.dnode(objset, object, work));
+        for label in labels {
+            seal_label_block(&mut slot, label + UBERBLOCK_AT);
+            self.device.write_all_at(&slot, label + UBERBLOCK_AT).unwrap();
+        }
+    }
+
+    /// Changes the block with the object set of a dataset.
+    pub(super) fn objset(&self, dataset: &str, work: &mut dyn FnMut(&mut [u8])) {
+        let object = self.pool().dataset(dataset).unwrap().object;
+        self.mos(object, &mut |dnode| {
+            let bonus = 64 + BLKPTR_SIZE * usize::from(dnode[3]);
+            self.pointer(&mut dnode[bonus + 128..], work);
+        });
+    }
+
+    /// Changes the dnode of an object of a dataset.
+    pub(super) fn object(&self, dataset: &str, object: u64, work: &mut dyn FnMut(&mut [u8])) {
+        self.objset(dataset, &mut |objset| self.dnode(objset, object, work));
+    }
+
+    fn dnode(&self, objset: &mut [u8], object: u64, work: &mut dyn FnMut(&mut [u8])) {
+        let (block, slot) =
+            (object / DNODES_PER_BLOCK as u64, object as usize % DNODES_PER_BLOCK * DNODE_SIZE);
+        self.block(objset, block, &mut |dnodes| work(&mut dnodes[slot..slot + DNODE_SIZE]));
+    }
+
+    /// Changes a data block of the object whose dnode is given.
+    pub(super) fn block(&self, dnode: &mut [u8], block: u64, work: &mut dyn FnMut(&mut [u8])) {
+        let level = dnode[2] - 1;
+        let at = 64 + (block >> (10 * level)) as usize * BLKPTR_SIZE;
+        self.descend(&mut dnode[at..at + BLKPTR_SIZE], level, block, work);
+    }
+
+    fn descend(&self, bytes: &mut [u8], level: u8, block: u64, work: &mut dyn FnMut(&mut [u8])) {
+        self.pointer(bytes, &mut |content| {
+            if level == 0 {
+                return work(content);
+            }
+            let at = (block >> (10 * (level - 1)) & 1023) as usize * BLKPTR_SIZE;
+            self.descend(&mut content[at..at + BLKPTR_SIZE], level - 1, block, work);
+        });
+    }
+
+    /// Changes the block that the pointer at the start of `bytes` points to, and the pointer.
+    pub(super) fn pointer(&self, bytes: &mut [u8], work: &mut dyn FnMut(&mut [u8])) {
+        let bp = BlockPointer::from_bytes(bytes).unwrap();
+        let new = self.rewrite(&bp, work);
+        bytes[..BLKPTR_SIZE].copy_from_slice(&new.to_bytes());
+    }
+
+    fn rewrite(&self, bp: &BlockPointer, work: &mut dyn FnMut(&mut [u8])) -> BlockPointer {
+        let mut raw = bp.embedded_payload();
+        if !bp.is_embedded() {
+            raw = vec![0; bp.psize() as usize];
+            let at = DATA_START + bp.copies(false).next().unwrap().offset();
+            self.device.read_exact_at(&mut raw, at).unwrap();
+        }
+        let mut block = raw.clone();
+        let compressed = bp.compression() == Compression::Lz4.on_disk();
+        if compressed {
+            let kind = BlockCompression::from_number(15).unwrap();
+            block = vec![0; bp.lsize() as usize];
+            decompress(kind, &raw, &mut block).unwrap();
+        }
+        work(&mut block);
+        if compressed {
+            let mut compressor = Compressor::default();
+            let small = compressor.compress(&block, Compression::Lz4).unwrap().unwrap();
+            assert!(small.len() <= raw.len().max(if bp.is_embedded() { 112 } else { 0 }));
+            if bp.is_embedded() {
+                let kind = BlockKind { object_type: bp.object_type(), level: bp.level() };
+                return BlockPointer::embedded(kind, small, bp.lsize(), 15, bp.birth());
+            }
+            block = small.to_vec();
+        }
+        block.resize(raw.len(), 0);
+        for dva in bp.copies(false) {
+            self.device.write_all_at(&block, DATA_START + dva.offset()).unwrap();
+        }
+        let mut words = *bp.words();
+        words[12..].copy_from_slice(&fletcher4(&block));
+        BlockPointer::from_words(words)
+    }
+}

@@ -1,0 +1,213 @@
+//! One fault at a time: it is found, called by its name, and exactly its files are named.
+
+use std::sync::Arc;
+
+use blk::{Memory, WriteAt};
+use tree::{File, Inode, Kind, MemoryBlobs, Metadata, Tree};
+
+use super::surgeon::{Surgeon, change, word};
+use super::{ProblemKind, verify};
+use crate::blkptr::BlockPointer;
+use crate::{Content, Dataset, FeatureSet, Pool};
+
+/// Offsets in a dnode: its bonus area with the system attributes as the writer orders them.
+const ATTRIBUTES: usize = 64 + 128 + 8;
+const SIZE: usize = ATTRIBUTES + 8;
+const LINKS: usize = ATTRIBUTES + 7 * 8 + 4 * 16;
+
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(&mut next).take(length).collect()
+}
+
+/// A pool with some files, on one device.
+fn patient() -> Surgeon {
+    let mut tree = Tree::new(Metadata { mode: 0o755, ..Metadata::default() });
+    let mut blobs = MemoryBlobs::default();
+    let directory = Metadata { mode: 0o755, ..Metadata::default() };
+    let d = tree.make_directories("d", &directory).unwrap();
+    tree.make_directories("d/below", &directory).unwrap();
+    let mut add = |parent, name: &str, bytes: Vec<u8>| {
+        let kind = Kind::File(File::dense(bytes.len() as u64, blobs.insert(bytes)));
+        let metadata = Metadata { mode: 0o644, uid: 7, ..Metadata::default() };
+        tree.insert(parent, name.as_bytes(), Inode { metadata, kind }).unwrap()
+    };
+    add(d, "one", noise(1, 64 << 10));
+    let two = add(d, "two", noise(2, 64 << 10));
+    add(d, "big", noise(3, 500_000));
+    for number in 0..40 {
+        add(d, &format!("name of some length, number {number}"), Vec::new());
+    }
+    tree.link(d, b"two again", two).unwrap();
+    let content = Content { tree: &tree, root: tree.root(), mounts: Default::default() };
+    let dataset = |name: &str, content| Dataset {
+        name: name.to_owned(),
+        properties: Vec::new(),
+        content,
+        snapshot: None,
+    };
+    let pool = Pool {
+        name: "tank".to_owned(),
+        seed: [7; 32],
+        timestamp: 1_700_000_000,
+        features: FeatureSet::default(),
+        autotrim: false,
+        bootfs: None,
+        history: "a test".to_owned(),
+        datasets: vec![dataset("tank", None), dataset("tank/fs", Some(content))],
+    };
+    let device = Arc::new(Memory::zeroed(64 << 20));
+    crate::write_pool(&*device, &pool, &blobs, &mut |_| {}).unwrap();
+    let patient = Surgeon { device };
+    assert_eq!(problems(&patient), []);
+    patient
+}
+
+/// Kinds of problems and the files they name.
+fn problems(patient: &Surgeon) -> Vec<(ProblemKind, Vec<String>)> {
+    let report = verify(&patient.pool()).unwrap();
+    let problems = report.problems.iter().inspect(|problem| eprintln!("{problem}"));
+    problems.map(|problem| (problem.kind, problem.files.clone())).collect()
+}
+
+fn named(files: &[&str]) -> Vec<String> {
+    files.iter().map(|file| format!("tank/fs:/{file}")).collect()
+}
+
+/// Number and first pointer of a file.
+fn find(patient: &Surgeon, path: &str) -> (u64, BlockPointer) {
+    let pool = patient.pool();
+    let fs = pool.filesystem(&pool.dataset("tank/fs").unwrap()).unwrap();
+    let object = fs.resolve(path.as_bytes(), false).unwrap().object;
+    (object.number, object.dnode.pointers[0])
+}
+
+/// The object of the first space map.
+fn space_map(patient: &Surgeon) -> u64 {
+    let pool = patient.pool();
+    let mos = pool.mos().unwrap();
+    let array = mos.object(pool.vdevs[0].metaslab_array).unwrap();
+    word(&array.read_start(8, 8).unwrap(), 0)
+}
+
+#[test]
+fn damaged_data() {
+    let patient = patient();
+    patient.flip(&find(&patient, "d/one").1, 0);
+    assert_eq!(problems(&patient), [(ProblemKind::LostBlock, named(&["d/one"]))]);
+}
+
+#[test]
+fn damaged_metadata_in_one_copy_and_in_all() {
+    let patient = patient();
+    let (_, indirect) = find(&patient, "d/big");
+    assert_eq!(indirect.level(), 1);
+    patient.flip(&indirect, 1);
+    assert_eq!(problems(&patient), [(ProblemKind::BadCopy, named(&["d/big"]))]);
+    patient.flip(&indirect, 0);
+    let all = problems(&patient);
+    assert_eq!(all[0], (ProblemKind::LostBlock, named(&["d/big"])));
+    // What it pointed to cannot be reached any more.
+    assert!(all[1..].iter().all(|(kind, _)| *kind == ProblemKind::Leak), "{all:?}");
+}
+
+#[test]
+fn a_damaged_directory() {
+    let patient = patient();
+    let (_, names) = find(&patient, "d");
+    for copy in 0..2 {
+        patient.flip(&names, copy);
+    }
+    let all = problems(&patient);
+    assert!(all.contains(&(ProblemKind::LostBlock, named(&["d"]))), "{all:?}");
+    assert!(all.iter().all(|(_, files)| files.iter().all(|file| file.starts_with("tank/fs:/d"))));
+}
+
+#[test]
+fn space_that_leaked() {
+    let patient = patient();
+    patient.mos(space_map(&patient), &mut |dnode| {
+        // One more unit of 4 KiB in the only entry.
+        patient.block(dnode, 0, &mut |map| change(map, 0, |entry| entry + (1 << 24)));
+    });
+    assert_eq!(problems(&patient), [(ProblemKind::Leak, vec![])]);
+}
+
+#[test]
+fn space_that_is_used_and_free() {
+    let patient = patient();
+    let (_, bp) = find(&patient, "d/one");
+    let dva = bp.copies(false).next().unwrap();
+    patient.mos(space_map(&patient), &mut |dnode| {
+        patient.block(dnode, 0, &mut |map| {
+            change(map, 16, |_| 3 << 62 | ((dva.asize() >> 12) - 1) << 24);
+            change(map, 24, |_| 1 << 63 | dva.offset() >> 12);
+        });
+        let bonus = 64 + 128 * usize::from(dnode[3]);
+        change(dnode, bonus + 8, |length| length + 16);
+        change(dnode, bonus + 16, |allocated| allocated - dva.asize());
+    });
+    assert_eq!(problems(&patient), [(ProblemKind::Unallocated, named(&["d/one"]))]);
+}
+
+#[test]
+fn space_that_is_used_twice() {
+    let patient = patient();
+    let (_, one) = find(&patient, "d/one");
+    let (two, _) = find(&patient, "d/two");
+    patient.object("tank/fs", two, &mut |dnode| {
+        dnode[64..192].copy_from_slice(&one.to_bytes());
+    });
+    let expected =
+        [(ProblemKind::Leak, vec![]), (ProblemKind::DoubleAllocation, named(&["d/one", "d/two"]))];
+    assert_eq!(problems(&patient), expected);
+}
+
+#[test]
+fn wrong_links_and_sizes() {
+    let patient = patient();
+    let number = |path| find(&patient, path).0;
+    let (one, d, big) = (number("d/one"), number("d"), number("d/big"));
+    patient.object("tank/fs", one, &mut |dnode| change(dnode, LINKS, |links| links + 1));
+    assert_eq!(problems(&patient), [(ProblemKind::File, named(&["d/one"]))]);
+    patient.object("tank/fs", one, &mut |dnode| change(dnode, LINKS, |links| links - 1));
+    for at in [SIZE, LINKS] {
+        patient.object("tank/fs", d, &mut |dnode| change(dnode, at, |value| value + 1));
+        assert_eq!(problems(&patient), [(ProblemKind::File, named(&["d"]))]);
+        patient.object("tank/fs", d, &mut |dnode| change(dnode, at, |value| value - 1));
+    }
+    patient.object("tank/fs", big, &mut |dnode| change(dnode, SIZE, |_| 100_000));
+    assert_eq!(problems(&patient), [(ProblemKind::File, named(&["d/big"]))]);
+}
+
+#[test]
+fn wrong_accounting() {
+    let patient = patient();
+    // The users' object, first entry of its micro ZAP.
+    patient.objset("tank/fs", &mut |objset| {
+        patient.block(&mut objset[1024..1536], 0, &mut |zap| change(zap, 64, |value| value + 512));
+    });
+    assert_eq!(problems(&patient), [(ProblemKind::Accounting, vec!["tank/fs".to_owned()])]);
+}
+
+#[test]
+fn a_dnode_that_counts_wrongly() {
+    let patient = patient();
+    let (one, _) = find(&patient, "d/one");
+    patient.object("tank/fs", one, &mut |dnode| change(dnode, 24, |used| used + 4096));
+    let all = problems(&patient);
+    assert!(all.contains(&(ProblemKind::Accounting, named(&["d/one"]))), "{all:?}");
+    assert!(all.iter().all(|(kind, _)| *kind == ProblemKind::Accounting));
+}
+
+#[test]
+fn a_stale_label() {
+    let patient = patient();
+    patient.device.write_all_at(&[0xff; 64], (256 << 10) + (16 << 10) + 300).unwrap();
+    assert_eq!(problems(&patient), [(ProblemKind::Device, vec![])]);
+}
