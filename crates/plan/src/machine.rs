@@ -156,6 +156,7 @@ impl Plan {
                 properties: dataset.properties.clone(),
                 content,
                 snapshot: Some(SNAPSHOT.to_owned()),
+                ..zfs::Dataset::default()
             }
         });
         zfs::Pool {
@@ -163,6 +164,7 @@ impl Plan {
             seed: self.derived("pool"),
             timestamp: self.timestamp.max(0) as u64,
             features: zfs::FeatureSet::OpenZfs21Linux,
+            large_dnodes: false,
             autotrim: self.layout.pool_properties.iter().any(|p| p.0 == "autotrim" && p.1 == "on"),
             bootfs: Some(self.layout.boot_environment.clone()),
             history: format!("kldload build {}", self.layout.pool),

@@ -134,6 +134,18 @@ impl BlockPointer {
         Self(words)
     }
 
+    /// The pointer as lists of freed blocks keep it: without checksum, fill count and payload.
+    pub(crate) fn in_list(&self) -> Self {
+        let mut words = self.0;
+        if self.is_embedded() {
+            words = [0; 16];
+            words[6] = self.0[6];
+            words[10] = self.0[10];
+        }
+        words[11..].fill(0);
+        Self(words)
+    }
+
     /// Whether there is no block. A hole may have properties and a birth all the same.
     pub(crate) fn is_hole(&self) -> bool {
         !self.is_embedded() && self.0[0] == 0 && self.0[1] == 0

@@ -1,10 +1,10 @@
 //! Dnodes (`dnode_phys_t`) and the object types they carry.
 //!
-//! Source: OpenZFS `include/sys/dnode.h`, `include/sys/dmu.h`. Only 512-byte dnodes are written.
+//! Source: OpenZFS `include/sys/dnode.h`, `include/sys/dmu.h`.
 
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
 
-/// Size of a dnode in bytes.
+/// Size of a dnode in bytes; large ones take several such slots.
 pub(crate) const DNODE_SIZE: usize = 512;
 /// Size of a block of dnodes in bytes.
 pub(crate) const DNODE_BLOCK_SIZE: usize = 16384;
@@ -12,6 +12,8 @@ pub(crate) const DNODE_BLOCK_SIZE: usize = 16384;
 pub(crate) const DNODES_PER_BLOCK: usize = DNODE_BLOCK_SIZE / DNODE_SIZE;
 /// Bonus bytes of a dnode that has one block pointer.
 pub(crate) const BONUS_SIZE: usize = 320;
+/// Most slots of a dnode.
+pub(crate) const MAX_SLOTS: u32 = DNODES_PER_BLOCK as u32;
 /// log₂ of an indirect block's size, 128 KiB.
 pub(crate) const INDIRECT_SHIFT: u32 = 17;
 /// Block pointers in an indirect block.
@@ -46,6 +48,8 @@ pub(crate) mod object_type {
     pub(crate) const DIRECTORY_CONTENTS: u8 = 20;
     pub(crate) const MASTER_NODE: u8 = 21;
     pub(crate) const UNLINKED_SET: u8 = 22;
+    pub(crate) const ZVOL: u8 = 23;
+    pub(crate) const ZVOL_PROP: u8 = 24;
     pub(crate) const SPA_HISTORY: u8 = 29;
     pub(crate) const SPA_HISTORY_OFFSETS: u8 = 30;
     pub(crate) const POOL_PROPS: u8 = 31;
@@ -64,7 +68,7 @@ pub(crate) mod object_type {
     /// Whether blocks of this type are metadata at level 0 too (compressed with LZ4, kept in
     /// more copies, accounted by their physical size).
     pub(crate) fn is_metadata(object_type: u8) -> bool {
-        !matches!(object_type, NONE | PLAIN_FILE_CONTENTS)
+        !matches!(object_type, NONE | PLAIN_FILE_CONTENTS | ZVOL)
     }
 
     /// Whether a level-0 pointer's fill count means something, so that it cannot be embedded.
@@ -90,12 +94,14 @@ pub(crate) struct Dnode<'a> {
     pub spill: Option<BlockPointer>,
     /// 0 inherits, 2 is off.
     pub compression: u8,
+    /// Slots of 512 bytes beyond the first.
+    pub extra_slots: u8,
 }
 
 impl Dnode<'_> {
-    /// The 512 bytes on disk.
-    pub(crate) fn to_bytes(&self) -> [u8; DNODE_SIZE] {
-        let mut bytes = [0; DNODE_SIZE];
+    /// The dnode on disk: 512 bytes for each slot.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; DNODE_SIZE * (1 + usize::from(self.extra_slots))];
         let spill_flag = if self.spill.is_some() { FLAG_SPILL_BLKPTR } else { 0 };
         bytes[0] = self.object_type;
         bytes[1] = INDIRECT_SHIFT as u8;
@@ -106,6 +112,7 @@ impl Dnode<'_> {
         bytes[7] = self.flags | FLAG_USED_BYTES | spill_flag;
         bytes[8..10].copy_from_slice(&((self.block_size / 512) as u16).to_le_bytes());
         bytes[10..12].copy_from_slice(&(self.bonus.len() as u16).to_le_bytes());
+        bytes[12] = self.extra_slots;
         bytes[16..24].copy_from_slice(&self.max_block_id.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.used.to_le_bytes());
         let mut at = CORE_SIZE;
@@ -115,7 +122,8 @@ impl Dnode<'_> {
         }
         bytes[at..at + self.bonus.len()].copy_from_slice(self.bonus);
         if let Some(spill) = self.spill {
-            bytes[DNODE_SIZE - BLKPTR_SIZE..].copy_from_slice(&spill.to_bytes());
+            let at = bytes.len() - BLKPTR_SIZE;
+            bytes[at..].copy_from_slice(&spill.to_bytes());
         }
         bytes
     }

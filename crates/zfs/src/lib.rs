@@ -29,10 +29,10 @@ mod writer;
 pub mod zap;
 
 pub use compress::Compression;
-pub use feature::FeatureSet;
+pub use feature::{FeatureSet, UnknownFeatureSet};
 pub use label::MIN_DEVICE_SIZE;
 pub use property::PropertyError;
 pub use writer::{
-    Content, Dataset, Pool, Summary, UnreadableXattr, WriteError, check_pool, unreadable_xattrs,
-    write_pool,
+    Content, Dataset, Pool, State, Summary, UnreadableXattr, Volume, WriteError, check_pool,
+    unreadable_xattrs, write_mirror, write_pool,
 };

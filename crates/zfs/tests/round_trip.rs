@@ -136,12 +136,14 @@ proptest! {
             properties: vec![("compression".to_owned(), "off".to_owned())],
             content,
             snapshot: Some("now".to_owned()),
+            ..zfs::Dataset::default()
         };
         let pool = zfs::Pool {
             name: "tank".to_owned(),
             seed: [7; 32],
             timestamp: 1_700_000_000,
             features: zfs::FeatureSet::default(),
+            large_dnodes: false,
             autotrim: false,
             bootfs: None,
             history: "a test".to_owned(),

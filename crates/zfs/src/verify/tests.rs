@@ -49,13 +49,14 @@ fn patient() -> Surgeon {
         name: name.to_owned(),
         properties: Vec::new(),
         content,
-        snapshot: None,
+        ..Dataset::default()
     };
     let pool = Pool {
         name: "tank".to_owned(),
         seed: [7; 32],
         timestamp: 1_700_000_000,
         features: FeatureSet::default(),
+        large_dnodes: false,
         autotrim: false,
         bootfs: None,
         history: "a test".to_owned(),

@@ -51,8 +51,8 @@ impl Accounting {
         out: &mut BlockWriter<W>,
         copies: usize,
         salt: u64,
-    ) -> Result<[[u8; DNODE_SIZE]; 3], WriteError> {
-        let mut dnodes = [[0; DNODE_SIZE]; 3];
+    ) -> Result<[Vec<u8>; 3], WriteError> {
+        let mut dnodes = [const { Vec::new() }; 3];
         for (dnode, accounts) in dnodes.iter_mut().zip([&self.users, &self.groups, &self.projects])
         {
             *dnode = write_object(out, accounts, copies, salt)?;
@@ -66,7 +66,7 @@ fn write_object<W: WriteAt>(
     accounts: &BTreeMap<u64, Account>,
     copies: usize,
     salt: u64,
-) -> Result<[u8; DNODE_SIZE], WriteError> {
+) -> Result<Vec<u8>, WriteError> {
     let named: Vec<_> = accounts
         .iter()
         .flat_map(|(id, account)| {

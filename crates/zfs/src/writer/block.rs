@@ -79,6 +79,27 @@ pub(crate) struct Usage {
     pub uncompressed: u64,
 }
 
+impl Usage {
+    /// As lists of blocks have them: allocated, compressed, uncompressed.
+    pub(crate) fn words(&self) -> [u64; 3] {
+        [self.allocated, self.compressed, self.uncompressed]
+    }
+
+    /// What the block of a pointer counts.
+    pub(crate) fn of(bp: &BlockPointer) -> Self {
+        let metadata = bp.level() > 0 || object_type::is_metadata(bp.object_type());
+        if bp.is_embedded() {
+            let uncompressed = if metadata { 0 } else { bp.embedded_lsize() };
+            return Self { uncompressed, ..Self::default() };
+        }
+        Self {
+            allocated: bp.copies(false).map(|dva| dva.asize()).sum(),
+            compressed: bp.psize(),
+            uncompressed: if metadata { bp.psize() } else { bp.lsize() },
+        }
+    }
+}
+
 impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
         self.allocated += other.allocated;
@@ -96,12 +117,15 @@ pub(crate) struct BlockWriter<W> {
     pub(crate) birth: u64,
     /// Everything written since it was last taken.
     pub(crate) usage: Usage,
+    /// Pointers of everything written since it was last taken, where somebody wants them.
+    pub(crate) journal: Option<Vec<BlockPointer>>,
     compressor: Compressor,
 }
 
 impl<W: WriteAt> BlockWriter<W> {
     pub(crate) fn new(out: W, alloc: Allocator, birth: u64) -> Self {
-        Self { out, alloc, birth, usage: Usage::default(), compressor: Compressor::default() }
+        let compressor = Compressor::default();
+        Self { out, alloc, birth, usage: Usage::default(), journal: None, compressor }
     }
 
     /// Encodes and places a block in one go: for metadata, which is small.
@@ -116,6 +140,20 @@ impl<W: WriteAt> BlockWriter<W> {
 
     /// Allocates and writes an encoded block.
     pub(crate) fn place(
+        &mut self,
+        block: EncodedBlock,
+        params: &BlockParams,
+    ) -> Result<BlockPointer, WriteError> {
+        let pointer = self.place_unnoted(block, params)?;
+        if let Some(journal) = &mut self.journal
+            && !pointer.is_hole()
+        {
+            journal.push(pointer);
+        }
+        Ok(pointer)
+    }
+
+    fn place_unnoted(
         &mut self,
         block: EncodedBlock,
         params: &BlockParams,
@@ -195,11 +233,6 @@ impl<W: WriteAt> BlockWriter<W> {
             self.birth,
             params.fill,
         ))
-    }
-
-    /// The device, for what is not a block.
-    pub(crate) fn device(&self) -> &W {
-        &self.out
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::filesystem::Storage;
-use super::{Pool, WriteError};
+use super::{Dataset, Pool, Volume, WriteError};
+use crate::dnode::MAX_SLOTS;
 use crate::ids::Ids;
 use crate::property;
 
@@ -14,19 +15,32 @@ pub(crate) struct CheckedPool<'p, 'a> {
     pub parents: Vec<Option<usize>>,
     /// Each dataset's properties as they lie on disk.
     pub properties: Vec<Vec<(&'p str, property::Value)>>,
+    /// Of clones, the dataset and which of its states they begin with.
+    pub origins: Vec<Option<(usize, usize)>>,
+    /// Whether later states go on from states of the dataset.
+    pub has_history: Vec<bool>,
     /// Index of the dataset to boot from.
     pub bootfs: Option<usize>,
+}
+
+fn allowed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b' ')
 }
 
 impl<'p, 'a> CheckedPool<'p, 'a> {
     pub(crate) fn new(pool: &'p Pool<'a>) -> Result<Self, WriteError> {
         let mut seen = BTreeMap::new();
-        let mut checked = Self { pool, parents: Vec::new(), properties: Vec::new(), bootfs: None };
+        let mut checked = Self {
+            pool,
+            parents: Vec::new(),
+            properties: Vec::new(),
+            origins: Vec::new(),
+            has_history: Vec::new(),
+            bootfs: None,
+        };
         for (index, dataset) in pool.datasets.iter().enumerate() {
             let name = &*dataset.name;
             let bad = |reason| WriteError::Dataset { name: name.to_owned(), reason };
-            let allowed =
-                |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b' ');
             let parts_ok = name.split('/').all(|part| {
                 !part.is_empty() && part != "." && part != ".." && part.bytes().all(allowed)
             });
@@ -40,11 +54,35 @@ impl<'p, 'a> CheckedPool<'p, 'a> {
                     *seen.get(parent).ok_or_else(|| bad("its parent is not listed before it"))?,
                 ),
             };
-            if let Some(snapshot) = &dataset.snapshot
-                && (snapshot.is_empty() || snapshot.len() > 50 || !snapshot.bytes().all(allowed))
-            {
-                return Err(bad("not a snapshot name"));
+            let earlier = dataset.earlier.iter().map(|state| &state.snapshot);
+            let mut snapshots = std::collections::HashSet::new();
+            for snapshot in earlier.chain(&dataset.snapshot) {
+                if snapshot.is_empty() || snapshot.len() > 50 || !snapshot.bytes().all(allowed) {
+                    return Err(bad("not a snapshot name"));
+                }
+                if !snapshots.insert(snapshot.to_ascii_lowercase()) {
+                    return Err(bad("two of its snapshots have the same name"));
+                }
             }
+            if !dataset.earlier.is_empty() && dataset.content.is_none() {
+                return Err(bad("it has earlier snapshots and no content"));
+            }
+            if let Some(volume) = &dataset.volume {
+                check_volume(dataset, volume).map_err(bad)?;
+            }
+            let origin = match &dataset.origin {
+                None => None,
+                Some(origin) => Some(checked.origin(origin, &seen).map_err(bad)?),
+            };
+            if let Some((from, _)) = origin
+                && let Some(known) = checked.has_history.get_mut(from)
+                && dataset.content.is_some()
+            {
+                *known = true;
+            }
+            checked.origins.push(origin);
+            let goes_on = origin.is_some() && dataset.content.is_some();
+            checked.has_history.push(goes_on || !dataset.earlier.is_empty());
             if seen.insert(name, index).is_some() {
                 return Err(bad("listed twice"));
             }
@@ -71,6 +109,20 @@ impl<'p, 'a> CheckedPool<'p, 'a> {
         Ok(checked)
     }
 
+    /// The dataset and state that `name`, a snapshot, is of.
+    fn origin(
+        &self,
+        name: &str,
+        seen: &BTreeMap<&str, usize>,
+    ) -> Result<(usize, usize), &'static str> {
+        let (dataset, snapshot) = name.split_once('@').ok_or("its origin is not a snapshot")?;
+        let index = *seen.get(dataset).ok_or("its origin is not listed before it")?;
+        let of = self.pool.datasets.get(index).ok_or("its origin is not listed before it")?;
+        let earlier = of.earlier.iter().position(|state| state.snapshot == snapshot);
+        let newest = (of.snapshot.as_deref() == Some(snapshot)).then_some(of.earlier.len());
+        Ok((index, earlier.or(newest).ok_or("its origin is not a snapshot of that dataset")?))
+    }
+
     /// The value of a property where it is set: on the dataset or its nearest ancestor.
     fn inherited(&self, mut index: usize, property: &str) -> Option<&'p str> {
         loop {
@@ -91,8 +143,31 @@ impl<'p, 'a> CheckedPool<'p, 'a> {
             compression: compression.map_or_else(Default::default, |(method, _)| method),
             record_size: record_size.unwrap_or(128 << 10),
             copies: copies.unwrap_or(1),
+            slots: match self.inherited(index, "dnodesize").filter(|_| self.pool.large_dnodes) {
+                Some("auto") => (1, MAX_SLOTS),
+                Some("1k") => (2, 2),
+                Some("2k") => (4, 4),
+                Some("4k") => (8, 8),
+                Some("8k") => (16, 16),
+                Some("16k") => (32, 32),
+                _ => (1, 1),
+            },
             // Odd, so that it is never 0.
             salt: ids.guid(&format!("salt {}", self.pool.datasets[index].name)) | 1,
         }
     }
+}
+
+fn check_volume(dataset: &Dataset<'_>, volume: &Volume) -> Result<(), &'static str> {
+    if dataset.content.is_some() || dataset.origin.is_some() || !dataset.earlier.is_empty() {
+        return Err("a volume has no files, no origin and no earlier snapshots here");
+    }
+    let size = u64::from(volume.block_size);
+    if !size.is_power_of_two() || !(512..=128 << 10).contains(&size) {
+        return Err("the block size of a volume is a power of two from 512 to 128K");
+    }
+    if volume.file.size == 0 || !volume.file.size.is_multiple_of(size) {
+        return Err("the size of a volume is a multiple of its block size");
+    }
+    Ok(())
 }

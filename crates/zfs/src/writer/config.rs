@@ -22,7 +22,10 @@ pub(crate) struct PoolConfig<'a> {
     pub features: FeatureSet,
     pub txg: u64,
     pub pool_guid: u64,
+    /// GUID of the top-level vdev.
     pub vdev_guid: u64,
+    /// GUIDs of the disks of a mirror; of a pool on one disk its vdev's own.
+    pub disks: &'a [u64],
     pub metaslab_array: u64,
     pub metaslab_shift: u32,
     pub asize: u64,
@@ -40,19 +43,40 @@ impl PoolConfig<'_> {
             .with("compatibility", &self.features.to_string())
     }
 
-    fn leaf(&self) -> NvList {
-        NvList::new()
-            .with("type", "disk")
-            .with("id", 0)
-            .with("guid", self.vdev_guid)
-            .with("path", DEVICE_PATH)
-            .with("whole_disk", 0)
+    fn top(&self) -> NvList {
+        let disk = |(id, guid): (u64, &u64), path: &str| {
+            NvList::new()
+                .with("type", "disk")
+                .with("id", id)
+                .with("guid", *guid)
+                .with("path", path)
+                .with("whole_disk", 0)
+        };
+        let list = match self.disks {
+            [guid] => disk((0, guid), DEVICE_PATH),
+            _ => NvList::new().with("type", "mirror").with("id", 0).with("guid", self.vdev_guid),
+        };
+        let list = list
             .with("metaslab_array", self.metaslab_array)
             .with("metaslab_shift", u64::from(self.metaslab_shift))
             .with("ashift", u64::from(ASHIFT))
             .with("asize", self.asize)
             .with("is_log", 0)
-            .with("create_txg", TXG_CREATE)
+            .with("create_txg", TXG_CREATE);
+        if self.disks.len() == 1 {
+            return list;
+        }
+        let children = (0..).zip(self.disks).map(|(id, guid)| {
+            disk((id, guid), &format!("{DEVICE_PATH}-{id}")).with("create_txg", TXG_CREATE)
+        });
+        list.with("children", children.collect::<Vec<_>>())
+    }
+
+    /// Sum of the GUIDs of pool and vdevs, which the uberblock has.
+    pub(crate) fn guid_sum(&self) -> u64 {
+        let disks = self.disks.iter().filter(|guid| **guid != self.vdev_guid);
+        let tops = self.pool_guid.wrapping_add(self.vdev_guid);
+        disks.fold(tops, |sum, guid| sum.wrapping_add(*guid))
     }
 
     fn label_features(&self) -> NvList {
@@ -65,13 +89,13 @@ impl PoolConfig<'_> {
         list
     }
 
-    /// The list in each label: it describes the vdev that the label is on.
-    pub(crate) fn label(&self) -> NvList {
+    /// The list in each label of a disk: it describes the top-level vdev that the disk is in.
+    pub(crate) fn label(&self, disk: u64) -> NvList {
         self.common()
             .with("top_guid", self.vdev_guid)
-            .with("guid", self.vdev_guid)
+            .with("guid", disk)
             .with("vdev_children", 1)
-            .with("vdev_tree", self.leaf())
+            .with("vdev_tree", self.top())
             .with("features_for_read", self.label_features())
     }
 
@@ -82,7 +106,7 @@ impl PoolConfig<'_> {
             .with("id", 0)
             .with("guid", self.pool_guid)
             .with("create_txg", TXG_CREATE)
-            .with("children", vec![self.leaf()]);
+            .with("children", vec![self.top()]);
         let config = self
             .common()
             .with("vdev_children", 1)

@@ -7,6 +7,7 @@ use blk::WriteAt;
 
 use super::WriteError;
 use super::block::Usage;
+use super::history;
 use super::mos::{Mos, MosObject};
 use crate::blkptr::BlockPointer;
 use crate::dnode::object_type;
@@ -14,17 +15,15 @@ use crate::ids::Ids;
 use crate::property;
 use crate::zap::{Entry, ZapValue, int_key};
 
-/// Transaction group in which all content is born.
+/// Transaction group in which the pool and all content without history is made.
 pub(crate) const TXG_CREATE: u64 = 4;
-/// Transaction group of the snapshots, and of the MOS.
-pub(crate) const TXG_SNAPSHOT: u64 = 5;
 /// What OpenZFS writes as creation of datasets made together with their pool.
-const TXG_BEFORE_FIRST: u64 = 1;
+pub(crate) const TXG_BEFORE_FIRST: u64 = 1;
 
 const DD_FLAG_USED_BREAKDOWN: u64 = 1;
 const DS_FLAG_UNIQUE_ACCURATE: u64 = 4;
 
-/// A dataset whose object set is written.
+/// A dataset whose object sets are written.
 #[derive(Debug)]
 pub(crate) struct DatasetRecord<'a> {
     /// Full name, the pool's name first.
@@ -32,9 +31,29 @@ pub(crate) struct DatasetRecord<'a> {
     /// Index of its parent, `None` for the pool's root.
     pub parent: Option<usize>,
     pub properties: Vec<(&'a str, property::Value)>,
+    /// Of a clone, the dataset and which of its states it begins with.
+    pub origin: Option<(usize, usize)>,
+    /// Number of its first state in the pool's history.
+    pub first_state: usize,
+    /// Its states, the oldest first; all but the last have snapshots.
+    pub states: Vec<StateRecord<'a>>,
+}
+
+/// A state of a dataset.
+#[derive(Debug, Clone)]
+pub(crate) struct StateRecord<'a> {
     pub snapshot: Option<&'a str>,
     pub objset: BlockPointer,
-    pub usage: Usage,
+    /// All that it holds.
+    pub referenced: Usage,
+    /// What was written for it.
+    pub born: Usage,
+    /// Bytes allocated since the snapshot before it.
+    pub unique: u64,
+    /// Bytes allocated since the dataset's origin.
+    pub own: u64,
+    /// Blocks of the state before that it does not have.
+    pub died: Vec<BlockPointer>,
     /// GUIDs of the per-dataset features it uses.
     pub features: Vec<&'static str>,
 }
@@ -68,6 +87,8 @@ struct DirRecord {
     properties: u64,
     clones: u64,
     own: Usage,
+    /// What of `own` only snapshots hold.
+    in_snapshots: u64,
     below: Usage,
 }
 
@@ -92,7 +113,8 @@ impl DirRecord {
         words[10] = self.properties;
         words[12] = DD_FLAG_USED_BREAKDOWN;
         // Breakdown: head, snapshots, children, children's reservations, refreservation.
-        words[13] = self.own.allocated;
+        words[13] = self.own.allocated - self.in_snapshots;
+        words[14] = self.in_snapshots;
         words[15] = self.below.allocated;
         words[18] = self.clones;
         words.iter().flat_map(|word: &u64| word.to_le_bytes()).collect()
@@ -158,6 +180,25 @@ fn dir_object(bonus: Vec<u8>) -> MosObject {
     }
 }
 
+/// The snapshot that comes before a state, and what the deadlist of the next state is divided at.
+#[derive(Debug, Clone)]
+struct Previous {
+    object: u64,
+    txg: u64,
+    keys: Vec<u64>,
+}
+
+/// Where a dataset is in the MOS.
+struct Placed {
+    head: u64,
+    /// What follows its origin: its oldest snapshot, or itself.
+    first: u64,
+    /// Each snapshot, as what comes before the next state and before clones.
+    snapshots: Vec<Previous>,
+    /// The object that names the clones of each snapshot, or 0.
+    next_clones: Vec<u64>,
+}
+
 /// Writes the DSL.
 pub(crate) struct DslWriter<'m, 'a, W> {
     mos: &'m mut Mos<'a, W>,
@@ -187,10 +228,16 @@ impl<'m, 'a, W: WriteAt> DslWriter<'m, 'a, W> {
         self.empty_bpobj = add_bpobj(self.mos)?;
         let mut dirs: Vec<_> = records
             .iter()
-            .map(|record| DirRecord {
-                object: self.mos.allocate(),
-                own: record.usage,
-                ..DirRecord::default()
+            .map(|record| {
+                let mut own = Usage::default();
+                record.states.iter().for_each(|state| own += state.born);
+                let head = record.states.last().map_or(0, |state| state.own);
+                DirRecord {
+                    object: self.mos.allocate(),
+                    own,
+                    in_snapshots: own.allocated.saturating_sub(head),
+                    ..DirRecord::default()
+                }
             })
             .collect();
         for index in (1..records.len()).rev() {
@@ -211,14 +258,25 @@ impl<'m, 'a, W: WriteAt> DslWriter<'m, 'a, W> {
         let mut origin_dir = special(self.mos);
         let origin = self.mos.allocate();
 
-        let mut datasets = Vec::new();
-        let mut newest = Vec::new();
-        for (record, dir) in records.iter().zip(&mut dirs) {
-            let (head, last) = self.dataset(record, dir, origin)?;
-            datasets.push(head);
-            newest.push(last);
+        let mut placed: Vec<Placed> = Vec::new();
+        for index in 0..records.len() {
+            let object = dirs[index].object;
+            let origin = match records[index].origin {
+                None => Previous { object: origin, txg: TXG_BEFORE_FIRST, keys: vec![0] },
+                Some((from, state)) => placed[from].snapshots[state].clone(),
+            };
+            dirs[index].origin = origin.object;
+            let new = self.dataset(index, records, object, origin)?;
+            dirs[index].head = new.head;
+            placed.push(new);
         }
-        self.origin(&mut origin_dir, origin, &datasets, &newest)?;
+        self.clones(records, &placed, &mut dirs)?;
+        let own = |(index, _): &(usize, &Placed)| records[*index].origin.is_none();
+        let no_clones: Vec<_> = placed.iter().enumerate().filter(own).collect();
+        let heads: Vec<_> = no_clones.iter().map(|(_, placed)| placed.head).collect();
+        let first: Vec<_> = no_clones.iter().map(|(_, placed)| placed.first).collect();
+        self.origin(&mut origin_dir, origin, &heads, &first)?;
+        let datasets = placed.iter().map(|placed| placed.head).collect();
         self.special_dir(&mut mos_dir)?;
         self.special_dir(&mut free_dir)?;
         for (index, record) in records.iter().enumerate() {
@@ -280,16 +338,39 @@ impl<'m, 'a, W: WriteAt> DslWriter<'m, 'a, W> {
         self.mos.add_zap(object_type::DSL_PROPS, &entries)
     }
 
-    /// A deadlist with an empty list of blocks for each of the transaction groups `keys`.
-    fn deadlist(&mut self, keys: &[u64]) -> Result<u64, WriteError> {
+    /// A deadlist: for each of the transaction groups `keys`, ascending, the blocks of `died` that
+    /// were born later, up to the next one.
+    fn deadlist(&mut self, keys: &[u64], died: &[BlockPointer]) -> Result<u64, WriteError> {
         let object = self.mos.allocate();
+        let mut lists = vec![Vec::new(); keys.len()];
+        let mut total = Usage::default();
+        for bp in died {
+            total += Usage::of(bp);
+            let at = keys.iter().rposition(|key| *key < bp.birth());
+            if let Some(list) = at.and_then(|at| lists.get_mut(at)) {
+                list.push(bp);
+            }
+        }
+        let mut objects = Vec::new();
+        for list in lists {
+            if list.is_empty() {
+                self.empty_bpobj_references += 1;
+                objects.push(self.empty_bpobj);
+            } else {
+                objects.push(add_full_bpobj(self.mos, &list)?);
+            }
+        }
         let names: Vec<_> = keys.iter().map(|key| int_key(*key)).collect();
-        let entries: Vec<_> = names.iter().map(|name| Entry::new(name, self.empty_bpobj)).collect();
-        self.empty_bpobj_references += keys.len() as u64;
+        let entries: Vec<_> =
+            names.iter().zip(objects).map(|(name, list)| Entry::new(name, list)).collect();
+        let mut bonus = vec![0; 320];
+        for (slot, word) in bonus.chunks_exact_mut(8).zip(total.words()) {
+            slot.copy_from_slice(&word.to_le_bytes());
+        }
         let what = MosObject {
             object_type: object_type::DEADLIST,
             bonus_type: object_type::DEADLIST_HDR,
-            bonus: vec![0; 320],
+            bonus,
             ..MosObject::default()
         };
         self.mos.write_zap(object, what, &entries)?;
@@ -331,54 +412,124 @@ impl<'m, 'a, W: WriteAt> DslWriter<'m, 'a, W> {
         self.mos.write_zap(object, what, &entries)
     }
 
-    /// Writes a filesystem, a clone of the empty origin snapshot, and its snapshot. Gives the head's
-    /// object and that of what follows the origin: the snapshot, or the head itself.
+    /// Writes a dataset, a clone of its `origin`, and its snapshots.
     fn dataset(
         &mut self,
-        record: &DatasetRecord<'_>,
-        dir: &mut DirRecord,
-        origin: u64,
-    ) -> Result<(u64, u64), WriteError> {
+        index: usize,
+        records: &[DatasetRecord<'_>],
+        dir: u64,
+        origin: Previous,
+    ) -> Result<Placed, WriteError> {
+        let Some(record) = records.get(index) else { return Err(WriteError::TooManyObjects) };
         let object = self.mos.allocate();
-        dir.head = object;
-        dir.origin = origin;
-        let mut head = self.phys(record.name, dir.object);
-        head.prev_snapshot = origin;
-        head.prev_snapshot_txg = TXG_BEFORE_FIRST;
-        if record.parent.is_some() {
-            head.created_txg = TXG_CREATE;
-        }
-        head.referenced = record.usage;
-        head.unique = record.usage.allocated;
-        head.objset = record.objset;
-        let mut newest = object;
         let mut names = Vec::new();
-        if let Some(name) = record.snapshot {
-            newest = self.mos.allocate();
-            names.push((name, newest));
-            let full_name = format!("{}@{name}", record.name);
-            let snapshot = DatasetPhys {
-                prev_snapshot: origin,
-                prev_snapshot_txg: TXG_BEFORE_FIRST,
-                next_snapshot: object,
-                children: 1,
-                created_txg: TXG_SNAPSHOT,
-                deadlist: self.deadlist(&[0])?,
-                referenced: record.usage,
-                objset: record.objset,
-                ..self.phys(&full_name, dir.object)
-            };
-            self.write_phys(newest, &snapshot, &record.features)?;
-            head.prev_snapshot = newest;
-            head.prev_snapshot_txg = TXG_SNAPSHOT;
-            head.unique = 0;
-            head.deadlist = self.deadlist(&[0, TXG_BEFORE_FIRST])?;
-        } else {
-            head.deadlist = self.deadlist(&[0])?;
+        for state in &record.states {
+            if let Some(name) = state.snapshot {
+                names.push((name, self.mos.allocate()));
+            }
         }
+        let mut placed = Placed {
+            head: object,
+            first: names.first().map_or(object, |(_, snapshot)| *snapshot),
+            snapshots: Vec::new(),
+            next_clones: Vec::new(),
+        };
+        let mut before = origin;
+        let mut died: &[BlockPointer] = &[];
+        let mut unique = 0;
+        for (number, state) in record.states.iter().enumerate() {
+            (died, unique) = (&state.died, state.unique);
+            let Some((name, snapshot_object)) = names.get(number) else { break };
+            let clones = records.iter().filter(|other| other.origin == Some((index, number)));
+            let clones = clones.count() as u64;
+            let next = record.states.get(number + 1);
+            let lost = next.into_iter().flat_map(|next| &next.died);
+            let txg = history::snapshot_txg(record.first_state + number);
+            let deadlist = self.deadlist(&before.keys, died)?;
+            let next_clones = if clones > 0 { self.mos.allocate() } else { 0 };
+            placed.next_clones.push(next_clones);
+            let snapshot = DatasetPhys {
+                prev_snapshot: before.object,
+                prev_snapshot_txg: before.txg,
+                next_snapshot: names.get(number + 1).map_or(object, |(_, next)| *next),
+                children: 1 + clones,
+                created_txg: txg,
+                deadlist,
+                referenced: state.referenced,
+                unique: lost
+                    .filter(|bp| bp.birth() > before.txg)
+                    .map(|bp| Usage::of(bp).allocated)
+                    .sum(),
+                objset: state.objset,
+                next_clones,
+                ..self.phys(&format!("{}@{name}", record.name), dir)
+            };
+            self.write_phys(*snapshot_object, &snapshot, &state.features)?;
+            before.keys.push(before.txg);
+            (before.object, before.txg) = (*snapshot_object, txg);
+            placed.snapshots.push(before.clone());
+            // What the dataset itself has is what the snapshot has, if no other state follows.
+            (died, unique) = (&[], 0);
+        }
+        let Some(last) = record.states.last() else { return Err(WriteError::TooManyObjects) };
+        let mut head = self.phys(record.name, dir);
+        head.prev_snapshot = before.object;
+        head.prev_snapshot_txg = before.txg;
+        if record.parent.is_some() {
+            head.created_txg = history::birth(record.first_state);
+        }
+        head.referenced = last.referenced;
+        head.unique = unique;
+        head.objset = last.objset;
+        head.deadlist = self.deadlist(&before.keys, died)?;
         head.snapshot_names = self.name_map(object_type::DSL_DS_SNAP_MAP, &names)?;
-        self.write_phys(object, &head, &record.features)?;
-        Ok((object, newest))
+        self.write_phys(object, &head, &last.features)?;
+        Ok(placed)
+    }
+
+    /// Tells snapshots and directories of their clones.
+    fn clones(
+        &mut self,
+        records: &[DatasetRecord<'_>],
+        placed: &[Placed],
+        dirs: &mut [DirRecord],
+    ) -> Result<(), WriteError> {
+        for (from, (original, dir)) in placed.iter().zip(dirs).enumerate() {
+            let mut heads = Vec::new();
+            for (number, object) in original.next_clones.iter().enumerate() {
+                let of_it = |record: &DatasetRecord<'_>| record.origin == Some((from, number));
+                let clones = records.iter().zip(placed).filter(|(record, _)| of_it(record));
+                let clones: Vec<_> = clones.map(|(_, clone)| clone).collect();
+                if *object == 0 {
+                    continue;
+                }
+                heads.extend(clones.iter().map(|clone| clone.head));
+                let first: Vec<_> = clones.iter().map(|clone| clone.first).collect();
+                let what =
+                    MosObject { object_type: object_type::NEXT_CLONES, ..MosObject::default() };
+                self.number_set(&first, |this, entries| {
+                    this.mos.write_zap(*object, what, entries)
+                })?;
+            }
+            if !heads.is_empty() {
+                dir.clones = self.number_set(&heads, |this, entries| {
+                    this.mos.add_zap(object_type::DSL_CLONES, entries)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands `write` the entries of a ZAP that is a set of objects.
+    fn number_set<T>(
+        &mut self,
+        objects: &[u64],
+        write: impl FnOnce(&mut Self, &[Entry<'_>]) -> Result<T, WriteError>,
+    ) -> Result<T, WriteError> {
+        let names: Vec<_> = objects.iter().map(|object| int_key(*object)).collect();
+        let entries: Vec<_> =
+            names.iter().zip(objects).map(|(name, object)| Entry::new(name, *object)).collect();
+        write(self, &entries)
     }
 
     /// The hidden dataset `$ORIGIN` with the empty snapshot that all filesystems are clones of.
@@ -395,7 +546,7 @@ impl<'m, 'a, W: WriteAt> DslWriter<'m, 'a, W> {
         let snapshot = DatasetPhys {
             next_snapshot: head_object,
             children: 1 + heads.len() as u64,
-            deadlist: self.deadlist(&[])?,
+            deadlist: self.deadlist(&[], &[])?,
             next_clones: self.name_map(object_type::NEXT_CLONES, &clones)?,
             ..self.phys("$ORIGIN@$ORIGIN", dir.object)
         };
@@ -405,7 +556,7 @@ impl<'m, 'a, W: WriteAt> DslWriter<'m, 'a, W> {
             prev_snapshot: snapshot_object,
             prev_snapshot_txg: TXG_BEFORE_FIRST,
             snapshot_names: self.name_map(object_type::DSL_DS_SNAP_MAP, &names)?,
-            deadlist: self.deadlist(&[0])?,
+            deadlist: self.deadlist(&[0], &[])?,
             ..self.phys("$ORIGIN", dir.object)
         };
         self.write_phys(head_object, &head, &[])?;
@@ -436,6 +587,28 @@ impl Dsl {
         mos.set_bonus(self.mos_dir.object, &self.mos_dir.to_bytes(timestamp))?;
         mos.set_bonus(self.root.object, &self.root.to_bytes(timestamp))
     }
+}
+
+/// A list of block pointers.
+fn add_full_bpobj<W: WriteAt>(
+    mos: &mut Mos<'_, W>,
+    blocks: &[&BlockPointer],
+) -> Result<u64, WriteError> {
+    let object = mos.allocate();
+    let mut total = Usage::default();
+    blocks.iter().for_each(|bp| total += Usage::of(bp));
+    let mut bonus = (blocks.len() as u64).to_le_bytes().to_vec();
+    bonus.extend(total.words().iter().flat_map(|word| word.to_le_bytes()));
+    bonus.resize(48, 0);
+    let what = MosObject {
+        object_type: object_type::BPOBJ,
+        bonus_type: object_type::BPOBJ_HDR,
+        bonus,
+        block_size: 128 << 10,
+    };
+    let data: Vec<u8> = blocks.iter().flat_map(|bp| bp.in_list().to_bytes()).collect();
+    mos.write(object, what, &data)?;
+    Ok(object)
 }
 
 /// Adds an empty list of block pointers (`bpobj_phys_t`).

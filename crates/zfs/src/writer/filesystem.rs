@@ -6,28 +6,35 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io::Read;
+use std::sync::Arc;
 
 use blk::WriteAt;
-use tree::{Blobs, Device, Extent, File, Inode, InodeId, Kind, Tree};
+use tree::{Blobs, Digest, Extent, File, Inode, InodeId, Kind, Tree};
 
 use super::WriteError;
 use super::accounting::Accounting;
 use super::block::{BlockParams, BlockWriter, Usage};
+use super::history::{self, Kept, State};
 use super::indirect::{BlockTree, levels_for};
-use super::numbering::Numbering;
+use super::inode::{
+    S_IFDIR, S_IFREG, base_znode, device_number, digest_of, dirent_type, slots_for,
+};
+use super::numbering::{Numbering, Plan};
 use super::objset::{DnodeTable, ObjectSpec};
 use super::pipeline::Pipeline;
 use crate::blkptr::{BlockKind, BlockPointer};
 use crate::compress::Compression;
-use crate::dnode::{BONUS_SIZE, FLAG_USEROBJUSED_ACCOUNTED, FLAG_USERUSED_ACCOUNTED, object_type};
+use crate::dnode::{
+    BONUS_SIZE, DNODE_SIZE, FLAG_USEROBJUSED_ACCOUNTED, FLAG_USERUSED_ACCOUNTED, object_type,
+};
 use crate::sa::{Layouts, Znode, pack_xattrs, registry_zap_entries};
 use crate::zap::{self, Entry, ZapOptions, ZapValue};
 
-const S_IFDIR: u64 = 0o040000;
-const S_IFREG: u64 = 0o100000;
 const MASTER_NODE_OBJECT: u64 = 1;
 /// The first object after the master node.
-const FIRST_OBJECT: u32 = 2;
+const FIRST_OBJECT: u64 = 2;
+/// Objects that describe system attributes, and the unlinked set.
+const ATTRIBUTE_OBJECTS: u64 = 4;
 /// Version of the ZFS POSIX layer that has system attributes.
 const ZPL_VERSION: u64 = 5;
 
@@ -51,6 +58,17 @@ pub(crate) struct Storage {
     pub copies: usize,
     /// Salt of the dataset's ZAP hashes.
     pub salt: u64,
+    /// Slots of dnodes: the least, and the most if attributes need them.
+    pub slots: (u32, u32),
+}
+
+/// A volume: what a block device of `file.size` bytes holds.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// Size and content; the size is a multiple of the block size.
+    pub file: File,
+    /// `volblocksize` in bytes, a power of two from 512 to 128 KiB; OpenZFS takes 16 KiB.
+    pub block_size: u32,
 }
 
 /// A finished object set.
@@ -62,13 +80,22 @@ pub(crate) struct WrittenFilesystem {
     pub large_blocks: bool,
     /// Whether zstd blocks were written.
     pub zstd: bool,
+    /// Whether dnodes of more than 512 bytes were written.
+    pub large_dnodes: bool,
+    /// What a later state goes on with, where that was asked for.
+    pub state: Option<State>,
 }
 
 /// What waits in line, in the order of submission.
 enum Pending {
     Begin(BlockTree),
-    Block { id: u64, params: BlockParams },
+    Block {
+        id: u64,
+        params: BlockParams,
+    },
     End(Box<ObjectSpec>),
+    /// An object whose blocks are those of an earlier state.
+    Same(Box<ObjectSpec>, Arc<Kept>),
 }
 
 /// Writes one dataset.
@@ -85,6 +112,13 @@ pub(crate) struct FilesystemWriter<'a, W> {
     progress: &'a mut dyn FnMut(u64),
     large_blocks: bool,
     zstd: bool,
+    large_dnodes: bool,
+    /// The state before this one.
+    past: Option<&'a State>,
+    /// What the next state goes on with.
+    state: Option<State>,
+    /// Only layouts of attributes are collected, nothing is written.
+    rehearsing: bool,
 }
 
 impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
@@ -107,7 +141,20 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
             progress,
             large_blocks: false,
             zstd: false,
+            large_dnodes: false,
+            past: None,
+            state: None,
+            rehearsing: false,
         }
+    }
+
+    /// The same, going on from the state `past`; what the next state needs is kept.
+    pub(crate) fn with_history(mut self, past: Option<&'a State>) -> Self {
+        self.past = past;
+        self.state = Some(State::default());
+        self.layouts = past.map(|past| past.layouts.clone()).unwrap_or_default();
+        self.out.journal = Some(Vec::new());
+        self
     }
 
     /// Writes everything and gives the object set's pointer.
@@ -117,18 +164,68 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
         blobs: &dyn Blobs,
     ) -> Result<WrittenFilesystem, WriteError> {
         let Content { tree, root, mounts } = content;
-        let numbering =
-            Numbering::new(tree, *root, mounts, FIRST_OBJECT).ok_or(WriteError::TooManyObjects)?;
-        let attributes = numbering.next;
+        // In histories the objects around attributes keep their numbers, so they come first.
+        let after = if self.state.is_some() { ATTRIBUTE_OBJECTS } else { 0 };
+        let (least, most) = self.storage.slots;
+        let plan = Plan {
+            first: self.past.map_or(FIRST_OBJECT + after, |past| past.next),
+            slots: &|inode, outside| slots_for(inode, outside, least, most),
+            remember: self.state.as_ref().map(|_| self.out.birth),
+            past: self.past.map(|past| &past.paths),
+        };
+        let mut numbering =
+            Numbering::new(tree, *root, mounts, &plan).ok_or(WriteError::TooManyObjects)?;
+        let attributes = if after > 0 { FIRST_OBJECT } else { numbering.next };
         self.master_node(&numbering, *root, attributes)?;
+        if after > 0 {
+            self.rehearsing = true;
+            for &id in &numbering.order {
+                self.inode(tree, id, mounts, &numbering, blobs)?;
+            }
+            self.rehearsing = false;
+            self.attribute_objects(attributes)?;
+        }
         for &id in &numbering.order {
             self.inode(tree, id, mounts, &numbering, blobs)?;
         }
-        self.attribute_objects(attributes)?;
+        if after == 0 {
+            self.attribute_objects(attributes)?;
+        }
         while !self.line.is_empty() {
             self.complete_one()?;
         }
-        self.finish()
+        if let Some(state) = &mut self.state {
+            state.next = numbering.next;
+            state.paths = std::mem::take(&mut numbering.paths);
+            state.layouts = self.layouts.clone();
+        }
+        let copies = self.storage.copies + 1;
+        let accounts = self.accounting.write(self.out, copies, self.storage.salt)?;
+        self.finish(Some(&accounts))
+    }
+
+    /// Writes a volume and gives the object set's pointer.
+    pub(crate) fn write_volume(
+        mut self,
+        volume: &Volume,
+        blobs: &dyn Blobs,
+    ) -> Result<WrittenFilesystem, WriteError> {
+        const DATA: u64 = 1;
+        const PROPERTIES: u64 = 2;
+        let spec = |object, object_type| ObjectSpec {
+            object,
+            object_type,
+            pointers: 3,
+            ..ObjectSpec::default()
+        };
+        let file = &volume.file;
+        self.storage.record_size = volume.block_size;
+        self.file(spec(DATA, object_type::ZVOL), file, Bytes::Blob(blobs))?;
+        self.zap(spec(PROPERTIES, object_type::ZVOL_PROP), &[Entry::new(b"size", file.size)])?;
+        while !self.line.is_empty() {
+            self.complete_one()?;
+        }
+        self.finish(None)
     }
 
     fn master_node(
@@ -188,6 +285,16 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
     }
 
     fn zap(&mut self, mut spec: ObjectSpec, entries: &[Entry<'_>]) -> Result<(), WriteError> {
+        if self.rehearsing {
+            return Ok(());
+        }
+        if self.state.is_some() {
+            let content = history::Content::Zap(digest_of(entries));
+            if let Some(kept) = self.same(spec.object, &content) {
+                return self.keep(spec, kept);
+            }
+            spec.content = Some(content);
+        }
         let options = ZapOptions::new(self.storage.salt);
         let zap = zap::encode(entries, &options)
             .map_err(|source| WriteError::Zap { object: spec.object, source })?;
@@ -221,7 +328,9 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
         let inode = tree.inode(id);
         let object = numbering.object(id);
         let packed = pack_xattrs(&inode.metadata.xattrs);
-        let mut znode = base_znode(inode, self.out.birth);
+        let generation = numbering.generation(id).unwrap_or(self.out.birth);
+        let slots = numbering.slots(id);
+        let mut znode = base_znode(inode, generation);
         znode.parent = numbering.parent(id);
         znode.links = numbering.links(id);
         znode.dxattr = packed.sa.as_deref();
@@ -241,30 +350,29 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
                     directory.iter().filter(|(_, child)| tree.directory(*child).is_some()).count();
                 znode.links = 2 + subdirectories as u64;
                 znode.size = 2 + entries.len() as u64;
-                let spec = self.znode_spec(object, object_type::DIRECTORY_CONTENTS, &znode)?;
+                let spec =
+                    self.znode_spec(object, object_type::DIRECTORY_CONTENTS, slots, &znode)?;
                 self.zap(spec, &entries)?;
             }
             Kind::File(file) => {
                 znode.size = file.size;
-                let spec = self.znode_spec(object, object_type::PLAIN_FILE_CONTENTS, &znode)?;
-                let mut blob = blobs
-                    .open(&file.blob)
-                    .map_err(|source| WriteError::Blob { blob: file.blob, source })?;
-                self.file(spec, file, &mut blob)?;
+                let spec =
+                    self.znode_spec(object, object_type::PLAIN_FILE_CONTENTS, slots, &znode)?;
+                self.file(spec, file, Bytes::Blob(blobs))?;
             }
             Kind::Symlink(target) => {
                 znode.size = target.len() as u64;
                 znode.symlink = Some(target);
-                self.empty_object(object, &znode)?;
+                self.empty_object(object, slots, &znode)?;
             }
             Kind::CharDevice(device) | Kind::BlockDevice(device) => {
                 znode.rdev = Some(device_number(*device));
-                self.empty_object(object, &znode)?;
+                self.empty_object(object, slots, &znode)?;
             }
-            Kind::Fifo | Kind::Socket => self.empty_object(object, &znode)?,
+            Kind::Fifo | Kind::Socket => self.empty_object(object, slots, &znode)?,
         }
         if let Some(directory) = znode.xattr_dir {
-            self.attribute_directory(object, directory, inode, &packed.directory)?;
+            self.attribute_directory((object, generation), directory, inode, &packed.directory)?;
         }
         Ok(())
     }
@@ -272,7 +380,7 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
     /// Extended attributes too large for the system attributes: a hidden directory of files.
     fn attribute_directory(
         &mut self,
-        owner: u64,
+        (owner, generation): (u64, u64),
         directory: u64,
         inode: &Inode,
         attributes: &[(&[u8], &[u8])],
@@ -282,13 +390,13 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
             let object = directory + 1 + index as u64;
             entries.push(Entry::new(name, (S_IFREG >> 12) << 60 | object));
         }
-        let mut znode = base_znode(inode, self.out.birth);
+        let mut znode = base_znode(inode, generation);
         znode.mode = S_IFDIR | 0o1777;
         znode.parent = owner;
         znode.links = 2;
         znode.size = 2 + entries.len() as u64;
         znode.is_xattr = true;
-        let spec = self.znode_spec(directory, object_type::DIRECTORY_CONTENTS, &znode)?;
+        let spec = self.znode_spec(directory, object_type::DIRECTORY_CONTENTS, 1, &znode)?;
         self.zap(spec, &entries)?;
         for (index, (_, value)) in attributes.iter().enumerate() {
             znode.mode = S_IFREG | 0o644;
@@ -296,9 +404,11 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
             znode.links = 1;
             znode.size = value.len() as u64;
             let object = directory + 1 + index as u64;
-            let spec = self.znode_spec(object, object_type::PLAIN_FILE_CONTENTS, &znode)?;
-            let file = File::dense(value.len() as u64, tree::Digest([0; 32]));
-            self.file(spec, &file, &mut &value[..])?;
+            let spec = self.znode_spec(object, object_type::PLAIN_FILE_CONTENTS, 1, &znode)?;
+            let known = self.state.is_some();
+            let digest = if known { Digest::of(value) } else { Digest([0; 32]) };
+            let file = File::dense(value.len() as u64, digest);
+            self.file(spec, &file, Bytes::Value(value))?;
         }
         Ok(())
     }
@@ -307,10 +417,13 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
         &mut self,
         object: u64,
         object_type: u8,
+        slots: u32,
         znode: &Znode<'_>,
     ) -> Result<ObjectSpec, WriteError> {
+        let extra_slots = slots.saturating_sub(1) as u8;
+        self.large_dnodes |= extra_slots > 0;
         let encoded = znode
-            .encode(BONUS_SIZE, &mut self.layouts)
+            .encode(BONUS_SIZE + DNODE_SIZE * usize::from(extra_slots), &mut self.layouts)
             .map_err(|source| WriteError::Attributes { object, source })?;
         Ok(ObjectSpec {
             object,
@@ -323,22 +436,69 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
             bonus: encoded.bonus,
             spill: encoded.spill,
             owner: Some((znode.uid, znode.gid)),
+            extra_slots,
+            content: None,
         })
     }
 
-    fn empty_object(&mut self, object: u64, znode: &Znode<'_>) -> Result<(), WriteError> {
-        let spec = self.znode_spec(object, object_type::PLAIN_FILE_CONTENTS, znode)?;
+    fn empty_object(
+        &mut self,
+        object: u64,
+        slots: u32,
+        znode: &Znode<'_>,
+    ) -> Result<(), WriteError> {
+        let spec = self.znode_spec(object, object_type::PLAIN_FILE_CONTENTS, slots, znode)?;
+        if self.rehearsing {
+            return Ok(());
+        }
         self.begin(&spec);
         self.end(spec)
     }
 
-    /// A regular file: blocks of the record size, or one smaller block.
+    /// The blocks of an earlier state, if the object has the same content as there.
+    fn same(&self, object: u64, content: &history::Content) -> Option<Arc<Kept>> {
+        let kept = self.past?.objects.get(&object)?;
+        (kept.content == *content).then(|| kept.clone())
+    }
+
+    /// An object with the blocks that it had in the state before.
+    fn keep(&mut self, mut spec: ObjectSpec, kept: Arc<Kept>) -> Result<(), WriteError> {
+        spec.block_size = kept.block_size;
+        spec.max_block_id = kept.max_block_id;
+        self.line.push_back(Pending::Same(Box::new(spec), kept));
+        while self.line.len() > 4096 {
+            self.complete_one()?;
+        }
+        Ok(())
+    }
+
+    /// A regular file: blocks of the record size, or one smaller block. A volume: blocks of its
+    /// block size.
     fn file(
         &mut self,
         mut spec: ObjectSpec,
         file: &File,
-        blob: &mut dyn Read,
+        bytes: Bytes<'_>,
     ) -> Result<(), WriteError> {
+        if self.rehearsing {
+            return Ok(());
+        }
+        if self.state.is_some() {
+            let content = history::Content::File(file.clone());
+            if let Some(kept) = self.same(spec.object, &content) {
+                (self.progress)(file.data_size());
+                return self.keep(spec, kept);
+            }
+            spec.content = Some(content);
+        }
+        let mut blob = match bytes {
+            Bytes::Value(value) => Box::new(value) as Box<dyn Read>,
+            Bytes::Blob(blobs) => Box::new(
+                blobs
+                    .open(&file.blob)
+                    .map_err(|source| WriteError::Blob { blob: file.blob, source })?,
+            ),
+        };
         let record = u64::from(self.storage.record_size);
         let whole = [Extent { offset: 0, length: file.size }];
         let extents = match &file.extents {
@@ -346,13 +506,17 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
             None if file.size == 0 => &[][..],
             None => &whole[..],
         };
-        let block_size = file.size.min(record).next_multiple_of(512).max(512);
+        let is_volume = spec.object_type == object_type::ZVOL;
+        let block_size = match is_volume {
+            true => record,
+            false => file.size.min(record).next_multiple_of(512).max(512),
+        };
         spec.block_size = block_size as u32;
         let data_end = extents.last().map_or(0, |extent| extent.offset + extent.length);
         spec.max_block_id = data_end.saturating_sub(1) / block_size;
         self.large_blocks |= block_size > 128 << 10;
         let params = BlockParams {
-            kind: BlockKind { object_type: object_type::PLAIN_FILE_CONTENTS, level: 0 },
+            kind: BlockKind { object_type: spec.object_type, level: 0 },
             compression: self.storage.compression,
             copies: self.storage.copies,
             fill: 1,
@@ -397,7 +561,7 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
         while self.pipeline.is_full(data.len()) {
             self.complete_one()?;
         }
-        self.pipeline.submit(data, params)?;
+        self.pipeline.submit(data, params, self.out.birth)?;
         self.line.push_back(Pending::Block { id, params });
         Ok(())
     }
@@ -416,6 +580,7 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
         match self.line.pop_front() {
             None => Ok(()),
             Some(Pending::Begin(tree)) => {
+                self.set_others_aside();
                 self.current = Some((tree, self.out.usage.allocated));
                 Ok(())
             }
@@ -430,77 +595,92 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
             }
             Some(Pending::End(spec)) => {
                 let Some((tree, before)) = self.current.take() else { return Ok(()) };
-                let spill = match spec.spill.clone() {
-                    None => None,
-                    Some(data) => {
-                        let params = self.metadata_params(object_type::SA);
-                        Some(self.out.write(data, &params)?)
-                    }
-                };
+                let (spill, spill_used) = self.spill(&spec)?;
                 let levels = tree.levels();
                 let pointers = tree.finish(self.out)?;
                 let used = self.out.usage.allocated - before;
-                if let Some((uid, gid)) = spec.owner {
-                    self.accounting.add(uid, gid, used);
+                let blocks = self.out.journal.as_mut().map(std::mem::take);
+                if let (Some(state), Some(mut blocks)) = (&mut self.state, blocks) {
+                    if let Some(at) =
+                        spill.and_then(|spill| blocks.iter().position(|bp| *bp == spill))
+                    {
+                        state.others.push(blocks.remove(at));
+                    }
+                    match spec.content.clone() {
+                        None => state.others.append(&mut blocks),
+                        Some(content) => {
+                            let kept = Kept {
+                                content,
+                                levels,
+                                block_size: spec.block_size,
+                                max_block_id: spec.max_block_id,
+                                used: used - spill_used,
+                                pointers: pointers.clone(),
+                                blocks,
+                            };
+                            state.objects.insert(spec.object, Arc::new(kept));
+                        }
+                    }
                 }
-                let dnode = spec.dnode(levels, used, &pointers, spill);
-                self.dnodes.add(self.out, spec.object, &dnode)
+                self.dnode(&spec, levels, used, &pointers, spill)
+            }
+            Some(Pending::Same(spec, kept)) => {
+                self.set_others_aside();
+                let (spill, spill_used) = self.spill(&spec)?;
+                self.dnode(&spec, kept.levels, kept.used + spill_used, &kept.pointers, spill)?;
+                if let Some(state) = &mut self.state {
+                    state.objects.insert(spec.object, kept);
+                }
+                Ok(())
             }
         }
     }
 
-    fn finish(self) -> Result<WrittenFilesystem, WriteError> {
-        let Self { out, storage, dnodes, accounting, large_blocks, zstd, .. } = self;
-        let metadata_copies = storage.copies + 1;
-        let accounts = accounting.write(out, metadata_copies, storage.salt)?;
-        let objset = dnodes.finish(out, &accounts, metadata_copies)?;
-        Ok(WrittenFilesystem { objset, usage: out.usage, large_blocks, zstd })
+    /// Writes the spill block of an object, and tells what it takes.
+    fn spill(&mut self, spec: &ObjectSpec) -> Result<(Option<BlockPointer>, u64), WriteError> {
+        let Some(data) = spec.spill.clone() else { return Ok((None, 0)) };
+        let before = self.out.usage.allocated;
+        let params = self.metadata_params(object_type::SA);
+        let pointer = self.out.write(data, &params)?;
+        Ok((Some(pointer), self.out.usage.allocated - before))
+    }
+
+    fn dnode(
+        &mut self,
+        spec: &ObjectSpec,
+        levels: u8,
+        used: u64,
+        pointers: &[BlockPointer],
+        spill: Option<BlockPointer>,
+    ) -> Result<(), WriteError> {
+        if let Some((uid, gid)) = spec.owner {
+            self.accounting.add(uid, gid, used);
+        }
+        let dnode = spec.dnode(levels, used, pointers, spill);
+        self.dnodes.add(self.out, spec.object, &dnode)
+    }
+
+    /// What was written since the last object belongs to none.
+    fn set_others_aside(&mut self) {
+        if let (Some(state), Some(journal)) = (&mut self.state, &mut self.out.journal) {
+            state.others.append(journal);
+        }
+    }
+
+    fn finish(mut self, accounts: Option<&[Vec<u8>; 3]>) -> Result<WrittenFilesystem, WriteError> {
+        self.set_others_aside();
+        let Self { out, storage, dnodes, large_blocks, zstd, large_dnodes, mut state, .. } = self;
+        let objset = dnodes.finish(out, accounts, storage.copies + 1)?;
+        if let (Some(state), Some(mut journal)) = (&mut state, out.journal.take()) {
+            state.others.append(&mut journal);
+        }
+        let usage = out.usage;
+        Ok(WrittenFilesystem { objset, usage, large_blocks, zstd, large_dnodes, state })
     }
 }
 
-fn base_znode(inode: &Inode, birth: u64) -> Znode<'static> {
-    let metadata = &inode.metadata;
-    let mode = file_type(&inode.kind) | u64::from(metadata.mode);
-    let time = metadata.mtime;
-    Znode {
-        mode,
-        size: 0,
-        generation: birth,
-        uid: u64::from(metadata.uid),
-        gid: u64::from(metadata.gid),
-        parent: 0,
-        is_xattr: false,
-        atime: time,
-        mtime: time,
-        ctime: time,
-        crtime: time,
-        links: 1,
-        projid: Some(0),
-        rdev: None,
-        symlink: None,
-        dxattr: None,
-        xattr_dir: None,
-    }
-}
-
-fn file_type(kind: &Kind) -> u64 {
-    match kind {
-        Kind::Directory(_) => S_IFDIR,
-        Kind::File(_) => S_IFREG,
-        Kind::Symlink(_) => 0o120000,
-        Kind::CharDevice(_) => 0o020000,
-        Kind::BlockDevice(_) => 0o060000,
-        Kind::Fifo => 0o010000,
-        Kind::Socket => 0o140000,
-    }
-}
-
-/// The `DT_*` code of directory entries: the type bits of the mode.
-fn dirent_type(kind: &Kind) -> u64 {
-    file_type(kind) >> 12
-}
-
-/// Linux's internal device number.
-fn device_number(device: Device) -> u64 {
-    u64::from(device.major) << 20 | u64::from(device.minor)
+/// Where the content of a file comes from.
+enum Bytes<'a> {
+    Blob(&'a dyn Blobs),
+    Value(&'a [u8]),
 }

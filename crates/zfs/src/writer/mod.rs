@@ -5,8 +5,12 @@
 //! before its content, because it describes what everything took, itself included; then the labels,
 //! which make it a pool. A run that stops before that leaves nothing that could be imported.
 //!
-//! One disk, 4 KiB sectors, fletcher-4 checksums. Not here: encryption, mirrors and raidz, volumes,
-//! several snapshots of one dataset.
+//! A dataset may have a history: states with snapshots, each born in a transaction group of its own,
+//! and clones that go on from one of them. An object that did not change keeps its blocks; those
+//! that died lie in the deadlist of the next snapshot, as they would after years of use.
+//!
+//! One disk or a mirror, 4 KiB sectors, fletcher-4 checksums. Not here: encryption, raidz, several
+//! top-level vdevs.
 
 mod accounting;
 mod alloc;
@@ -18,22 +22,26 @@ mod dsl;
 mod error;
 mod features;
 mod filesystem;
+mod history;
 mod indirect;
+mod inode;
+mod mirror;
 mod mos;
 mod numbering;
 mod objset;
 mod pipeline;
+mod states;
 mod unreadable;
 
-use blk::WriteAt;
-use tree::{Blobs, Metadata, Tree};
+use blk::{ReadAt, WriteAt};
+use tree::Blobs;
 
 pub use error::WriteError;
-pub use filesystem::Content;
+pub use filesystem::{Content, Volume};
 pub use unreadable::{UnreadableXattr, unreadable_xattrs};
 
 use crate::dnode::object_type;
-use crate::feature::{self, FeatureSet};
+use crate::feature::FeatureSet;
 use crate::ids::Ids;
 use crate::label::{self, Geometry, Uberblock};
 use crate::space_map;
@@ -43,15 +51,14 @@ use block::{ASHIFT, BlockWriter};
 use check::CheckedPool;
 use config::PoolConfig;
 use directory::OtherObjects;
-use dsl::{DatasetRecord, DslWriter, TXG_CREATE, TXG_SNAPSHOT};
+use dsl::{DslWriter, TXG_CREATE};
 use features::FeatureObjects;
-use filesystem::FilesystemWriter;
+use mirror::Mirror;
 use mos::{Mos, MosObject, ReservedObject};
-use pipeline::Pipeline;
 
-/// Transaction group of the uberblock. Well above that of all blocks, so that an import does not
-/// read the most recent groups again.
-const TXG_UBERBLOCK: u64 = 16;
+/// How far the transaction group of the uberblock is above that of all blocks, so that an import
+/// does not read the most recent groups again.
+const TXG_DISTANCE: u64 = 11;
 /// Size of the block that holds the pool's configuration.
 const CONFIG_BLOCK: u32 = 16 << 10;
 /// OpenZFS keeps this part of a pool for itself (`spa_slop_shift`).
@@ -68,6 +75,10 @@ pub struct Pool<'a> {
     pub timestamp: u64,
     /// Features to enable.
     pub features: FeatureSet,
+    /// Give dnodes the size that the property `dnodesize` tells: with `auto`, attributes that do not
+    /// fit into 512 bytes get a larger dnode rather than a spill block. This activates the feature
+    /// `large_dnode`, which GRUB does not know.
+    pub large_dnodes: bool,
     /// Keep the device trimmed.
     pub autotrim: bool,
     /// Full name of the dataset to boot from.
@@ -78,17 +89,33 @@ pub struct Pool<'a> {
     pub datasets: Vec<Dataset<'a>>,
 }
 
-/// A filesystem dataset to be written.
-#[derive(Debug, Clone)]
+/// A dataset to be written. The default is a file system without files, and without a name.
+#[derive(Debug, Clone, Default)]
 pub struct Dataset<'a> {
     /// Full name, for example `rpool/home`.
     pub name: String,
     /// Locally set properties, as `zfs set` takes them.
     pub properties: Vec<(String, String)>,
-    /// Its files; `None` leaves an empty root directory.
+    /// Its files; `None` leaves an empty root directory, or, in a clone, what its origin has.
     pub content: Option<Content<'a>>,
     /// Name of a snapshot to take.
     pub snapshot: Option<String>,
+    /// What it had before, the oldest first. An inode that has the same path and kind in two states
+    /// is the same one.
+    pub earlier: Vec<State<'a>>,
+    /// Full name of the snapshot that it is a clone of; its dataset is listed before.
+    pub origin: Option<String>,
+    /// It is a volume, and this is in it.
+    pub volume: Option<Volume>,
+}
+
+/// An earlier state of a dataset, and the snapshot that kept it.
+#[derive(Debug, Clone)]
+pub struct State<'a> {
+    /// Its files.
+    pub content: Content<'a>,
+    /// Name of the snapshot.
+    pub snapshot: String,
 }
 
 /// What was written. Sizes are in bytes.
@@ -116,30 +143,45 @@ pub fn write_pool<W: WriteAt>(
     blobs: &dyn Blobs,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Summary, WriteError> {
+    write_mirror(&[device], pool, blobs, progress)
+}
+
+/// Writes `pool` over all of each of `devices`, which become a mirror if there are several. The
+/// smallest tells the size.
+pub fn write_mirror<W: WriteAt>(
+    devices: &[W],
+    pool: &Pool<'_>,
+    blobs: &dyn Blobs,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Summary, WriteError> {
     let checked = CheckedPool::new(pool)?;
+    let ids = Ids::new(pool.seed);
+    let disks: Vec<u64> = match devices.len() {
+        0 | 1 => vec![ids.guid("vdev 0")],
+        count => (0..count).map(|disk| ids.guid(&format!("vdev 0 disk {disk}"))).collect(),
+    };
+    let device = Mirror(devices);
     let size = device.size()?;
     let geometry = Geometry::new(size).ok_or(WriteError::DeviceTooSmall { size })?;
     let alloc = Allocator::new(geometry.metaslab_shift, geometry.metaslabs());
     let mut out = BlockWriter::new(device, alloc, TXG_CREATE);
     let slop = (geometry.asize >> SLOP_SHIFT).max((128 << 20).min(geometry.asize / 2));
-    let no_space = |out: &BlockWriter<W>| WriteError::NoSpace {
+    let no_space = |out: &BlockWriter<Mirror<'_, W>>| WriteError::NoSpace {
         allocated: out.alloc.total(),
         size: geometry.asize,
         slop,
     };
-    let written = write_blocks(&mut out, &checked, &geometry, blobs, progress);
+    let written = write_blocks(&mut out, &checked, (&geometry, &disks), blobs, progress);
     match written {
         Ok(_) if out.alloc.total() + slop > geometry.asize => Err(no_space(&out)),
         Err(WriteError::BlockNoSpace { .. }) => Err(no_space(&out)),
         Err(error) => Err(error),
         Ok((config, uberblock)) => {
-            label::write_labels(
-                out.device(),
-                geometry.usable_size,
-                ASHIFT,
-                &config.label(),
-                &uberblock,
-            )?;
+            for (device, disk) in devices.iter().zip(&disks) {
+                let usable_size = label::usable_size(device.size()?);
+                let config = config.label(*disk);
+                label::write_labels(device, usable_size, ASHIFT, &config, &uberblock)?;
+            }
             Ok(Summary {
                 pool_guid: config.pool_guid,
                 allocated: out.alloc.total(),
@@ -154,15 +196,17 @@ type Finished<'p> = (PoolConfig<'p>, Uberblock);
 fn write_blocks<'p, W: WriteAt>(
     out: &mut BlockWriter<W>,
     checked: &CheckedPool<'p, '_>,
-    geometry: &Geometry,
+    (geometry, disks): (&Geometry, &'p [u64]),
     blobs: &dyn Blobs,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Finished<'p>, WriteError> {
     let pool = checked.pool;
     let ids = Ids::new(pool.seed);
-    let records = write_filesystems(out, checked, &ids, blobs, progress)?;
+    let records = states::write(out, checked, &ids, blobs, progress)?;
 
-    out.birth = TXG_SNAPSHOT;
+    let last = records.iter().map(|record| record.first_state + record.states.len() - 1).max();
+    out.birth = history::snapshot_txg(last.unwrap_or(0));
+    let txg = out.birth + TXG_DISTANCE;
     let mut mos = Mos::new(out, ids.guid("salt of the MOS") | 1);
     let directory = mos.allocate();
     let mut dsl = DslWriter::new(&mut mos, &ids, pool.timestamp).write(&records)?;
@@ -241,9 +285,10 @@ fn write_blocks<'p, W: WriteAt>(
     let config = PoolConfig {
         name: &pool.name,
         features: pool.features,
-        txg: TXG_UBERBLOCK,
+        txg,
         pool_guid,
         vdev_guid,
+        disks,
         metaslab_array: others.metaslab_array,
         metaslab_shift: geometry.metaslab_shift,
         asize: geometry.asize,
@@ -256,47 +301,10 @@ fn write_blocks<'p, W: WriteAt>(
     let usage = mos.out.usage;
     dsl.charge_mos(&mut mos, pool.timestamp, usage)?;
     let uberblock = Uberblock {
-        txg: TXG_UBERBLOCK,
-        guid_sum: pool_guid.wrapping_add(vdev_guid),
+        txg,
+        guid_sum: config.guid_sum(),
         timestamp: pool.timestamp,
         root: mos.finish(&table)?,
     };
     Ok((config, uberblock))
-}
-
-fn write_filesystems<'p, W: WriteAt>(
-    out: &mut BlockWriter<W>,
-    checked: &CheckedPool<'p, '_>,
-    ids: &Ids,
-    blobs: &dyn Blobs,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Vec<DatasetRecord<'p>>, WriteError> {
-    let pool = checked.pool;
-    let mut root = Metadata { mode: 0o755, ..Metadata::default() };
-    root.mtime.seconds = pool.timestamp as i64;
-    let empty = Tree::new(root);
-    std::thread::scope(|scope| {
-        let mut pipeline = Pipeline::start(scope, TXG_CREATE);
-        let mut records = Vec::new();
-        for (index, dataset) in pool.datasets.iter().enumerate() {
-            let nothing = Content { tree: &empty, root: empty.root(), mounts: Default::default() };
-            let content = dataset.content.as_ref().unwrap_or(&nothing);
-            let storage = checked.storage(index, ids);
-            let writer = FilesystemWriter::new(out, &mut pipeline, storage, progress);
-            let written = writer.write(content, blobs)?;
-            let mut features = vec![feature::USEROBJ_ACCOUNTING, feature::PROJECT_QUOTA];
-            features.extend(written.large_blocks.then_some(feature::LARGE_BLOCKS));
-            features.extend(written.zstd.then_some(feature::ZSTD_COMPRESS));
-            records.push(DatasetRecord {
-                name: &dataset.name,
-                parent: checked.parents[index],
-                properties: checked.properties[index].clone(),
-                snapshot: dataset.snapshot.as_deref(),
-                objset: written.objset,
-                usage: written.usage,
-                features,
-            });
-        }
-        Ok(records)
-    })
 }

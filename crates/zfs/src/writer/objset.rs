@@ -6,6 +6,7 @@ use blk::WriteAt;
 
 use super::WriteError;
 use super::block::{BlockParams, BlockWriter};
+use super::history::Content;
 use super::indirect::BlockTree;
 use crate::blkptr::{BlockKind, BlockPointer};
 use crate::compress::Compression;
@@ -22,6 +23,7 @@ const TABLE_LEVELS: u8 = 6;
 /// `os_type` of the meta object set and of filesystems.
 pub(crate) const OS_TYPE_META: u64 = 1;
 const OS_TYPE_ZFS: u64 = 2;
+const OS_TYPE_VOLUME: u64 = 3;
 /// User, object and project accounting are complete.
 const OS_FLAGS_ACCOUNTED: u64 = 0b111;
 
@@ -44,6 +46,10 @@ pub(crate) struct ObjectSpec {
     pub spill: Option<Vec<u8>>,
     /// User and group to charge.
     pub owner: Option<(u64, u64)>,
+    /// Slots of the dnode beyond the first.
+    pub extra_slots: u8,
+    /// What tells its blocks from others, where histories are written.
+    pub content: Option<Content>,
 }
 
 impl ObjectSpec {
@@ -67,6 +73,7 @@ impl ObjectSpec {
             pointers,
             spill,
             compression: 0,
+            extra_slots: self.extra_slots,
         }
     }
 }
@@ -104,7 +111,8 @@ impl DnodeTable {
         }
         self.data.resize(DNODE_BLOCK_SIZE, 0);
         let at = (object as usize % DNODES_PER_BLOCK) * DNODE_SIZE;
-        self.data[at..at + DNODE_SIZE].copy_from_slice(&dnode.to_bytes());
+        let bytes = dnode.to_bytes();
+        self.data[at..at + bytes.len()].copy_from_slice(&bytes);
         self.count += 1;
         Ok(())
     }
@@ -130,7 +138,7 @@ impl DnodeTable {
     pub(crate) fn finish<W: WriteAt>(
         mut self,
         out: &mut BlockWriter<W>,
-        accounts: &[[u8; DNODE_SIZE]; 3],
+        accounts: Option<&[Vec<u8>; 3]>,
         copies: usize,
     ) -> Result<BlockPointer, WriteError> {
         self.flush(out)?;
@@ -138,10 +146,13 @@ impl DnodeTable {
         let levels = self.tree.levels();
         let pointers = self.tree.finish(out)?;
         self.used += out.usage.allocated - before;
-        let mut objset = encode(OS_TYPE_ZFS, levels, self.block, self.used, &pointers);
-        objset[OS_FLAGS_OFFSET..OS_FLAGS_OFFSET + 8]
-            .copy_from_slice(&OS_FLAGS_ACCOUNTED.to_le_bytes());
-        for (index, dnode) in accounts.iter().enumerate() {
+        let os_type = if accounts.is_some() { OS_TYPE_ZFS } else { OS_TYPE_VOLUME };
+        let mut objset = encode(os_type, levels, self.block, self.used, &pointers);
+        if accounts.is_some() {
+            objset[OS_FLAGS_OFFSET..OS_FLAGS_OFFSET + 8]
+                .copy_from_slice(&OS_FLAGS_ACCOUNTED.to_le_bytes());
+        }
+        for (index, dnode) in accounts.into_iter().flatten().enumerate() {
             let at = USERUSED_OFFSET + index * DNODE_SIZE;
             objset[at..at + DNODE_SIZE].copy_from_slice(dnode);
         }

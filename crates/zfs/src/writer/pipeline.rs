@@ -16,6 +16,7 @@ struct Job {
     ticket: u64,
     data: Vec<u8>,
     params: BlockParams,
+    birth: u64,
 }
 
 /// The writer's end. Dropping it ends the workers.
@@ -37,7 +38,7 @@ impl std::fmt::Debug for Pipeline {
 
 impl Pipeline {
     /// Starts one worker for each core, in `scope`.
-    pub(crate) fn start<'scope>(scope: &'scope std::thread::Scope<'scope, '_>, birth: u64) -> Self {
+    pub(crate) fn start<'scope>(scope: &'scope std::thread::Scope<'scope, '_>) -> Self {
         let (jobs, job_queue) = bounded::<Job>(1024);
         let (result_queue, results) = unbounded();
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -47,7 +48,7 @@ impl Pipeline {
                 let mut compressor = Compressor::default();
                 for job in job_queue {
                     let size = job.data.len();
-                    let block = encode(job.data, &job.params, birth, &mut compressor);
+                    let block = encode(job.data, &job.params, job.birth, &mut compressor);
                     if result_queue.send((job.ticket, size, block)).is_err() {
                         return;
                     }
@@ -62,11 +63,16 @@ impl Pipeline {
         self.bytes > 0 && (self.bytes + size > WINDOW || self.issued - self.next >= 1000)
     }
 
-    /// Gives a block to the workers. The caller keeps to [`Self::is_full`].
-    pub(crate) fn submit(&mut self, data: Vec<u8>, params: BlockParams) -> io::Result<()> {
+    /// Gives a block that is born in transaction group `birth` to the workers. The caller keeps to [`Self::is_full`].
+    pub(crate) fn submit(
+        &mut self,
+        data: Vec<u8>,
+        params: BlockParams,
+        birth: u64,
+    ) -> io::Result<()> {
         self.bytes += data.len();
         self.ready.push_back(None);
-        let job = Job { ticket: self.issued, data, params };
+        let job = Job { ticket: self.issued, data, params, birth };
         self.issued += 1;
         self.jobs.send(job).map_err(|_| io::Error::other("a compression worker has died"))
     }
