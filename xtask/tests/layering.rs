@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("zfs", &["blk", "tree"]),
     ("darksite", &["pkg", "archive", "tree"]),
     ("image", &["blk", "disk", "zfs"]),
-    ("rootfs", &["archive", "tree", "host"]),
+    ("rootfs", &["pkg", "archive", "tree", "host"]),
     ("boot", &["tree", "archive"]),
     ("bootenv", &["host"]),
     ("plan", &["rootfs", "boot", "zfs", "disk", "blk", "bootenv", "host", "tree"]),

@@ -48,6 +48,9 @@ enum Command {
     Verify(verify::VerifyArgs),
     #[command(hide = true)]
     Pool(pool::PoolArgs),
+    /// Not for people: the part of a build that runs in the sandbox
+    #[command(name = rootfs::bootstrap::INSIDE, hide = true)]
+    Inside,
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,10 @@ fn main() -> ExitCode {
         Command::Send(args) => files::send(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Pool(args) => pool::run(&args),
+        Command::Inside => {
+            let made = rootfs::bootstrap::inside();
+            Ok(if made { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
     };
     result.unwrap_or_else(|error| failure::report(&error))
 }

@@ -6,6 +6,7 @@
 //! touches the build host.
 #![forbid(unsafe_code)]
 
+pub mod bootstrap;
 mod edit;
 pub mod firstboot;
 mod glob;

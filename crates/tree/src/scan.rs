@@ -324,6 +324,15 @@ pub struct ScannedBlobs {
     files: HashMap<Digest, Source>,
 }
 
+impl ScannedBlobs {
+    /// A file that holds the blob and nothing else; `None` for unknown blobs, and for those of files with
+    /// holes. It is not looked at whether the file has changed since.
+    pub fn whole_file(&self, blob: &Digest) -> Option<&Path> {
+        let source = self.files.get(blob).filter(|source| source.extents.is_none())?;
+        Some(&source.path)
+    }
+}
+
 impl Blobs for ScannedBlobs {
     fn open(&self, blob: &Digest) -> io::Result<Box<dyn Read + Send + '_>> {
         let source = self

@@ -138,6 +138,11 @@ impl Blobs for DirStore {
     }
 }
 
+/// Where [`save`] keeps the blobs of the tree saved in `directory`.
+pub fn blobs_of(directory: &Path) -> PathBuf {
+    directory.join(BLOBS)
+}
+
 /// Saves a tree in `directory`, which is made if it is missing. The manifest is put in place last: as
 /// long as it is not there, nothing was saved. An older tree in the directory is replaced by that, its
 /// blobs stay.

@@ -1,0 +1,360 @@
+//! What happens in the sandbox, from packages to a saved tree.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use archive::tar::{self, EntryKind};
+use rustix::fs::Timespec;
+use serde::{Deserialize, Serialize};
+use tree::{MemoryBlobs, scan};
+
+use super::facts::{self, Facts};
+use super::order::{Relations, Run};
+use super::place::{Attributes, Root, parts};
+use super::target::{OURS, Target};
+use super::unpack::{Manner, Unpacker};
+use super::{Bootstrap, Event, Fault, LateFile, database, modules, normalise, save};
+
+/// What is sent into the sandbox.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub request: Bootstrap,
+    /// Directory for everything; made and emptied here.
+    pub work: PathBuf,
+}
+
+/// What comes out of it, each on a line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Message {
+    Event(Event),
+    Done,
+    Failed(String),
+}
+
+/// Where the tree is saved in the directory of an [`Order`].
+pub(super) const TREE: &str = "tree";
+const ROOT: &str = "root";
+const ASIDE: &str = "aside";
+
+/// Reads an order and carries it out.
+pub(super) fn run() -> bool {
+    let output = Mutex::new(io::stdout());
+    let send = |message: &Message| {
+        let mut line = serde_json::to_vec(message).unwrap_or_default();
+        line.push(b'\n');
+        let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who does not listen any more has gone, and we with it.
+        let _ = output.write_all(&line).and_then(|()| output.flush());
+    };
+    let result = read_order().and_then(|order| {
+        let result = make(&order, &|event| send(&Message::Event(event)));
+        let cleared = clear(&order.work);
+        result.and(cleared)
+    });
+    match &result {
+        Ok(()) => send(&Message::Done),
+        Err(Fault(problem)) => send(&Message::Failed(problem.clone())),
+    }
+    result.is_ok()
+}
+
+fn read_order() -> Result<Order, Fault> {
+    let mut text = Vec::new();
+    io::stdin().read_to_end(&mut text).map_err(|error| Fault(error.to_string()))?;
+    serde_json::from_slice(&text).map_err(|error| Fault(format!("the order: {error}")))
+}
+
+/// Removes what only the making needs. It has owners that exist only in here.
+fn clear(work: &Path) -> Result<(), Fault> {
+    for name in [ROOT, ASIDE] {
+        let path = work.join(name);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Fault(format!("{}: {error}", path.display())));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn make(order: &Order, tell: &(dyn Fn(Event) + Sync)) -> Result<(), Fault> {
+    let Order { request, work } = order;
+    let begin = now();
+    let stage = |name: &str, total: usize| {
+        tell(Event::Stage { name: name.to_owned(), total: total as u64 });
+    };
+    let tree_directory = work.join(TREE);
+    clear(work)?;
+    let path = work.join(ROOT);
+    fs::DirBuilder::new()
+        .mode(0o755)
+        .create(&path)
+        .map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+    let jobs = match request.jobs {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        jobs => jobs,
+    };
+
+    stage("reading packages", 0);
+    let facts = read_all(request, jobs)?;
+    let relations = Relations::new(&facts);
+    let essential = relations.essential();
+
+    stage("unpacking", facts.len());
+    let root = Root::open(&path).map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+    unpack(&path, &root, request, &facts, &essential, jobs, tell)?;
+
+    let target = Target {
+        root: &path,
+        facts: &facts,
+        timestamp: request.timestamp,
+        limit: request.script_timeout,
+        tell,
+        aside: work.join(ASIDE),
+    };
+    target.prepare()?;
+    stage("configuring", facts.len());
+    configure(&target, &relations, &essential)?;
+    let kernels = modules::kernels(&path, &facts)?;
+    let kept = target.aside.join("modules");
+    let restored = match &request.modules {
+        Some(cache) => modules::restore(cache, &kernels, &kept)?,
+        None => false,
+    };
+    target.configure_all(restored.then_some(kept.as_path()))?;
+    let unfinished = database::unfinished(&path)?;
+    if !unfinished.is_empty() {
+        let text = format!("dpkg left these packages behind: {}", unfinished.join(", "));
+        return Err(Fault(text));
+    }
+    modules::check(&target, &kernels, &facts)?;
+    modules::clear(&path)?;
+    if let Some(cache) = &request.modules {
+        modules::keep(cache, &path, &kernels)?;
+    }
+    late(&target, &root, request, &stage)?;
+    target.clear()?;
+    database::automatic(&path, &request.architecture, &facts)?;
+
+    stage("saving the tree", 0);
+    let (mut tree, blobs) = scan::scan(&path, &|_| {}).map_err(|error| Fault(error.to_string()))?;
+    let mut generated = MemoryBlobs::default();
+    normalise::normalise(&mut tree, &mut generated, request.timestamp, begin)?;
+    save::save(&tree, blobs, generated, &tree_directory)
+}
+
+/// The facts of all packages, base-files first and the essential ones before the others.
+fn read_all(request: &Bootstrap, jobs: usize) -> Result<Vec<Facts>, Fault> {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let result = Mutex::new(Ok(Vec::new()));
+    let work = || {
+        while let Some(package) =
+            request.packages.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        {
+            let facts = Facts::read(package, &request.architecture);
+            let mut result = result.lock().unwrap_or_else(PoisonError::into_inner);
+            match (&mut *result, facts) {
+                (Ok(all), Ok(facts)) => all.push(facts),
+                (Ok(_), Err(fault)) => *result = Err(fault),
+                (Err(_), _) => return,
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(work);
+        }
+    });
+    let mut facts = result.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    facts.sort_by_cached_key(|facts| {
+        let name = facts.package.name.clone();
+        (name != "base-files", !facts.essential, name)
+    });
+    for pair in facts.windows(2) {
+        if let [one, other] = pair
+            && one.package.name == other.package.name
+        {
+            return Err(Fault(format!("the package {} is there twice", one.package.name)));
+        }
+    }
+    for name in ["base-files", "base-passwd", "dpkg"] {
+        if !facts.iter().any(|facts| facts.package.name == name) {
+            return Err(Fault(format!(
+                "the package {name} is missing; a root needs all essential packages and dpkg"
+            )));
+        }
+    }
+    Ok(facts)
+}
+
+/// Unpacks everything that needs no script before, and writes dpkg's database for it. Essential packages
+/// with such a script are unpacked, too, so that there is something that can run it, but dpkg does not
+/// hear of it.
+fn unpack(
+    path: &Path,
+    root: &Root,
+    request: &Bootstrap,
+    facts: &[Facts],
+    essential: &std::collections::BTreeSet<usize>,
+    jobs: usize,
+    tell: &(dyn Fn(Event) + Sync),
+) -> Result<(), Fault> {
+    let mut todo = Vec::new();
+    for (at, facts) in facts.iter().enumerate() {
+        match (facts.preinst, essential.contains(&at)) {
+            (false, _) => todo.push((at, Manner::Package)),
+            (true, true) => todo.push((at, Manner::Files)),
+            (true, false) => {}
+        }
+    }
+    // base-files is first. Its links must be there before anything goes through them.
+    let base = facts.first().ok_or_else(|| Fault("there are no packages".to_owned()))?;
+    if !has_merged_links(base)? {
+        merged_links(path, &request.architecture)?;
+    }
+    let unpacker = Unpacker::new(root, facts, request.timestamp);
+    let done = |at: usize| {
+        if let Some(facts) = facts.get(at) {
+            tell(Event::Step(facts.package.name.clone()));
+        }
+    };
+    let (first, rest) = todo.split_at(1.min(todo.len()));
+    let mut unpacked = unpacker.run(first, 1, &done)?;
+    unpacked.append(&mut unpacker.run(rest, jobs, &done)?);
+    unpacked.retain(|at, _| todo.contains(&(*at, Manner::Package)));
+    database::create(path, &request.architecture, facts, &unpacked)?;
+    for (name, mode) in [("dev", 0o755), ("proc", 0o555), ("sys", 0o555), ("tmp", 0o1777)] {
+        let path = path.join(name);
+        if !path.exists() {
+            fs::create_dir_all(&path)
+                .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
+                .map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether base-files brings `/bin` as a link itself (since Debian 13).
+fn has_merged_links(base: &Facts) -> Result<bool, Fault> {
+    let fault = |problem: String| Fault(format!("{}: {problem}", base.package.name));
+    let deb = facts::open(&base.package)?;
+    let found = deb.data(|data| {
+        let mut reader = tar::Reader::new(data);
+        while let Some(entry) = reader.next_entry()? {
+            if parts(&entry.path).is_some_and(|parts| parts == [b"bin"]) {
+                return Ok(matches!(entry.kind, EntryKind::Symlink(_)));
+            }
+        }
+        Ok::<_, tar::TarError>(false)
+    });
+    found.map_err(|error| fault(error.to_string()))?.map_err(|error| fault(error.to_string()))
+}
+
+/// The links of a merged `/usr`, as debootstrap makes them where packages do not.
+fn merged_links(path: &Path, architecture: &str) -> Result<(), Fault> {
+    let more: &[&str] = match architecture {
+        "amd64" => &["lib32", "lib64", "libx32"],
+        "i386" => &["lib64", "libx32"],
+        _ => &[],
+    };
+    for name in ["bin", "sbin", "lib"].iter().chain(more) {
+        let target = format!("usr/{name}");
+        fs::create_dir_all(path.join(&target))
+            .and_then(|()| symlink(&target, path.join(name)))
+            .map_err(|error| Fault(format!("{}: {error}", path.join(name).display())))?;
+    }
+    Ok(())
+}
+
+/// What is configured before anything else.
+const FIRST: [&str; 2] = ["base-passwd", "base-files"];
+
+/// Configures the essential packages, then lets dpkg unpack what needs a script before.
+fn configure(
+    target: &Target<'_>,
+    relations: &Relations<'_>,
+    essential: &std::collections::BTreeSet<usize>,
+) -> Result<(), Fault> {
+    let named = |name: &str| target.facts.iter().position(|facts| facts.package.name == name);
+    let preinst = |at: &usize| target.facts.get(*at).is_some_and(|facts| facts.preinst);
+    let again: Vec<usize> = essential.iter().copied().filter(preinst).collect();
+    if !again.is_empty() {
+        target.unpack(&again, true)?;
+    }
+    // Users and groups come first: everything else may give files to them.
+    for name in FIRST {
+        if let Some(at) = named(name) {
+            target.configure(&[at], true)?;
+        }
+    }
+    let done = |at: &usize| FIRST.iter().any(|name| named(name) == Some(*at));
+    let all: Vec<usize> = essential.iter().copied().filter(|at| !done(at)).collect();
+    target.configure(&all, false)?;
+
+    let waiting = (0..target.facts.len()).filter(|at| !essential.contains(at)).filter(preinst);
+    for run in relations.runs(&waiting.collect(), essential) {
+        match run {
+            Run::Unpack(packages) => target.unpack(&packages, false)?,
+            Run::Configure(packages) => target.configure(&packages, false)?,
+        }
+    }
+    Ok(())
+}
+
+/// Adds the files and runs the scripts that come last.
+fn late(
+    target: &Target<'_>,
+    root: &Root,
+    request: &Bootstrap,
+    stage: &dyn Fn(&str, usize),
+) -> Result<(), Fault> {
+    if request.files.is_empty() && request.scripts.is_empty() {
+        return Ok(());
+    }
+    stage("adding files and running scripts", 0);
+    for file in &request.files {
+        add(root, file, request.timestamp)
+            .map_err(|error| Fault(format!("{}: {error}", file.path)))?;
+    }
+    for (number, script) in request.scripts.iter().enumerate() {
+        let inside = format!("{OURS}/script-{number}");
+        let path = target.root.join(&inside);
+        fs::write(&path, &script.content)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
+            .map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+        let program = target.without_services(target.program(&format!("/{inside}")))?;
+        target
+            .run(program)
+            .map_err(|Fault(problem)| Fault(format!("the script {}: {problem}", script.name)))?;
+    }
+    Ok(())
+}
+
+fn add(root: &Root, file: &LateFile, timestamp: i64) -> io::Result<()> {
+    let refused = || io::Error::new(io::ErrorKind::InvalidInput, "this is no path of a file");
+    let relative = file.path.trim_start_matches('/').as_bytes();
+    let parts = parts(relative).ok_or_else(refused)?;
+    let (name, parents) = parts.split_last().ok_or_else(refused)?;
+    let place = root.make_place(parents)?;
+    if place.kind(name)?.is_some() {
+        place.remove(name)?;
+    }
+    let mut new = place.create(name)?;
+    new.write(&file.content)?;
+    new.finish(&Attributes {
+        mode: file.mode & 0o7777,
+        uid: 0,
+        gid: 0,
+        mtime: Timespec { tv_sec: timestamp, tv_nsec: 0 },
+    })
+}

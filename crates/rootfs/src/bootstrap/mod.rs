@@ -1,0 +1,232 @@
+//! A list of `.deb` files becomes a configured root, without debootstrap, apt or dpkg of this machine.
+//!
+//! What needs no script is unpacked here, by dpkg's rules and with dpkg's database; then the new root's
+//! *own* dpkg, inside a sandbox, does what it alone can do right: preinst scripts, `Pre-Depends`,
+//! configuration, triggers. The directory exists only as long as packages are configured; what comes out
+//! is a saved tree ([`tree::store`]).
+//!
+//! The caller's program is started again inside the sandbox with the one argument [`INSIDE`] and must
+//! then call [`inside`] before it does anything else.
+
+mod database;
+mod facts;
+mod inside;
+mod modules;
+mod normalise;
+mod order;
+mod place;
+mod save;
+mod target;
+mod unpack;
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use host::sandbox::{self, SandboxError};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tree::Tree;
+use tree::store::{self, DirStore, StoreError};
+
+/// The argument with which a program is started again inside the sandbox.
+pub const INSIDE: &str = "sandbox-init";
+
+/// One package, as a lock names it and a store holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// `Package`
+    pub name: String,
+    /// `Version`
+    pub version: String,
+    /// `Architecture`: that of the machine, or `all`.
+    pub architecture: String,
+    /// The `.deb` file; its bytes are trusted, its content is not.
+    pub deb: PathBuf,
+    /// Nobody asked for it by name: apt may remove it when nothing depends on it any more.
+    pub automatic: bool,
+}
+
+/// A file to add after all packages are configured, before the scripts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateFile {
+    /// Where, from the root; links are followed as the machine would. Missing directories are made.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+/// A program to run as root in the sandbox, after all packages are configured and all files added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateScript {
+    /// What messages call it.
+    pub name: String,
+    /// The program itself, with `#!` in its first line.
+    pub content: Vec<u8>,
+}
+
+/// What is to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// Every package of the root, dependencies included, in any order.
+    pub packages: Vec<Package>,
+    /// The machine's architecture, as `amd64`.
+    pub architecture: String,
+    /// `SOURCE_DATE_EPOCH`, in seconds: no file is newer, and scripts are told.
+    pub timestamp: i64,
+    /// How long one script may take.
+    pub script_timeout: Duration,
+    /// How many packages are unpacked at the same time; 0: one a processor.
+    pub jobs: usize,
+    /// Where kernel modules that dkms built are kept and found again.
+    pub modules: Option<PathBuf>,
+    /// Files to add.
+    pub files: Vec<LateFile>,
+    /// Programs to run, in this order.
+    pub scripts: Vec<LateScript>,
+    /// The program that is started again inside the sandbox; `None`: the one that runs.
+    pub program: Option<PathBuf>,
+}
+
+/// What is going on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// Something else is done from now on, in `total` steps (0: nobody knows).
+    Stage {
+        /// What, in words.
+        name: String,
+        /// How many [`Event::Step`]s will follow.
+        total: u64,
+    },
+    /// One step of the stage is done, named by its package.
+    Step(String),
+    /// A line that dpkg or a script printed.
+    Said(String),
+    /// Something a person should know.
+    Warning(String),
+}
+
+/// Why there is no root.
+#[derive(Debug, Error)]
+pub enum BootstrapError {
+    /// There is no sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// Something failed inside the sandbox.
+    #[error("{0}")]
+    Inside(String),
+    /// A file or directory outside could not be used.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Another process makes the same tree.
+    #[error("{}: another process is making this tree", _0.display())]
+    Busy(PathBuf),
+    /// The process in the sandbox has ended without a word.
+    #[error("the process in the sandbox ended ({0}) before it was done")]
+    Died(ExitStatus),
+    /// What was saved cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What went wrong inside, in words: it leaves the sandbox as text.
+#[derive(Debug)]
+struct Fault(String);
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> BootstrapError + use<> {
+    let path = path.to_owned();
+    move |source| BootstrapError::Io { path, source }
+}
+
+/// Makes the root and saves it as a tree in the directory `output`, which must not exist or be empty, on a
+/// file system with owners and extended attributes. The root stands beside it while packages are
+/// configured.
+pub fn bootstrap(
+    request: &Bootstrap,
+    output: &Path,
+    progress: &mut dyn FnMut(Event),
+) -> Result<(Tree, DirStore), BootstrapError> {
+    let parent = match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).map_err(at(parent))?;
+    let parent = fs::canonicalize(parent).map_err(at(parent))?;
+    let name = output.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let work = parent.join(format!(".{name}.making"));
+    fs::create_dir_all(&work).map_err(at(&work))?;
+    let lock = File::open(&work).map_err(at(&work))?;
+    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Err(BootstrapError::Busy(output.to_owned()));
+    }
+    let absolute = |path: &Path| fs::canonicalize(path).map_err(at(path));
+    let mut request = request.clone();
+    for package in &mut request.packages {
+        package.deb = absolute(&package.deb)?;
+    }
+    if let Some(modules) = &mut request.modules {
+        fs::create_dir_all(&*modules).map_err(at(modules))?;
+        *modules = absolute(modules)?;
+    }
+    let made = work.join(inside::TREE);
+    if made.exists() {
+        fs::remove_dir_all(&made).map_err(at(&made))?;
+    }
+    let program = request.program.take().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    let order = inside::Order { request, work: work.clone() };
+    let result = command(&program, &order, progress);
+    if result.is_ok() {
+        fs::rename(&made, output).map_err(at(output))?;
+    }
+    // Only what belongs to others inside may stay, after a process was killed; the next one removes it.
+    let _ = fs::remove_dir_all(&work);
+    result?;
+    Ok(store::load(output)?)
+}
+
+/// Starts the process in the sandbox and listens to it.
+fn command(
+    program: &Path,
+    order: &inside::Order,
+    progress: &mut dyn FnMut(Event),
+) -> Result<(), BootstrapError> {
+    let mut child = sandbox::enter(program, &[INSIDE])?;
+    let order =
+        serde_json::to_vec(order).map_err(|error| BootstrapError::Inside(error.to_string()))?;
+    if let Some(mut input) = child.stdin.take() {
+        // If it is gone, its status tells more.
+        let _ = input.write_all(&order);
+    }
+    let mut result = None;
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            match serde_json::from_slice(&line) {
+                Ok(inside::Message::Event(event)) => progress(event),
+                Ok(inside::Message::Done) => result = Some(Ok(())),
+                Ok(inside::Message::Failed(problem)) => {
+                    result = Some(Err(BootstrapError::Inside(problem)));
+                }
+                // Nothing else writes there.
+                Err(_) => {}
+            }
+        }
+    }
+    let status = child.wait().map_err(at(program))?;
+    result.unwrap_or(Err(BootstrapError::Died(status)))
+}
+
+/// The other half of [`bootstrap`], inside the sandbox: reads the request from standard input, tells
+/// events on standard output. Returns whether the root was made.
+pub fn inside() -> bool {
+    inside::run()
+}

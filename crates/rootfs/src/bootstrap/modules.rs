@@ -1,0 +1,231 @@
+//! Kernel modules that dkms builds: kept by everything that decides what comes out, and found again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::facts::Facts;
+use super::target::Target;
+use super::{Event, Fault};
+
+const BUILT: &str = "var/lib/dkms";
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> Fault + use<> {
+    let path = path.to_owned();
+    move |error| Fault(format!("{}: {error}", path.display()))
+}
+
+/// Names in a directory, sorted; none if there is no such directory.
+fn names(path: &Path) -> Result<Vec<String>, Fault> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(at(path)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(at(path))?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// A kernel that modules can be built for, and what decides what comes out.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    /// As `uname -r` tells it.
+    pub version: String,
+    /// Name in the cache.
+    key: String,
+    /// What the key is the digest of.
+    facts: String,
+}
+
+/// The kernels whose headers are in the root. Empty when there is nothing to build for them.
+pub(super) fn kernels(root: &Path, facts: &[Facts]) -> Result<Vec<Kernel>, Fault> {
+    let sources: Vec<&Facts> =
+        facts.iter().filter(|facts| facts.package.name.ends_with("-dkms")).collect();
+    if sources.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut kernels = Vec::new();
+    for version in names(&root.join("usr/lib/modules"))? {
+        if !root.join("usr/lib/modules").join(&version).join("kernel").is_dir() {
+            continue;
+        }
+        let decides = |facts: &&Facts| {
+            let name = facts.package.name.as_str();
+            let ours = ["linux-headers-", "linux-image-"].iter().any(|start| {
+                name.strip_prefix(start).is_some_and(|rest| rest.starts_with(version.as_str()))
+            });
+            let tools = ["gcc-", "cpp-", "linux-kbuild-", "linux-compiler-", "linux-headers-"];
+            ours || name.ends_with("-dkms")
+                || ["dkms", "binutils", "make", "libc6-dev", "xz-utils", "zstd"].contains(&name)
+                || tools.iter().any(|start| name.starts_with(start)) && name != "gcc-base"
+        };
+        let mut lines: Vec<String> = facts
+            .iter()
+            .filter(decides)
+            .map(|facts| {
+                let package = &facts.package;
+                format!("{} {} {}\n", package.name, package.version, package.architecture)
+            })
+            .collect();
+        lines.sort_unstable();
+        let config = root.join("boot").join(format!("config-{version}"));
+        let config = fs::read(&config).unwrap_or_default();
+        let text =
+            format!("kernel {version}\nconfig {}\n{}", tree::Digest::of(&config), lines.concat());
+        let key = tree::Digest::of(text.as_bytes()).to_string();
+        kernels.push(Kernel { version, key, facts: text });
+    }
+    Ok(kernels)
+}
+
+/// Collects in `directory` what the cache has for these kernels; whether it has anything.
+pub(super) fn restore(cache: &Path, kernels: &[Kernel], directory: &Path) -> Result<bool, Fault> {
+    let mut found = false;
+    for kernel in kernels {
+        let kept = cache.join(&kernel.key).join("modules");
+        if kept.is_dir() {
+            copy(&kept, directory)?;
+            found = true;
+        }
+    }
+    Ok(found)
+}
+
+/// Directories of built modules for `kernel`: below `var/lib/dkms`, `MODULE/VERSION/KERNEL`.
+fn built(root: &Path, kernel: &str) -> Result<Vec<PathBuf>, Fault> {
+    let mut found = Vec::new();
+    let dkms = root.join(BUILT);
+    for module in names(&dkms)? {
+        for version in names(&dkms.join(&module))? {
+            let path: PathBuf = [&module, &version, kernel].iter().collect();
+            if dkms.join(&path).is_dir() && !dkms.join(&module).join(&version).is_symlink() {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Looks for the modules of ZFS themselves, as a postinst may end well without having built any; builds
+/// what is missing.
+pub(super) fn check(target: &Target<'_>, kernels: &[Kernel], facts: &[Facts]) -> Result<(), Fault> {
+    let Some(zfs) = facts.iter().find(|facts| facts.package.name == "zfs-dkms") else {
+        return Ok(());
+    };
+    let mut again = false;
+    for kernel in kernels {
+        if has_zfs(target.root, &kernel.version)? {
+            continue;
+        }
+        (target.tell)(Event::Warning(format!(
+            "zfs-dkms {} is installed, but there was no module for {}; building it",
+            zfs.package.version, kernel.version
+        )));
+        let program = target.program("/usr/sbin/dkms").args(["autoinstall", "-k", &kernel.version]);
+        target.run(target.unsigned(program)?)?;
+        if !has_zfs(target.root, &kernel.version)? {
+            return Err(Fault(format!(
+                "dkms made no zfs.ko for {}; are its headers (linux-headers-{0}) among the packages?",
+                kernel.version
+            )));
+        }
+        again = true;
+    }
+    if again && target.root.join("usr/sbin/update-initramfs").is_file() {
+        target.run(target.program("/usr/sbin/update-initramfs").args(["-u", "-k", "all"]))?;
+    }
+    Ok(())
+}
+
+fn has_zfs(root: &Path, kernel: &str) -> Result<bool, Fault> {
+    let directory = root.join("usr/lib/modules").join(kernel).join("updates/dkms");
+    let there = names(&directory)?;
+    let has = |module: &str| {
+        there.iter().any(|name| {
+            let rest = name.strip_prefix(module);
+            rest.is_some_and(|rest| [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].contains(&rest))
+                && fs::metadata(directory.join(name)).is_ok_and(|file| file.len() > 4096)
+        })
+    };
+    Ok(has("zfs") && has("spl"))
+}
+
+/// Takes away what building has left: keys, logs, trees of objects.
+pub(super) fn clear(root: &Path) -> Result<(), Fault> {
+    let dkms = root.join(BUILT);
+    for key in ["mok.key", "mok.pub"] {
+        match fs::remove_file(dkms.join(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(at(&dkms.join(key))(error));
+            }
+            _ => {}
+        }
+    }
+    let remove = |path: PathBuf| match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&path)(error)),
+        _ => Ok(()),
+    };
+    for module in names(&dkms)? {
+        for version in names(&dkms.join(&module))? {
+            let version = dkms.join(&module).join(version);
+            if version.is_symlink() {
+                continue;
+            }
+            remove(version.join("build"))?;
+            for kernel in names(&version)? {
+                let kernel = version.join(kernel);
+                if kernel.is_symlink() || !kernel.is_dir() {
+                    continue;
+                }
+                for architecture in names(&kernel)? {
+                    remove(kernel.join(architecture).join("log"))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps what was built for the next time.
+pub(super) fn keep(cache: &Path, root: &Path, kernels: &[Kernel]) -> Result<(), Fault> {
+    for kernel in kernels {
+        let place = cache.join(&kernel.key);
+        let built = built(root, &kernel.version)?;
+        if place.exists() || built.is_empty() {
+            continue;
+        }
+        fs::create_dir_all(cache).map_err(at(cache))?;
+        let fresh = tempfile::tempdir_in(cache).map_err(at(cache))?;
+        for path in built {
+            copy(&root.join(BUILT).join(&path), &fresh.path().join("modules").join(&path))?;
+        }
+        fs::write(fresh.path().join("key"), &kernel.facts).map_err(at(fresh.path()))?;
+        // Somebody else may have been faster, with the same.
+        if fs::rename(fresh.path(), &place).is_ok() {
+            let _ = fresh.keep();
+        }
+    }
+    Ok(())
+}
+
+/// Copies directories and regular files; links and anything else are not what dkms builds.
+fn copy(from: &Path, to: &Path) -> Result<(), Fault> {
+    let mut todo = vec![(from.to_owned(), to.to_owned())];
+    while let Some((from, to)) = todo.pop() {
+        fs::create_dir_all(&to).map_err(at(&to))?;
+        for name in names(&from)? {
+            let (from, to) = (from.join(&name), to.join(&name));
+            let kind = fs::symlink_metadata(&from).map_err(at(&from))?.file_type();
+            if kind.is_dir() {
+                todo.push((from, to));
+            } else if kind.is_file() {
+                fs::copy(&from, &to).map_err(at(&from))?;
+            }
+        }
+    }
+    Ok(())
+}
