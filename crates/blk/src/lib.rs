@@ -63,6 +63,12 @@ impl<T: WriteAt + ?Sized> WriteAt for &T {
     }
 }
 
+impl<T: WriteAt + ?Sized> WriteAt for Arc<T> {
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        (**self).write_all_at(buf, offset)
+    }
+}
+
 /// Checks that `len` bytes at `offset` lie inside `size`, with the error kind the traits promise.
 fn in_bounds(offset: u64, len: usize, size: u64, kind: io::ErrorKind) -> io::Result<()> {
     match offset.checked_add(len as u64) {

@@ -3,6 +3,10 @@
 //! [`write_pool`] writes a pool with all its datasets, files and snapshots to anything that can be
 //! written at an offset: no root, no kernel module, no process. The result imports into OpenZFS 2.1
 //! and newer. What it writes depends on its arguments only.
+//!
+//! [`read`] reads any pool, [`verify`] proves one sound, [`space`] tells what of its devices is in
+//! use, [`send`] writes and receives streams. Each module's page says where its layer stands; the
+//! formats below them ([`nvlist`], [`zap`], [`sa`], [`codec`], [`raidz`], [`crypt`]) stand alone.
 #![forbid(unsafe_code)]
 
 mod blkptr;

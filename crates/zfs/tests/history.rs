@@ -2,12 +2,15 @@
 //! again, and found sound. `KLDLOAD_KEEP_POOLS=DIRECTORY` keeps them for other judges.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use blk::Memory;
 use tree::{Digest, File, Inode, Kind, MemoryBlobs, Metadata, Tree};
-use zfs::read::{Device, Pool};
+use zfs::read::{DatasetKind, Device, Pool};
+use zfs::send::{Receiver, SendOptions, StreamWriter, send_pool, send_snapshot, send_tree};
 use zfs::verify::{ProblemKind, verify};
 use zfs::{Content, Dataset, FeatureSet, State};
 
@@ -300,4 +303,93 @@ fn what_cannot_be_written_is_refused_by_name() {
     let file = File::dense(1000, Digest([0; 32]));
     let volume = Some(zfs::Volume { file, block_size: 8192 });
     refused(Dataset { volume, ..dataset("tank/x", None) }, "multiple of its block size");
+}
+
+/// The stream of a snapshot.
+fn stream(pool: &Pool, to: &str, from: Option<&str>, options: SendOptions) -> Vec<u8> {
+    let [to, from] = [Some(to), from].map(|name| name.map(|name| pool.dataset(name).unwrap()));
+    let mut out = StreamWriter::new(Vec::new());
+    send_snapshot(pool, &to.unwrap(), from.as_ref(), options, &mut out).unwrap();
+    out.finish(false).unwrap()
+}
+
+fn received(receiver: &Receiver<Memory>, guid: u64) -> Tree {
+    let fs = receiver.filesystem(guid).unwrap();
+    fs.tree(fs.root).unwrap().0
+}
+
+#[test]
+fn streams_of_states_are_received() {
+    let mut maker = Maker { blobs: MemoryBlobs::default() };
+    let [a, b, c, _] = maker.states();
+    let fs = Dataset {
+        properties: vec![("dnodesize".to_owned(), "auto".to_owned())],
+        earlier: [("a", &a), ("b", &b)]
+            .map(|(name, tree)| State { snapshot: name.to_owned(), content: content(tree) })
+            .into(),
+        snapshot: Some("c".to_owned()),
+        ..dataset("tank/fs", Some(content(&c)))
+    };
+    let root = Dataset { snapshot: Some("c".to_owned()), ..dataset("tank", None) };
+    let pool = zfs::Pool { large_dnodes: true, ..pool(vec![root, fs]) };
+    let (pool, _) = write("streams", &pool, &maker.blobs, 1);
+    for options in [SendOptions::default(), SendOptions { compressed: false, embedded: false }] {
+        let mut receiver = Receiver::new(Memory::zeroed(64 << 20)).unwrap();
+        let full = stream(&pool, "tank/fs@a", None, options);
+        let changes = stream(&pool, "tank/fs@b", Some("tank/fs@a"), options);
+        assert!(changes.len() < full.len());
+        // What it goes on from is not there yet.
+        let error = receiver.receive(&changes[..]).unwrap_err().to_string();
+        assert!(error.contains("tank/fs@b") && error.contains("not received"), "{error}");
+        assert!(receiver.receive(&full[..full.len() / 2]).is_err());
+        receiver.receive(&full[..]).unwrap();
+        receiver.receive(&changes[..]).unwrap();
+        receiver.receive(&stream(&pool, "tank/fs@c", Some("tank/fs@b"), options)[..]).unwrap();
+        let guids: Vec<u64> = receiver.received().iter().map(|snapshot| snapshot.guid).collect();
+        for (guid, tree) in guids.into_iter().zip([&a, &b, &c]) {
+            assert_eq!(shown(&received(&receiver, guid)), shown(tree));
+        }
+    }
+    let mut all = StreamWriter::new(Vec::new());
+    send_tree(&pool, "tank/fs", "c", None, SendOptions::default(), &mut all).unwrap();
+    let all = all.finish(true).unwrap();
+    let mut receiver = Receiver::new(Memory::zeroed(64 << 20)).unwrap();
+    receiver.receive(&all[..]).unwrap();
+    assert_eq!(receiver.received().len(), 3);
+    assert!(receiver.list().is_some());
+    let newest = receiver.received().last().unwrap().clone();
+    assert_eq!((&*newest.name, newest.is_volume), ("tank/fs@c", false));
+    assert_eq!(shown(&received(&receiver, newest.guid)), shown(&c));
+    let mut whole = Vec::new();
+    let length = send_pool(&pool, "c", &mut whole).unwrap();
+    assert_eq!(length, whole.len() as u64);
+    let mut receiver = Receiver::new(Memory::zeroed(64 << 20)).unwrap();
+    receiver.receive(&whole[..]).unwrap();
+    assert_eq!(receiver.received().len(), 4);
+}
+
+#[test]
+fn streams_of_a_kernels_pools_are_received() {
+    for image in ["dev21", "dev23"] {
+        let Some(pool) = common::open(&[image]) else { return };
+        let mut receiver = Receiver::new(Memory::zeroed(256 << 20)).unwrap();
+        let all = pool.datasets().unwrap().datasets;
+        let mut compared = 0;
+        for head in all.iter().filter(|dataset| !dataset.is_snapshot) {
+            let mut older: Option<&str> = None;
+            let prefix = format!("{}@", head.name);
+            for snapshot in all.iter().filter(|other| other.name.starts_with(&prefix)) {
+                let stream = stream(&pool, &snapshot.name, older, SendOptions::default());
+                receiver.receive(&stream[..]).unwrap();
+                older = Some(&snapshot.name);
+                if snapshot.kind == DatasetKind::Filesystem {
+                    let fs = pool.filesystem(snapshot).unwrap();
+                    let (tree, _) = fs.tree(fs.root).unwrap();
+                    assert_eq!(shown(&received(&receiver, snapshot.guid)), shown(&tree));
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 1);
+    }
 }

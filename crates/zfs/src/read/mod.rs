@@ -40,6 +40,7 @@ pub mod object_type;
 mod objset;
 mod pool;
 mod property;
+pub(crate) mod received;
 mod swap;
 mod to_tree;
 pub(crate) mod vdev;

@@ -6,7 +6,8 @@
 //! fletcher-4 over everything since the last `BEGIN` is in each record.
 //!
 //! [`StreamReader`] reads and checks, [`StreamWriter`] writes records, [`send_snapshot`] makes the
-//! stream of a snapshot of a pool that is read, [`send_tree`] that of a whole tree of datasets.
+//! stream of a snapshot of a pool that is read, [`send_tree`] that of a whole tree of datasets and
+//! [`send_pool`] that of all of them. [`Receiver`] makes file systems out of streams again.
 //!
 //! Source: OpenZFS `include/sys/zfs_ioctl.h`, `module/zfs/dmu_send.c`, `module/zfs/dmu_recv.c`.
 
@@ -14,6 +15,7 @@ mod decode;
 mod encode;
 mod produce;
 mod reader;
+mod receive;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -22,11 +24,12 @@ mod writer;
 
 pub use produce::{SendError, SendOptions, send_snapshot};
 pub use reader::StreamReader;
+pub use receive::{ReceiveError, Received, Receiver};
 pub use record::{
     Begin, CryptParameters, EmbeddedWrite, End, ObjectRecord, Record, SpillRecord, WriteRecord,
     features,
 };
-pub use tree::send_tree;
+pub use tree::{send_pool, send_tree};
 pub use writer::StreamWriter;
 
 /// Why a stream cannot be read or written.

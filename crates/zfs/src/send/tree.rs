@@ -4,6 +4,7 @@
 
 use std::io::Write;
 
+use super::record::RECORD;
 use super::{Begin, Record, SendError, SendOptions, StreamWriter, features, send_snapshot};
 use crate::nvlist::{NvList, Value, encode_xdr};
 use crate::read::{Dataset, Pool, ReadError, zap};
@@ -72,6 +73,16 @@ pub fn send_tree<W: Write>(
         }
     }
     Ok(())
+}
+
+/// Writes all of a pool, up to the snapshots called `to`, as one stream (`zfs send -R`), compressed
+/// as it is, and tells its length. `out` should be buffered.
+pub fn send_pool<W: Write>(pool: &Pool, to: &str, out: W) -> Result<u64, SendError> {
+    let mut stream = StreamWriter::new(out);
+    send_tree(pool, &pool.name, to, None, SendOptions::default(), &mut stream)?;
+    let length = stream.offset() + RECORD as u64;
+    stream.finish(true)?;
+    Ok(length)
 }
 
 /// The datasets of the tree that have the snapshot, parents first.

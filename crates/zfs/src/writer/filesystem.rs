@@ -20,7 +20,7 @@ use super::inode::{
     S_IFDIR, S_IFREG, base_znode, device_number, digest_of, dirent_type, slots_for,
 };
 use super::numbering::{Numbering, Plan};
-use super::objset::{DnodeTable, ObjectSpec};
+use super::objset::{DnodeTable, OS_TYPE_VOLUME, OS_TYPE_ZFS, ObjectSpec};
 use super::pipeline::Pipeline;
 use crate::blkptr::{BlockKind, BlockPointer};
 use crate::compress::Compression;
@@ -670,7 +670,8 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
     fn finish(mut self, accounts: Option<&[Vec<u8>; 3]>) -> Result<WrittenFilesystem, WriteError> {
         self.set_others_aside();
         let Self { out, storage, dnodes, large_blocks, zstd, large_dnodes, mut state, .. } = self;
-        let objset = dnodes.finish(out, accounts, storage.copies + 1)?;
+        let os_type = if accounts.is_some() { OS_TYPE_ZFS } else { OS_TYPE_VOLUME };
+        let objset = dnodes.finish(out, os_type, accounts, storage.copies + 1)?;
         if let (Some(state), Some(mut journal)) = (&mut state, out.journal.take()) {
             state.others.append(&mut journal);
         }

@@ -13,8 +13,8 @@
 //! top-level vdevs.
 
 mod accounting;
-mod alloc;
-mod block;
+pub(crate) mod alloc;
+pub(crate) mod block;
 mod check;
 mod config;
 mod directory;
@@ -23,12 +23,12 @@ mod error;
 mod features;
 mod filesystem;
 mod history;
-mod indirect;
+pub(crate) mod indirect;
 mod inode;
 mod mirror;
 mod mos;
 mod numbering;
-mod objset;
+pub(crate) mod objset;
 mod pipeline;
 mod states;
 mod unreadable;

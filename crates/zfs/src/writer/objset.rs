@@ -22,8 +22,8 @@ const TABLE_LEVELS: u8 = 6;
 
 /// `os_type` of the meta object set and of filesystems.
 pub(crate) const OS_TYPE_META: u64 = 1;
-const OS_TYPE_ZFS: u64 = 2;
-const OS_TYPE_VOLUME: u64 = 3;
+pub(crate) const OS_TYPE_ZFS: u64 = 2;
+pub(crate) const OS_TYPE_VOLUME: u64 = 3;
 /// User, object and project accounting are complete.
 const OS_FLAGS_ACCOUNTED: u64 = 0b111;
 
@@ -134,10 +134,12 @@ impl DnodeTable {
         Ok(())
     }
 
-    /// Writes what is open, then the object set block of a filesystem with its three `accounts`.
+    /// Writes what is open, then the object set block: of a file system with its three `accounts`, if
+    /// they are known.
     pub(crate) fn finish<W: WriteAt>(
         mut self,
         out: &mut BlockWriter<W>,
+        os_type: u64,
         accounts: Option<&[Vec<u8>; 3]>,
         copies: usize,
     ) -> Result<BlockPointer, WriteError> {
@@ -146,7 +148,6 @@ impl DnodeTable {
         let levels = self.tree.levels();
         let pointers = self.tree.finish(out)?;
         self.used += out.usage.allocated - before;
-        let os_type = if accounts.is_some() { OS_TYPE_ZFS } else { OS_TYPE_VOLUME };
         let mut objset = encode(os_type, levels, self.block, self.used, &pointers);
         if accounts.is_some() {
             objset[OS_FLAGS_OFFSET..OS_FLAGS_OFFSET + 8]

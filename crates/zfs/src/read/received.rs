@@ -1,0 +1,39 @@
+//! Object sets outside of pools: what a stream brought, in a spool.
+
+use std::sync::Arc;
+
+use blk::ReadAt;
+
+use super::block::Blocks;
+use super::vdev::{Leaf, Vdev, Vdevs};
+use super::{Object, Objset, ReadError, zap};
+use crate::blkptr::BlockPointer;
+
+/// Object of a volume's content, and of its properties.
+const VOLUME_DATA: u64 = 1;
+const VOLUME_PROPERTIES: u64 = 2;
+
+/// Reads blocks of a spool, which is laid out as a disk of a pool.
+#[derive(Debug)]
+pub(crate) struct Spool(Blocks);
+
+/// The spool on `device`.
+pub(crate) fn device(device: Arc<dyn ReadAt>) -> Spool {
+    let leaf = Leaf { guid: 0, name: "the spool".to_owned(), device: Some(device) };
+    Spool(Blocks::new(Vdevs { tops: vec![Vdev::Leaf(leaf)] }))
+}
+
+impl Spool {
+    /// The object set that `bp` points to.
+    pub(crate) fn objset(&self, bp: &BlockPointer) -> Result<Objset<'_>, ReadError> {
+        Objset::open(&self.0, "the stream".into(), bp)
+    }
+}
+
+/// Content and size of a volume.
+pub(crate) fn volume<'p>(objset: &Objset<'p>) -> Result<(Object<'p>, u64), ReadError> {
+    let properties = objset.object(VOLUME_PROPERTIES)?;
+    let size =
+        zap::number(&properties, b"size")?.ok_or_else(|| properties.damaged("it has no size"))?;
+    Ok((objset.object(VOLUME_DATA)?, size))
+}

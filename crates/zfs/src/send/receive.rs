@@ -1,0 +1,480 @@
+//! Receiving: streams become file systems and volumes that can be read.
+//!
+//! Blocks go into a spool as they come; a snapshot is a set of objects and of pointers to their
+//! blocks, which the next snapshot begins with. At its end an object set is made of it, so that
+//! everything that reads pools reads what was received:
+//!
+//! ```no_run
+//! use zfs::send::Receiver;
+//! let spool = tempfile::tempfile()?;
+//! spool.set_len(1 << 40)?;
+//! let mut receiver = Receiver::new(spool)?;
+//! receiver.receive(std::io::BufReader::new(std::fs::File::open("full.stream")?))?;
+//! receiver.receive(std::io::BufReader::new(std::fs::File::open("incremental.stream")?))?;
+//! let newest = receiver.received().last().unwrap();
+//! let filesystem = receiver.filesystem(newest.guid)?;
+//! let (tree, blobs) = filesystem.tree(filesystem.root)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Source: OpenZFS `module/zfs/dmu_recv.c`.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::Arc;
+
+use blk::{ReadAt, WriteAt};
+
+use super::record::{Begin, ObjectRecord, Record, features};
+use super::{StreamError, StreamReader};
+use crate::blkptr::{BLKPTR_SIZE, BlockKind, BlockPointer, EMBEDDED_MAX};
+use crate::checksum::fletcher4;
+use crate::codec::{BlockCompression, ByteOrder};
+use crate::compress::Compression;
+use crate::dnode::{DNODE_SIZE, DNODES_PER_BLOCK, Dnode, object_type};
+use crate::nvlist::{NvList, decode_xdr};
+use crate::read::received::{device, volume};
+use crate::read::{Filesystem, Object, Objset, ReadError};
+use crate::writer::WriteError;
+use crate::writer::alloc::Allocator;
+use crate::writer::block::{BlockParams, BlockWriter, EncodedBlock};
+use crate::writer::indirect::{BlockTree, levels_for};
+use crate::writer::objset::DnodeTable;
+
+/// log₂ of the areas of the spool that are filled one after the other.
+const AREA_SHIFT: u32 = 30;
+/// `DN_MAX_OBJECT`.
+const MAX_OBJECT: u64 = 1 << 48;
+/// Largest block.
+const MAX_BLOCK: u64 = 16 << 20;
+const CORE: usize = 64;
+const OFF: u8 = 2;
+/// `DRR_OBJECT_SPILL`, `DRR_FLAG_SPILL_BLOCK`.
+const HAS_SPILL: u8 = 4;
+const SPILLS_ARE_ANNOUNCED: u32 = 8;
+/// Streams that need more than these are not understood.
+const UNDERSTOOD: u64 =
+    features::KNOWN & !(features::RAW | features::REDACTED | features::RESUMING);
+
+/// Why a stream cannot be received.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The stream cannot be read, or is damaged.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// What the stream asks for cannot be done.
+    #[error("cannot receive {snapshot}: {problem}")]
+    Refused {
+        /// The snapshot as the stream names it.
+        snapshot: String,
+        /// Why.
+        problem: String,
+    },
+    /// The spool cannot be written.
+    #[error("cannot keep what is received: {0}")]
+    Spool(#[from] WriteError),
+    /// What was received cannot be read.
+    #[error(transparent)]
+    Read(#[from] Box<ReadError>),
+}
+
+/// A snapshot that was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Its name where it was sent from, with the dataset's.
+    pub name: String,
+    /// Its GUID.
+    pub guid: u64,
+    /// GUID of the snapshot that it was the difference to, 0 if it came in full.
+    pub from_guid: u64,
+    /// When it was made, in seconds since 1970.
+    pub creation: u64,
+    /// Whether it is of a volume.
+    pub is_volume: bool,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    object_type: u8,
+    bonus_type: u8,
+    block_size: u64,
+    slots: u64,
+    bonus: Vec<u8>,
+    blocks: BTreeMap<u64, BlockPointer>,
+    spill: Option<BlockPointer>,
+}
+
+type Objects = BTreeMap<u64, Arc<State>>;
+
+/// A snapshot that is coming.
+struct Open {
+    what: Received,
+    objects: Objects,
+    spills_announced: bool,
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    objects: Objects,
+    objset: BlockPointer,
+}
+
+/// Receives streams; what it keeps of each block in memory is its pointer, 128 bytes.
+#[derive(Debug)]
+pub struct Receiver<D> {
+    out: BlockWriter<Arc<D>>,
+    blocks: crate::read::received::Spool,
+    snapshots: BTreeMap<u64, Snapshot>,
+    received: Vec<Received>,
+    list: Option<NvList>,
+}
+
+impl<D: WriteAt + 'static> Receiver<D> {
+    /// A receiver that keeps blocks in `spool`, which is as large as they may become: a sparse file.
+    pub fn new(spool: D) -> Result<Self, ReceiveError> {
+        let spool = Arc::new(spool);
+        let areas = spool.size().map_err(WriteError::from)?.div_ceil(1 << AREA_SHIFT);
+        let alloc = Allocator::new(AREA_SHIFT, areas.clamp(1, 1 << 20) as usize);
+        Ok(Self {
+            blocks: device(spool.clone()),
+            out: BlockWriter::new(spool, alloc, 1),
+            snapshots: BTreeMap::new(),
+            received: Vec::new(),
+            list: None,
+        })
+    }
+
+    /// Receives a stream of one snapshot, or a compound one. What it is the difference to must have
+    /// been received before. After an error the snapshots that were complete stay.
+    pub fn receive<R: Read>(&mut self, input: R) -> Result<(), ReceiveError> {
+        let mut stream = StreamReader::new(input);
+        let mut open: Option<Open> = None;
+        loop {
+            let offset = stream.offset();
+            let wrong = |problem: &str| StreamError::Record { offset, problem: problem.to_owned() };
+            let Some(record) = stream.next_record()? else { break };
+            match (record, &mut open) {
+                (Record::Begin(begin), None) if begin.compound => {
+                    let list = decode_xdr(&begin.payload);
+                    self.list = Some(list.map_err(|_| wrong("its list cannot be read"))?);
+                }
+                (Record::Begin(begin), None) => open = Some(self.begin(&begin, stream.order())?),
+                (Record::Begin(_), Some(_)) => Err(wrong("a snapshot begins inside another"))?,
+                // Of the list, or of the whole stream.
+                (Record::End(_), None) => {}
+                (Record::End(_), Some(_)) => {
+                    if let Some(open) = open.take() {
+                        self.end(open)?;
+                    }
+                }
+                (_, None) => Err(wrong("it belongs to no snapshot"))?,
+                (record, Some(open)) => self.apply(open, record).map_err(|error| match error {
+                    Fault::Write(error) => ReceiveError::Spool(error),
+                    Fault::Record(problem) => wrong(&problem).into(),
+                })?,
+            }
+        }
+        match open {
+            None => Ok(()),
+            Some(open) => Err(ReceiveError::Refused {
+                snapshot: open.what.name,
+                problem: "the stream ends in the middle of it".to_owned(),
+            }),
+        }
+    }
+
+    /// The snapshots that were received, in the order of the streams.
+    pub fn received(&self) -> &[Received] {
+        &self.received
+    }
+
+    /// The list of datasets and properties of the last compound stream.
+    pub fn list(&self) -> Option<&NvList> {
+        self.list.as_ref()
+    }
+
+    /// The file system of the snapshot with that GUID.
+    pub fn filesystem(&self, guid: u64) -> Result<Filesystem<'_>, ReadError> {
+        Filesystem::open(self.objset(guid)?)
+    }
+
+    /// The content of the volume whose snapshot has that GUID, and its size.
+    pub fn volume(&self, guid: u64) -> Result<(Object<'_>, u64), ReadError> {
+        volume(&self.objset(guid)?)
+    }
+
+    fn objset(&self, guid: u64) -> Result<Objset<'_>, ReadError> {
+        let not_found = || ReadError::NotFound { what: format!("snapshot with GUID {guid}") };
+        let snapshot = self.snapshots.get(&guid).ok_or_else(not_found)?;
+        self.blocks.objset(&snapshot.objset)
+    }
+
+    fn begin(&self, begin: &Begin, order: ByteOrder) -> Result<Open, ReceiveError> {
+        let name = String::from_utf8_lossy(&begin.to_name).into_owned();
+        let refuse =
+            |problem: String| Err(ReceiveError::Refused { snapshot: name.clone(), problem });
+        for (feature, what) in [
+            (features::RAW, "it is encrypted (a raw stream)"),
+            (features::REDACTED, "it is redacted"),
+            (features::RESUMING, "it goes on where another stream was broken off"),
+        ] {
+            if begin.features & feature != 0 {
+                return refuse(what.to_owned());
+            }
+        }
+        if begin.features & !UNDERSTOOD != 0 {
+            return refuse(format!("it uses unknown features {:#x}", begin.features & !UNDERSTOOD));
+        }
+        if order != ByteOrder::Little {
+            return refuse("it was sent by a big-endian machine".to_owned());
+        }
+        let objects = match begin.from_guid {
+            0 => Objects::new(),
+            from => match self.snapshots.get(&from) {
+                Some(snapshot) => snapshot.objects.clone(),
+                None => {
+                    return refuse(format!(
+                        "it goes on from a snapshot with GUID {from}, which was not received"
+                    ));
+                }
+            },
+        };
+        let what = Received {
+            guid: begin.to_guid,
+            from_guid: begin.from_guid,
+            creation: begin.creation,
+            is_volume: begin.objset_type == 3,
+            name,
+        };
+        Ok(Open { what, objects, spills_announced: begin.flags & SPILLS_ARE_ANNOUNCED != 0 })
+    }
+
+    fn apply(&mut self, open: &mut Open, record: Record) -> Result<(), Fault> {
+        match record {
+            Record::Object(record) => open.object_record(record),
+            Record::FreeObjects { first, count, .. } => {
+                let end = first.saturating_add(count);
+                let gone: Vec<u64> =
+                    open.objects.range(first..end.max(first)).map(|(n, _)| *n).collect();
+                for number in &gone {
+                    open.objects.remove(number);
+                }
+                Ok(())
+            }
+            Record::Write(write) => {
+                let object = open.object(write.object)?;
+                let block = object.block(write.offset, write.logical_size)?;
+                let compressed = write.compressed_size > 0;
+                let compression = if compressed { write.compression } else { OFF };
+                let kind = BlockKind { object_type: object.object_type, level: 0 };
+                let pointer = self.store(write.data, write.logical_size, compression, kind)?;
+                object.blocks.insert(block, pointer);
+                Ok(())
+            }
+            Record::WriteEmbedded(write) => {
+                let object = open.object(write.object)?;
+                let lsize = u64::from(write.logical_size);
+                let block = object.block(write.offset, write.length)?;
+                let payload = write.data.get(..write.size as usize).unwrap_or_default();
+                let size_ok = !payload.is_empty() && payload.len() <= EMBEDDED_MAX;
+                if write.kind != 0 || !size_ok || lsize != object.block_size {
+                    return Err(fault("an embedded block that makes no sense"));
+                }
+                known_compression(write.compression)?;
+                let kind = BlockKind { object_type: object.object_type, level: 0 };
+                let pointer = BlockPointer::embedded(kind, payload, lsize, write.compression, 1);
+                object.blocks.insert(block, pointer);
+                Ok(())
+            }
+            Record::Free { object, offset, length, .. } => {
+                let object = open.object(object)?;
+                let size = object.block_size;
+                let end = offset.saturating_add(length);
+                let first = offset.div_ceil(size);
+                let last = if end == u64::MAX { u64::MAX } else { end / size };
+                let gone: Vec<u64> =
+                    object.blocks.range(first..last.max(first)).map(|(block, _)| *block).collect();
+                for block in &gone {
+                    object.blocks.remove(block);
+                }
+                Ok(())
+            }
+            Record::Spill(spill) => {
+                let kind = BlockKind { object_type: object_type::SA, level: 0 };
+                let object = open.object(spill.object)?;
+                object.spill = Some(self.store(spill.data, spill.length, OFF, kind)?);
+                Ok(())
+            }
+            Record::WriteByReference { .. } => {
+                Err(fault("deduplicated streams are not understood"))
+            }
+            Record::ObjectRange { .. } | Record::Redact { .. } => {
+                Err(fault("it belongs to a kind of stream that was not announced"))
+            }
+            Record::Begin(_) | Record::End(_) => Ok(()),
+        }
+    }
+
+    fn store(
+        &mut self,
+        data: Vec<u8>,
+        lsize: u64,
+        compression: u8,
+        kind: BlockKind,
+    ) -> Result<BlockPointer, Fault> {
+        let psize = data.len() as u64;
+        let sizes_ok = psize > 0 && psize.is_multiple_of(512) && psize <= lsize;
+        if !sizes_ok || lsize > MAX_BLOCK || !lsize.is_multiple_of(512) {
+            return Err(fault("a block of an impossible size"));
+        }
+        if compression == OFF && psize != lsize {
+            return Err(fault("a block that is shorter than it should be"));
+        }
+        known_compression(compression)?;
+        let checksum = fletcher4(&data);
+        let params = BlockParams { kind, compression: Compression::Off, copies: 1, fill: 1 };
+        let block = EncodedBlock::Stored { data, lsize, compression, checksum };
+        Ok(self.out.place(block, &params)?)
+    }
+
+    /// Makes an object set of the objects.
+    fn end(&mut self, open: Open) -> Result<(), ReceiveError> {
+        let mut table = DnodeTable::new(1);
+        for (number, state) in &open.objects {
+            let pointers = state.pointers();
+            let max_block_id = state.blocks.keys().next_back().copied().unwrap_or(0);
+            let levels = levels_for(max_block_id, pointers);
+            let mut tree = BlockTree::new(state.object_type, levels, pointers, 1);
+            for (block, pointer) in &state.blocks {
+                tree.push(&mut self.out, *block, *pointer)?;
+            }
+            let roots = tree.finish(&mut self.out)?;
+            let dnode = Dnode {
+                object_type: state.object_type,
+                bonus_type: state.bonus_type,
+                bonus: &state.bonus,
+                levels,
+                block_size: state.block_size as u32,
+                max_block_id,
+                pointers: &roots,
+                spill: state.spill,
+                extra_slots: state.slots.saturating_sub(1) as u8,
+                ..Dnode::default()
+            };
+            table.add(&mut self.out, *number, &dnode)?;
+        }
+        let kind = if open.what.is_volume { 3 } else { 2 };
+        let objset = table.finish(&mut self.out, kind, None, 1)?;
+        self.snapshots.insert(open.what.guid, Snapshot { objects: open.objects, objset });
+        self.received.push(open.what);
+        Ok(())
+    }
+}
+
+/// Why a record cannot be applied.
+enum Fault {
+    Write(WriteError),
+    Record(String),
+}
+
+impl From<WriteError> for Fault {
+    fn from(error: WriteError) -> Self {
+        Self::Write(error)
+    }
+}
+
+fn fault(problem: &str) -> Fault {
+    Fault::Record(problem.to_owned())
+}
+
+fn known_compression(number: u8) -> Result<(), Fault> {
+    match BlockCompression::from_number(number) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Fault::Record(format!("compression {number} is not known"))),
+    }
+}
+
+impl State {
+    /// Number of the block of `size` bytes at `offset`.
+    fn block(&self, offset: u64, size: u64) -> Result<u64, Fault> {
+        if size != self.block_size || !offset.is_multiple_of(size) {
+            return Err(fault("what it holds is not one block of its object"));
+        }
+        Ok(offset / size)
+    }
+
+    /// Block pointers that the dnode has room for, at most three.
+    fn pointers(&self) -> usize {
+        let spill = if self.spill.is_some() { BLKPTR_SIZE } else { 0 };
+        let room = (self.slots as usize * DNODE_SIZE).saturating_sub(CORE + spill);
+        (room.saturating_sub(self.bonus.len()) / BLKPTR_SIZE).clamp(1, 3)
+    }
+}
+
+impl Open {
+    fn object(&mut self, number: u64) -> Result<&mut State, Fault> {
+        match self.objects.get_mut(&number) {
+            Some(object) => Ok(Arc::make_mut(object)),
+            None => Err(Fault::Record(format!("there is no object {number}"))),
+        }
+    }
+
+    fn object_record(&mut self, record: ObjectRecord) -> Result<(), Fault> {
+        let (number, slots) = (record.object, u64::from(record.slots.max(1)));
+        let block = DNODES_PER_BLOCK as u64;
+        let size = u64::from(record.block_size);
+        let room = slots as usize * DNODE_SIZE - CORE - 2 * BLKPTR_SIZE;
+        let length = record.bonus_length as usize;
+        // Without spill block the bonus may be longer by one pointer.
+        let room = if record.flags & HAS_SPILL == 0 { room + BLKPTR_SIZE } else { room };
+        let (Ok(kind), Ok(bonus_type)) =
+            (u8::try_from(record.object_type), u8::try_from(record.bonus_type))
+        else {
+            return Err(fault("an object of an unknown type"));
+        };
+        if number == 0
+            || number >= MAX_OBJECT
+            || number % block + slots > block
+            || size == 0
+            || size > MAX_BLOCK
+            || !size.is_multiple_of(512)
+            || length > room
+            || length > record.bonus.len()
+            || kind == 0
+        {
+            return Err(fault("an object whose number or sizes are impossible"));
+        }
+        // What lies where its dnode is now was freed.
+        let gone: Vec<u64> = self
+            .objects
+            .range(number.saturating_sub(block - 1)..number + slots)
+            .filter(|(other, state)| **other > number || **other + state.slots > number)
+            .map(|(other, _)| *other)
+            .filter(|other| *other != number)
+            .collect();
+        for other in &gone {
+            self.objects.remove(other);
+        }
+        let before = self.objects.remove(&number);
+        let mut bonus = record.bonus;
+        bonus.truncate(length);
+        let mut state = State {
+            object_type: kind,
+            bonus_type,
+            block_size: size,
+            slots,
+            bonus,
+            blocks: BTreeMap::new(),
+            spill: None,
+        };
+        if let Some(before) = before
+            && (before.object_type, before.block_size, before.slots) == (kind, size, slots)
+        {
+            state.blocks = before.blocks.clone();
+            let keeps_spill = record.flags & HAS_SPILL != 0 || !self.spills_announced;
+            state.spill = before.spill.filter(|_| keeps_spill && state.bonus.len() <= room);
+        }
+        self.objects.insert(number, Arc::new(state));
+        Ok(())
+    }
+}
