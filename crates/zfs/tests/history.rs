@@ -369,27 +369,25 @@ fn streams_of_states_are_received() {
 }
 
 #[test]
-fn streams_of_a_kernels_pools_are_received() {
-    for image in ["dev21", "dev23"] {
-        let Some(pool) = common::open(&[image]) else { return };
-        let mut receiver = Receiver::new(Memory::zeroed(256 << 20)).unwrap();
-        let all = pool.datasets().unwrap().datasets;
-        let mut compared = 0;
-        for head in all.iter().filter(|dataset| !dataset.is_snapshot) {
-            let mut older: Option<&str> = None;
-            let prefix = format!("{}@", head.name);
-            for snapshot in all.iter().filter(|other| other.name.starts_with(&prefix)) {
-                let stream = stream(&pool, &snapshot.name, older, SendOptions::default());
-                receiver.receive(&stream[..]).unwrap();
-                older = Some(&snapshot.name);
-                if snapshot.kind == DatasetKind::Filesystem {
-                    let fs = pool.filesystem(snapshot).unwrap();
-                    let (tree, _) = fs.tree(fs.root).unwrap();
-                    assert_eq!(shown(&received(&receiver, snapshot.guid)), shown(&tree));
-                    compared += 1;
-                }
+fn streams_of_a_kernels_pool_are_received() {
+    let Some(pool) = common::open(&["dev23"]) else { return };
+    let mut receiver = Receiver::new(Memory::zeroed(256 << 20)).unwrap();
+    let all = pool.datasets().unwrap().datasets;
+    let mut compared = 0;
+    for head in all.iter().filter(|dataset| !dataset.is_snapshot) {
+        let mut older: Option<&str> = None;
+        let prefix = format!("{}@", head.name);
+        for snapshot in all.iter().filter(|other| other.name.starts_with(&prefix)) {
+            let stream = stream(&pool, &snapshot.name, older, SendOptions::default());
+            receiver.receive(&stream[..]).unwrap();
+            older = Some(&snapshot.name);
+            if snapshot.kind == DatasetKind::Filesystem {
+                let fs = pool.filesystem(snapshot).unwrap();
+                let (tree, _) = fs.tree(fs.root).unwrap();
+                assert_eq!(shown(&received(&receiver, snapshot.guid)), shown(&tree));
+                compared += 1;
             }
         }
-        assert!(compared > 1);
     }
+    assert!(compared > 1);
 }
