@@ -6,5 +6,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let _ = darksite::recipe::parse_recipe(text);
+    let _ = plan::recipe::Recipe::parse(text);
 });

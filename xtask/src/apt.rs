@@ -101,6 +101,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/apt-ftparchive", "apt-utils"),
     ("/usr/bin/dpkg-deb", "dpkg"),
     ("/usr/bin/hostname", "hostname"),
+    ("/usr/sbin/visudo", "sudo"),
+    ("/usr/sbin/pwck", "passwd"),
     ("/usr/bin/xmllint", "libxml2-utils"),
     (KEYRING, "debian-archive-keyring"),
 ];

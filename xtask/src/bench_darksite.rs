@@ -27,14 +27,14 @@ pub fn darksite(profile: &str) -> Result<()> {
             .arg(at(site))
             .limit(Duration::from_secs(3600))
     };
-    fs::write(at("first.toml"), format!("[darksite]\nprofile = \"{profile}\"\n"))?;
+    fs::write(at("first.toml"), format!("profile = \"{profile}\"\n"))?;
     sync("first.toml", "first").text()?;
     let server = Server::start(&kldload, &at("first"))?;
     let key = at("first/keys/public.asc");
     fs::write(
         at("second.toml"),
         format!(
-            "[darksite]\nprofile = \"{profile}\"\nsuites = [\"trixie\"]\nmirror = \"{}\"\nkeyring = \"{}\"\n",
+            "profile = \"{profile}\"\nsuites = [\"trixie\"]\nmirror = \"{}\"\nkeyring = \"{}\"\n",
             server.address,
             key.display()
         ),

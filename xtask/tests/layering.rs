@@ -20,7 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rootfs", &["pkg", "archive", "tree", "host"]),
     ("boot", &["tree", "archive"]),
     ("bootenv", &["host"]),
-    ("plan", &["rootfs", "boot", "zfs", "disk", "blk", "bootenv", "host", "tree"]),
+    ("plan", &["pkg", "rootfs", "boot", "zfs", "disk", "blk", "bootenv", "host", "tree"]),
     (
         "kldload",
         &[

@@ -17,7 +17,6 @@ mod location;
 pub mod lock;
 pub mod packages;
 pub mod publish;
-pub mod recipe;
 pub mod resolve;
 pub mod sbom;
 pub mod seen;

@@ -93,7 +93,8 @@ fn code(error: &anyhow::Error) -> u8 {
 
 /// Whether a recipe, a lock, or what they ask for is to blame.
 fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<darksite::recipe::RecipeError>()
+    cause.is::<pkg::recipe::RecipeError>()
+        || cause.is::<plan::recipe::FileError>()
         || cause.is::<darksite::lock::LockError>()
         || cause.is::<darksite::LocationError>()
         || cause.is::<pkg::distribution::DistributionError>()

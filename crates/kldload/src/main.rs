@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{boot, build, darksite, export, files, inspect, pool, verify};
+use commands::{boot, build, darksite, export, files, inspect, plan, pool, schema, verify};
 
 /// Makes disk images that run Linux from ZFS, without root, without a ZFS module.
 #[derive(Debug, Parser)]
@@ -32,7 +32,8 @@ Examples:
   kldload export debian.raw all -o images/ --verify
   kldload inspect disk.img
   kldload cp -r disk.img:rpool/ROOT/debian/ root.tar
-  kldload darksite sync server.toml";
+  kldload darksite sync server.toml
+  kldload plan server.toml";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -46,6 +47,8 @@ enum Command {
     Cp(files::CpArgs),
     Send(files::SendArgs),
     Verify(verify::VerifyArgs),
+    Plan(plan::PlanArgs),
+    Schema(schema::SchemaArgs),
     #[command(hide = true)]
     Pool(pool::PoolArgs),
     /// Not for people: the part of a build that runs in the sandbox
@@ -65,6 +68,8 @@ fn main() -> ExitCode {
         Command::Cp(args) => files::cp(&args),
         Command::Send(args) => files::send(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Pool(args) => pool::run(&args),
         Command::Inside => {
             let made = rootfs::bootstrap::inside();

@@ -1,21 +1,6 @@
 //! Sizes as people write them.
 
-/// Parses `20G`, `512M`, `1048576`; units are powers of 1024.
-pub fn parse(text: &str) -> Result<u64, String> {
-    let bad = || format!("{text:?} is not a size: a number of bytes, or one with K, M, G or T");
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let shift = match text[digits.len()..].trim_end_matches("iB").trim_end_matches('B') {
-        "" => 0,
-        "K" | "k" => 10,
-        "M" | "m" => 20,
-        "G" | "g" => 30,
-        "T" | "t" => 40,
-        _ => return Err(bad()),
-    };
-    let number: u64 = digits.parse().map_err(|_| bad())?;
-    number.checked_mul(1 << shift).ok_or_else(bad)
-}
+pub use plan::recipe::parse_size as parse;
 
 /// A size for people: `512`, `1.5K`, `20G`.
 pub fn human(bytes: u64) -> String {

@@ -23,7 +23,7 @@ impl World {
         world.write("key.asc", world.key.public_armor().unwrap());
         world.write("lab.txt", "one  # ours\n");
         let recipe = format!(
-            "[darksite]\nsuite = \"trixie\"\nsuites = [\"trixie\"]\ncomponents = [\"main\"]\nkeyring = \
+            "release = \"trixie\"\nsuites = [\"trixie\"]\ncomponents = [\"main\"]\nkeyring = \
              \"key.asc\"\nmirror = \"file:{}\"\nsets = [\"lab.txt\"]\noptional = [\"absent\"]\n",
             world.path("archive").display()
         );
@@ -194,8 +194,8 @@ fn mistakes_are_named_with_the_right_exit_code() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
         assert!(error.contains(with), "{error} does not tell {with:?}");
     };
-    world.write("bad.toml", "[darksite]\npakages = []\n");
-    fails(3, &["sync", "bad.toml"], "bad.toml: line 2: unknown key \"pakages\"");
+    world.write("bad.toml", "pakages = []\n");
+    fails(3, &["sync", "bad.toml"], "bad.toml: line 1: unknown key \"pakages\"");
     let other = SigningKey::generate("other", Timestamp::now() - 48.hours()).unwrap();
     world.write("other.asc", other.public_armor().unwrap());
     world.write(

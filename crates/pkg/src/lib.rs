@@ -11,4 +11,5 @@ pub mod deb;
 pub mod distribution;
 pub mod openpgp;
 pub mod profile;
+pub mod recipe;
 pub mod solve;

@@ -7,6 +7,8 @@
 mod error;
 pub mod image;
 mod machine;
+pub mod proposal;
+pub mod recipe;
 mod report;
 mod sizes;
 

@@ -61,16 +61,7 @@ impl Plan {
     pub fn new(mut tree: Tree, blobs: &dyn Blobs, options: &Options) -> Result<Self, PlanError> {
         let timestamp = options.timestamp.unwrap_or_else(|| newest(&tree));
         let time = Timestamp { seconds: timestamp, nanoseconds: 0 };
-        let layout = Layout::new(
-            &options.pool,
-            &options.boot_environment,
-            &bootenv::layout::Options {
-                command_line: options.kernel_arguments.join(" "),
-                overrides: options.overrides.clone(),
-                additional: options.additional.clone(),
-                ..bootenv::layout::Options::default()
-            },
-        )?;
+        let layout = layout(options)?;
 
         let mut generated = MemoryBlobs::default();
         let changes = identity::clean(&mut tree, &mut generated, time)?;
@@ -194,6 +185,17 @@ impl Plan {
             pool: self.guid("pool partition"),
         }
     }
+}
+
+/// The layout that is asked for.
+pub(crate) fn layout(options: &Options) -> Result<Layout, bootenv::layout::LayoutError> {
+    let changes = bootenv::layout::Options {
+        command_line: options.kernel_arguments.join(" "),
+        overrides: options.overrides.clone(),
+        additional: options.additional.clone(),
+        ..bootenv::layout::Options::default()
+    };
+    Layout::new(&options.pool, &options.boot_environment, &changes)
 }
 
 fn newest(tree: &Tree) -> i64 {

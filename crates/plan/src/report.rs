@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bootenv::layout::Layout;
+use disk::layout::DiskLayout;
 use serde::Serialize;
 
 use crate::Plan;
@@ -54,33 +56,33 @@ pub struct DatasetReport {
     pub properties: Vec<(String, String)>,
 }
 
+pub(crate) fn partitions(disk: &DiskLayout) -> Vec<PartitionReport> {
+    let partition = |name, range: &std::ops::Range<u64>| PartitionReport {
+        name,
+        offset: range.start,
+        size: range.end - range.start,
+    };
+    vec![partition("bios", &disk.bios), partition("esp", &disk.esp), partition("pool", &disk.pool)]
+}
+
+pub(crate) fn datasets(layout: &Layout) -> Vec<DatasetReport> {
+    let report = |dataset: &bootenv::layout::Dataset| DatasetReport {
+        name: dataset.name.clone(),
+        mountpoint: dataset.mountpoint.clone(),
+        properties: dataset.properties.clone(),
+    };
+    layout.datasets.iter().map(report).collect()
+}
+
 impl Plan {
     /// The plan in words and as data.
     pub fn report(&self) -> Report {
-        let partition = |name, range: &std::ops::Range<u64>| PartitionReport {
-            name,
-            offset: range.start,
-            size: range.end - range.start,
-        };
         Report {
             disk_size: self.disk_size,
-            partitions: vec![
-                partition("bios", &self.disk.bios),
-                partition("esp", &self.disk.esp),
-                partition("pool", &self.disk.pool),
-            ],
+            partitions: partitions(&self.disk),
             pool: self.layout.pool.clone(),
             boot_environment: self.layout.boot_environment.clone(),
-            datasets: self
-                .layout
-                .datasets
-                .iter()
-                .map(|dataset| DatasetReport {
-                    name: dataset.name.clone(),
-                    mountpoint: dataset.mountpoint.clone(),
-                    properties: dataset.properties.clone(),
-                })
-                .collect(),
+            datasets: datasets(&self.layout),
             kernels: self.esp.kernels.iter().map(|kernel| kernel.version.clone()).collect(),
             files: self.data_bytes,
             removed: self

@@ -40,9 +40,46 @@ impl Editor<'_> {
 
     /// Writes a regular file.
     pub fn file(&mut self, path: &str, mode: u16, content: &str) -> Result<(), RootfsError> {
-        let blob = self.generated.insert(content.as_bytes());
+        self.bytes(path, mode, content.as_bytes())
+    }
+
+    /// Writes a regular file of any content.
+    pub fn bytes(&mut self, path: &str, mode: u16, content: &[u8]) -> Result<(), RootfsError> {
+        let blob = self.generated.insert(content);
         let kind = Kind::File(File::dense(content.len() as u64, blob));
         self.put(path, Inode { metadata: self.metadata(mode), kind })
+    }
+
+    /// Changes the text of a file, found as the machine would find it; owner and permissions stay. A
+    /// file that is not there is made for root with `mode`.
+    pub fn change(&mut self, path: &str, mode: u16, content: &str) -> Result<(), RootfsError> {
+        let Ok(id) = self.tree.resolve(path) else { return self.file(path, mode, content) };
+        let blob = self.generated.insert(content.as_bytes());
+        let kind = Kind::File(File::dense(content.len() as u64, blob));
+        let failed = |error| RootfsError::Tree { path: path.to_owned(), error };
+        self.tree.set_kind(id, kind).map_err(failed)?;
+        self.tree.metadata_mut(id).mtime = self.time;
+        Ok(())
+    }
+
+    /// Gives what is at `path` to somebody.
+    pub fn give(&mut self, path: &str, uid: u32, gid: u32) {
+        if let Some(id) = self.tree.get(path) {
+            let metadata = self.tree.metadata_mut(id);
+            (metadata.uid, metadata.gid) = (uid, gid);
+        }
+    }
+
+    /// Removes a name, if it is there.
+    pub fn remove(&mut self, path: &str) -> Result<(), RootfsError> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let Ok(parent) = self.tree.resolve(parent) else { return Ok(()) };
+        let known = |directory: &Directory| directory.get(name.as_bytes()).is_some();
+        if !self.tree.directory(parent).is_some_and(known) {
+            return Ok(());
+        }
+        let failed = |error| RootfsError::Tree { path: path.to_owned(), error };
+        self.tree.remove(parent, name.as_bytes()).map_err(failed)
     }
 
     /// Writes a symbolic link.

@@ -113,6 +113,18 @@ pub fn install(
     Ok(installer.written)
 }
 
+/// Whether Linux and the DNS would take `name` as the name of a machine.
+pub fn is_host_name(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    // HOST_NAME_MAX of Linux.
+    name.len() <= 64 && name.split('.').all(label)
+}
+
 struct Installer<'a> {
     editor: Editor<'a>,
     blobs: &'a dyn Blobs,
@@ -164,14 +176,7 @@ impl Installer<'_> {
     }
 
     fn host_name(&mut self, name: &str) -> Result<(), RootfsError> {
-        let label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        };
-        // HOST_NAME_MAX of Linux.
-        if name.len() > 64 || !name.split('.').all(label) {
+        if !is_host_name(name) {
             return Err(RootfsError::HostName(name.to_owned()));
         }
         self.file("etc/hostname", 0o644, &format!("{name}\n"))?;

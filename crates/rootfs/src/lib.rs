@@ -1,7 +1,8 @@
 //! What is done to a root tree before it becomes an image.
 //!
 //! [`identity::clean`] takes out what must differ between machines; [`firstboot::install`] puts in
-//! what makes it again on the machine, and what keeps the pool growing with its disk. Both change
+//! what makes it again on the machine, and what keeps the pool growing with its disk;
+//! [`personalise::personalise`] makes it one person's machine. All change
 //! a [`tree::Tree`] in memory and add to a [`tree::MemoryBlobs`]; nothing here reads a clock or
 //! touches the build host.
 #![forbid(unsafe_code)]
@@ -11,6 +12,7 @@ mod edit;
 pub mod firstboot;
 mod glob;
 pub mod identity;
+pub mod personalise;
 
 use thiserror::Error;
 

@@ -6,5 +6,7 @@ pub mod darksite;
 pub mod export;
 pub mod files;
 pub mod inspect;
+pub mod plan;
 pub mod pool;
+pub mod schema;
 pub mod verify;

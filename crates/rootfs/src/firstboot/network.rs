@@ -3,6 +3,7 @@
 use super::{Installer, Shipped};
 use crate::RootfsError;
 use crate::glob::find;
+use crate::personalise::NETWORK as PERSONAL;
 
 /// Any of these means that somebody configures the network already.
 const CONFIGURED: &[&str] = &[
@@ -22,6 +23,10 @@ const CONFIGURED: &[&str] = &[
 #[rustfmt::skip]
 const DHCP: &[Shipped] = shipped! {
     "etc/systemd/network/99-kldload-dhcp.network" 0o644 "dhcp.network"
+};
+
+#[rustfmt::skip]
+const WAIT: &[Shipped] = shipped! {
     "usr/lib/systemd/system/systemd-networkd-wait-online.service.d/10-kldload.conf" 0o644 "wait-online.conf"
 };
 
@@ -40,14 +45,19 @@ const ENABLED: &[(&str, &str)] = &[
     ("systemd-networkd-wait-online.service", "network-online.target"),
 ];
 
-/// Adds the files; without systemd-networkd, or with any configuration, nothing.
+/// Adds the files; without systemd-networkd, or with any configuration but that of
+/// [`crate::personalise`], nothing.
 pub(super) fn install(installer: &mut Installer<'_>) -> Result<(), RootfsError> {
     let configured =
         CONFIGURED.iter().any(|pattern| !find(installer.editor.tree, pattern).is_empty());
-    if configured || !installer.editor.has("usr/lib/systemd/systemd-networkd") {
+    let personal = installer.editor.has(PERSONAL);
+    if configured && !personal || !installer.editor.has("usr/lib/systemd/systemd-networkd") {
         return Ok(());
     }
-    installer.ship(DHCP)?;
+    if !personal {
+        installer.ship(DHCP)?;
+    }
+    installer.ship(WAIT)?;
     for (unit, target) in ENABLED {
         installer.enable(unit, target)?;
     }

@@ -5,19 +5,20 @@ use std::sync::Mutex;
 
 use anyhow::Context;
 use clap::Args;
-use darksite::Location;
 use darksite::apt_sources::HostApt;
 use darksite::fetch::Fetcher;
 use darksite::lock::{Lock, LockedSuite};
 use darksite::packages::{Places, indexes, snapshot};
-use darksite::recipe::{Recipe, parse_recipe};
 use darksite::resolve::{Question, resolve};
 use darksite::site::Site;
 use darksite::source::{Reader, SuiteSource};
+use darksite::{Location, LocationError};
 use pkg::deb::{OptionalSet, Policy, Priority, Request};
 use pkg::distribution::Distribution;
 use pkg::openpgp::Keyring;
 use pkg::profile::{Profile, Profiles, parse_set};
+use pkg::recipe::{Addresses, Packages};
+use plan::recipe::Recipe;
 
 use super::{now, shown};
 use crate::ui::Ui;
@@ -76,13 +77,15 @@ impl Asked {
         let read =
             |path: &Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
         let text = read(path)?;
-        let mut recipe = if path.extension().is_some_and(|extension| extension == "toml") {
-            parse_recipe(&text).with_context(|| path.display().to_string())?
+        let mut whole = if path.extension().is_some_and(|extension| extension == "toml") {
+            Recipe::parse(&text).with_context(|| path.display().to_string())?
         } else {
             let packages = parse_set(&path.display().to_string(), &text)?;
+            let packages = Packages { packages, ..Packages::default() };
             Recipe { packages, ..Recipe::default() }
         };
-        args.change(&mut recipe);
+        args.change(&mut whole.packages);
+        let recipe = &whole.packages;
         let distribution = Distribution::find(&recipe.distribution)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let set = |name: &String| -> anyhow::Result<Vec<String>> {
@@ -95,7 +98,7 @@ impl Asked {
             profiles.add(&own_profiles.display().to_string(), &read(&own_profiles)?)?;
         }
         let profile = match &recipe.profile {
-            Some(name) => profiles.get(name, &recipe.suite)?,
+            Some(name) => profiles.get(name, &recipe.release)?,
             // Packages alone make no system: what is essential comes with them.
             None => Profile {
                 essential: true,
@@ -104,6 +107,7 @@ impl Asked {
             },
         };
         let mut packages = [profile.packages.clone(), recipe.packages.clone()].concat();
+        packages.extend(whole.implied_packages().into_iter().map(str::to_owned));
         for name in &recipe.sets {
             packages.extend(set(name)?);
         }
@@ -131,11 +135,26 @@ impl Asked {
         };
         let keyring = match keys {
             Some(path) => read_keyring(&path)?,
-            None => distribution.keyring(&recipe.suite)?,
+            None => distribution.keyring(&recipe.release)?,
         };
-        let suites = suites(&recipe, &distribution)?;
+        let suites = suites(recipe, &distribution)?;
         let (path, lock) = (path.clone(), args.lock.clone());
-        Ok(Self { path, lock, recipe, distribution, keyring, request, suites })
+        Ok(Self { path, lock, recipe: whole, distribution, keyring, request, suites })
+    }
+
+    /// The recipe's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The recipe, as the command line changed it.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The packages that are asked for by name, those of the profile included.
+    pub fn requests(&self) -> &[String] {
+        &self.request.packages
     }
 
     /// The recipe's name without its ending.
@@ -157,12 +176,12 @@ impl Asked {
             store: site.store(),
             keyring: &self.keyring,
             seen: &site.seen(&self.distribution.name),
-            architecture: &self.recipe.architecture,
+            architecture: &self.recipe.packages.architecture,
             now: now()?,
         };
         let question = Question {
             distribution: &self.distribution.name,
-            codename: &self.recipe.suite,
+            codename: &self.recipe.packages.release,
             suites: &self.suites,
             request: &self.request,
         };
@@ -197,7 +216,7 @@ impl Asked {
     /// Where the files of a suite are.
     pub fn places(&self, suite: &LockedSuite) -> Places {
         let known = self.suites.iter().find(|known| known.name == suite.name);
-        let archive = archive_of(&self.distribution, &self.recipe.suite, &suite.name);
+        let archive = archive_of(&self.distribution, &self.recipe.packages.release, &suite.name);
         let snapshots = archive.and_then(|name| self.distribution.archive.get(name));
         Places {
             mirrors: known.map(|known| known.mirrors.clone()).unwrap_or_default(),
@@ -208,9 +227,9 @@ impl Asked {
 
 impl AskedArgs {
     /// The command line has the last word.
-    fn change(&self, recipe: &mut Recipe) {
+    fn change(&self, recipe: &mut Packages) {
         if let Some(suite) = &self.suite {
-            recipe.suite.clone_from(suite);
+            recipe.release.clone_from(suite);
         }
         if let Some(architecture) = &self.architecture {
             recipe.architecture.clone_from(architecture);
@@ -261,8 +280,8 @@ fn archive_of<'a>(distribution: &'a Distribution, codename: &str, suite: &str) -
 
 /// The suites to read, each with its mirrors: of the recipe, else `KLDLOAD_MIRROR`, else what this host's
 /// own apt uses, else the distribution's own.
-fn suites(recipe: &Recipe, distribution: &Distribution) -> anyhow::Result<Vec<SuiteSource>> {
-    let codename = &recipe.suite;
+fn suites(recipe: &Packages, distribution: &Distribution) -> anyhow::Result<Vec<SuiteSource>> {
+    let codename = &recipe.release;
     let release = distribution.release(codename)?;
     let components = match recipe.components.is_empty() {
         true => release.components.clone(),
@@ -296,7 +315,7 @@ fn suites(recipe: &Recipe, distribution: &Distribution) -> anyhow::Result<Vec<Su
         let (mirrors, check): (Vec<Location>, bool) = if let Some(date) = recipe.snapshot {
             (vec![snapshot(&archive.snapshot.parse()?, date)], false)
         } else if !asked.0.is_empty() {
-            (asked.locations()?, true)
+            (locations(asked)?, true)
         } else if let Some(address) = from_environment {
             (vec![address.parse().context("KLDLOAD_MIRROR")?], true)
         } else if !of_host.is_empty() {
@@ -313,6 +332,10 @@ fn suites(recipe: &Recipe, distribution: &Distribution) -> anyhow::Result<Vec<Su
         });
     }
     Ok(suites)
+}
+
+fn locations(addresses: &Addresses) -> Result<Vec<Location>, LocationError> {
+    addresses.0.iter().map(|address| address.parse()).collect()
 }
 
 /// The apt of this host, if it is of the same distribution.

@@ -1,6 +1,6 @@
 //! `kldload darksite`: an offline repository of official packages, from mirroring to serving.
 
-mod asked;
+pub mod asked;
 mod copy;
 mod gc;
 mod list;

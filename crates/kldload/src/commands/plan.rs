@@ -1,0 +1,79 @@
+//! `kldload plan`: what a build of a recipe would do.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use darksite::site::read_lock;
+use plan::proposal::{LockFacts, PackageFacts, Proposal};
+use plan::recipe::Files;
+use serde_json::json;
+
+use super::darksite::asked::{Asked, AskedArgs};
+use crate::ui::Ui;
+
+/// Print what a build of a recipe would do, without touching anything
+///
+/// The recipe, the files it names and its lock are read and checked. The digest names all that decides
+/// what is built: the same digest is the same machine.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kldload plan recipes/debian-trixie-server.toml
+  kldload plan server.toml --json | jq .plan.digest")]
+pub struct PlanArgs {
+    #[command(flatten)]
+    asked: AskedArgs,
+    /// Print the plan as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
+    let mut ui = Ui::new(args.json);
+    let asked = Asked::read(&args.asked)?;
+    let files = read_files(&asked)?;
+    let proposal = propose(&asked, &files)?;
+    let value = json!({"event": "plan", "plan": proposal});
+    ui.result(proposal.to_string().trim_end(), value);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The plan, with the lock as it is now.
+pub fn propose(asked: &Asked, files: &Files) -> anyhow::Result<Proposal> {
+    let path = asked.lock_path();
+    let locked = match path.exists() {
+        true => {
+            let lock = read_lock(&path)?;
+            Some(LockFacts {
+                digest: tree::Digest::of(lock.to_string().as_bytes()).to_string(),
+                packages: lock.packages.len(),
+                bytes: lock.size(),
+            })
+        }
+        false => None,
+    };
+    let packages = PackageFacts {
+        requests: asked.requests().to_vec(),
+        lock: path.display().to_string(),
+        locked,
+    };
+    let proposed = Proposal::new(asked.recipe(), files, packages);
+    proposed.with_context(|| asked.path().display().to_string())
+}
+
+/// Reads the files that the recipe names.
+pub fn read_files(asked: &Asked) -> anyhow::Result<Files> {
+    let folder = asked.path().parent().unwrap_or(Path::new(""));
+    let mut files = Files::new();
+    for name in asked.recipe().files() {
+        let path: PathBuf = folder.join(name);
+        let content = std::fs::read(&path).with_context(|| {
+            format!("{} names the file {}", asked.path().display(), path.display())
+        })?;
+        files.insert(name.to_owned(), content);
+    }
+    Ok(files)
+}

@@ -1,0 +1,167 @@
+//! A recipe's text, cut into the parts of its readers.
+
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use toml::Spanned;
+use toml::de::{DeTable, Deserializer};
+
+use super::fields::fields;
+
+/// Longest recipe that is read, in bytes.
+const LONGEST: usize = 4 << 20;
+
+/// Why a recipe cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("line {line}: {problem}")]
+pub struct RecipeError {
+    /// Line of the file, from 1.
+    pub line: usize,
+    /// What is wrong there.
+    pub problem: String,
+}
+
+/// A recipe that was read, but not yet understood.
+#[derive(Debug)]
+pub struct Document<'a> {
+    text: &'a str,
+    rest: DeTable<'a>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Document<'a> {
+    /// Reads the text.
+    pub fn parse(text: &'a str) -> Result<Self, RecipeError> {
+        if text.len() > LONGEST {
+            let problem = format!("{} bytes are no recipe; {LONGEST} are the most", text.len());
+            return Err(RecipeError { line: 1, problem });
+        }
+        let table = DeTable::parse(text).map_err(|error| explained(text, &error))?;
+        Ok(Self { text, rest: table.into_inner(), known: Vec::new() })
+    }
+
+    /// Takes out the keys that `T` has, which must be a struct, and reads them.
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, RecipeError> {
+        let keys = fields::<T>();
+        self.known.extend(keys);
+        let mut ours = DeTable::new();
+        for (key, value) in std::mem::take(&mut self.rest) {
+            let known = keys.contains(&&**key.get_ref());
+            let table = if known { &mut ours } else { &mut self.rest };
+            table.insert(key, value);
+        }
+        let table = Spanned::new(0..self.text.len(), ours);
+        T::deserialize(Deserializer::from(table)).map_err(|error| explained(self.text, &error))
+    }
+
+    /// Refuses keys that nobody took.
+    pub fn finish(self) -> Result<(), RecipeError> {
+        let Some(key) = self.rest.keys().min_by_key(|key| key.span().start) else { return Ok(()) };
+        let problem = unknown("key", key.get_ref(), &self.known);
+        Err(RecipeError { line: line(self.text, key.span().start), problem })
+    }
+}
+
+fn line(text: &str, at: usize) -> usize {
+    text.get(..at).map_or(1, |before| before.matches('\n').count() + 1)
+}
+
+/// The error with its line, and with the nearest word where one is unknown.
+fn explained(text: &str, error: &toml::de::Error) -> RecipeError {
+    let line = line(text, error.span().map_or(0, |span| span.start));
+    let message = error.message().lines().next().unwrap_or_default();
+    // serde's: unknown field `x`, expected one of `a`, `b`
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let problem = match quoted.split_first() {
+        Some((word, known)) if message.starts_with("unknown field `") => {
+            unknown("key", word, known)
+        }
+        Some((word, known)) if message.starts_with("unknown variant `") => {
+            unknown("value", word, known)
+        }
+        _ => message.to_owned(),
+    };
+    RecipeError { line, problem }
+}
+
+fn unknown(what: &str, word: &str, known: &[&str]) -> String {
+    let limit = (word.chars().count() / 3).max(1);
+    let near = known.iter().map(|known| (strsim::osa_distance(word, known), known));
+    match near.filter(|(distance, _)| *distance <= limit).min() {
+        Some((_, near)) => format!("unknown {what} {word:?}; did you mean {near:?}?"),
+        None => {
+            let mut known = known.to_vec();
+            known.sort_unstable();
+            format!("unknown {what} {word:?}; known are {}", known.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Fruit {
+        #[serde(default)]
+        pears: u32,
+        #[serde(default)]
+        kind: Option<Kind>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "snake_case")]
+    enum Kind {
+        Bosc,
+        Anjou,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Nuts {
+        walnut: Option<Size>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Size {
+        weight: u32,
+    }
+
+    fn read(text: &str) -> Result<(Fruit, Nuts), RecipeError> {
+        let mut document = Document::parse(text)?;
+        let both = (document.take()?, document.take()?);
+        document.finish().map(|()| both)
+    }
+
+    #[test]
+    fn readers_share_a_document() {
+        let (fruit, nuts) = read("pears = 2\nkind = \"bosc\"\n[walnut]\nweight = 3\n").unwrap();
+        assert_eq!(fruit, Fruit { pears: 2, kind: Some(Kind::Bosc) });
+        assert_eq!(nuts, Nuts { walnut: Some(Size { weight: 3 }) });
+        read("").unwrap();
+    }
+
+    #[test]
+    fn errors_name_the_line_and_the_nearest_word() {
+        for (text, message) in [
+            ("pears = 1\npeers = 2\n", "line 2: unknown key \"peers\"; did you mean \"pears\"?"),
+            ("\n\nx = 1\n", "line 3: unknown key \"x\"; known are kind, pears, walnut"),
+            (
+                "[walnuts]\nweight = 1\n",
+                "line 1: unknown key \"walnuts\"; did you mean \"walnut\"?",
+            ),
+            ("[walnut]\nweigth = 1\n", "line 2: unknown key \"weigth\"; did you mean \"weight\"?"),
+            ("kind = \"bosk\"\n", "line 1: unknown value \"bosk\"; did you mean \"bosc\"?"),
+            ("\npears = \"two\"\n", "line 2: invalid type: string \"two\", expected u32"),
+            ("pears = 1\n\n[walnut]\n", "line 3: missing field `weight`"),
+            ("pears = 1\npears = 2\n", "line 2: duplicate key"),
+            ("pears\n", "line 1: "),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error:?} is not {message:?}");
+        }
+        assert!(Document::parse(&"[a.b]\n".repeat(LONGEST)).is_err());
+        assert!(read(&"x = [".repeat(100_000)).is_err());
+    }
+}

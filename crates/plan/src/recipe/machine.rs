@@ -1,0 +1,143 @@
+//! The keys of a recipe that say what the machine is to be.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AddedFile, CloudInit, HostName, KernelArgument, Keyboard, Locale, Network, Pool, Script, Size,
+    TimeZone, Unit, User,
+};
+
+/// What the machine is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Machine {
+    /// Name of the machine; without one, the network gives it.
+    pub hostname: Option<HostName>,
+    /// Time zone, as `Europe/Berlin`; `Etc/UTC` if it is not told.
+    pub time_zone: Option<TimeZone>,
+    /// Language and formats, as `de_DE.UTF-8`; `C.UTF-8` if it is not told.
+    pub locale: Option<Locale>,
+    /// Keyboard of consoles and screens.
+    pub keyboard: Option<Keyboard>,
+    /// Users.
+    pub users: Vec<User>,
+    /// Network of wired interfaces.
+    pub network: Option<Network>,
+    /// More kernel arguments.
+    pub kernel_arguments: Vec<KernelArgument>,
+    /// Services that are switched on or off.
+    pub services: Services,
+    /// Files to add.
+    pub files: Vec<AddedFile>,
+    /// Scripts to run in the finished root.
+    pub scripts: Vec<Script>,
+    /// Whether cloud-init configures the machine: true, false, or its data sources.
+    pub cloud_init: Option<CloudInit>,
+    /// The pool.
+    pub pool: Pool,
+    /// The disk image.
+    pub image: Image,
+    /// Key that signs kernel modules.
+    pub module_signing: Option<ModuleSigning>,
+}
+
+/// Services that are switched on or off; what is not named is as its package left it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Services {
+    /// Units that are started, as systemctl enable does.
+    pub enable: Vec<Unit>,
+    /// Units that are not started by themselves, as systemctl disable does.
+    pub disable: Vec<Unit>,
+    /// Units that cannot be started at all, as systemctl mask does.
+    pub mask: Vec<Unit>,
+}
+
+/// The disk image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Image {
+    /// Name of the files, without ending; the recipe's if it is not told.
+    pub name: Option<String>,
+    /// Size of the disk; the tree decides if it is not told.
+    pub disk_size: Option<Size>,
+    /// Size of the EFI system partition.
+    pub esp_size: Size,
+    /// Formats to write.
+    pub outputs: Vec<Output>,
+    /// Changes all identifiers (GUIDs); the same seed gives the same image.
+    pub seed: String,
+}
+
+impl Default for Image {
+    fn default() -> Self {
+        Self {
+            name: None,
+            disk_size: None,
+            esp_size: Size(1 << 30),
+            outputs: vec![Output::Qcow2],
+            seed: String::new(),
+        }
+    }
+}
+
+/// A format of images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Output {
+    /// QEMU copy-on-write version 3.
+    Qcow2,
+    /// The bare disk.
+    Raw,
+    /// Fixed VHD.
+    Vhd,
+    /// Dynamic VHD.
+    VhdDynamic,
+    /// VHDX.
+    Vhdx,
+    /// Stream-optimised VMDK.
+    Vmdk,
+    /// An appliance with one disk.
+    Ova,
+    /// disk.raw in a tar.gz.
+    Gcp,
+}
+
+impl Output {
+    /// All formats.
+    pub const ALL: [Self; 8] = [
+        Self::Qcow2,
+        Self::Raw,
+        Self::Vhd,
+        Self::VhdDynamic,
+        Self::Vhdx,
+        Self::Vmdk,
+        Self::Ova,
+        Self::Gcp,
+    ];
+
+    /// What recipes and command lines call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qcow2 => "qcow2",
+            Self::Raw => "raw",
+            Self::Vhd => "vhd",
+            Self::VhdDynamic => "vhd-dynamic",
+            Self::Vhdx => "vhdx",
+            Self::Vmdk => "vmdk",
+            Self::Ova => "ova",
+            Self::Gcp => "gcp",
+        }
+    }
+}
+
+/// Key that signs kernel modules, so that Secure Boot takes them. Files beside the recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleSigning {
+    /// Private key, PEM. It never gets into the image.
+    pub key: String,
+    /// Its certificate, DER.
+    pub certificate: String,
+}

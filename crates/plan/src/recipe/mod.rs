@@ -1,0 +1,82 @@
+//! Recipes: what a person writes, typed and checked.
+//!
+//! [`Recipe::parse`] is pure: text comes in, a recipe or an error with its line comes out. What the
+//! recipe says of packages is read by [`pkg::recipe`]; this room reads what the machine is to be. Files
+//! that a recipe names are read by the program ([`Recipe::files`] tells which).
+
+mod account;
+mod addition;
+mod choice;
+mod convert;
+mod machine;
+mod network;
+mod pool;
+mod text;
+
+use pkg::recipe::{Document, Packages, RecipeError};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+
+pub use account::{Sudo, User};
+pub use addition::{AddedFile, Script, Source};
+pub use choice::{CloudInit, Keyboard};
+pub use convert::{FileError, Files};
+pub use machine::{Image, Machine, ModuleSigning, Output, Services};
+pub use network::{Cidr, Network};
+pub use pool::{Dataset, Pool};
+pub use text::{
+    AbsolutePath, HostName, Interface, Ip, KernelArgument, Locale, Mode, Name, PasswordHash, Size,
+    SshKey, TimeZone, Unit, parse_size,
+};
+
+/// A recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct Recipe {
+    /// What it is made of.
+    #[serde(flatten)]
+    pub packages: Packages,
+    /// What it is to be.
+    #[serde(flatten)]
+    pub machine: Machine,
+}
+
+impl Recipe {
+    /// Reads a recipe in TOML. Errors have the line, and for unknown words the nearest known one.
+    pub fn parse(text: &str) -> Result<Self, RecipeError> {
+        let mut document = Document::parse(text)?;
+        let (packages, machine) = (document.take()?, document.take()?);
+        document.finish()?;
+        Ok(Self { packages, machine })
+    }
+
+    /// The files that the machine's part names, as they are written there: paths beside the recipe.
+    pub fn files(&self) -> Vec<&str> {
+        let machine = &self.machine;
+        let users = machine.users.iter().flat_map(|user| {
+            [user.password_hash_file.as_deref(), user.ssh_keys_file.as_deref()]
+                .into_iter()
+                .flatten()
+        });
+        let sources = machine.files.iter().map(|file| &file.source);
+        let sources = sources.chain(machine.scripts.iter().map(|script| &script.source));
+        let keys = machine
+            .module_signing
+            .iter()
+            .flat_map(|signing| [signing.key.as_str(), signing.certificate.as_str()]);
+        users.chain(sources.filter_map(Source::file)).chain(keys).collect()
+    }
+
+    /// The JSON Schema of recipes (draft 2020-12), for editors.
+    pub fn schema() -> Schema {
+        let mut schema = SchemaGenerator::default().into_root_schema_for::<Self>();
+        schema.insert("title".to_owned(), "kldload recipe".into());
+        schema.insert("additionalProperties".to_owned(), false.into());
+        schema
+    }
+}
+
+#[cfg(test)]
+pub(crate) use tests::EVERYTHING;
+
+#[cfg(test)]
+mod tests;

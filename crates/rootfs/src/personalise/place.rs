@@ -1,0 +1,49 @@
+//! Files that are added.
+
+use tree::Kind;
+
+use super::colons::Colons;
+use super::{PersonaliseError, Root};
+
+/// A file to add, in place of any that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewFile {
+    /// Where.
+    pub path: String,
+    /// What; `None`: the file is there already, and gets mode and owner.
+    pub content: Option<Vec<u8>>,
+    /// Permissions.
+    pub mode: u16,
+    /// Name of the owner.
+    pub owner: String,
+    /// Name of the group.
+    pub group: String,
+}
+
+pub(super) fn install(root: &mut Root<'_>, files: &[NewFile]) -> Result<(), PersonaliseError> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let users = Colons::parse(&root.text("etc/passwd")?);
+    let groups = Colons::parse(&root.text("etc/group")?);
+    let number = |file: &NewFile, database: &Colons, kind, name: &str| {
+        let unknown =
+            || PersonaliseError::Owner { path: file.path.clone(), kind, name: name.to_owned() };
+        if name == "root" { Ok(0) } else { database.number(name, 2).ok_or_else(unknown) }
+    };
+    for file in files {
+        let uid = number(file, &users, "user", &file.owner)?;
+        let gid = number(file, &groups, "group", &file.group)?;
+        let path = file.path.trim_start_matches('/');
+        if let Some(content) = &file.content {
+            root.editor.bytes(path, file.mode, content)?;
+        }
+        let Ok(id) = root.editor.tree.resolve(path) else { continue };
+        if !matches!(root.editor.tree.inode(id).kind, Kind::File(_)) {
+            continue;
+        }
+        let metadata = root.editor.tree.metadata_mut(id);
+        (metadata.mode, metadata.uid, metadata.gid) = (file.mode, uid, gid);
+    }
+    Ok(())
+}
