@@ -11,11 +11,8 @@ mod guid;
 pub mod image;
 pub mod layout;
 pub mod qcow2;
-pub mod raw;
-mod sparse;
 pub mod vhd;
 pub mod vhdx;
 pub mod vmdk;
 
 pub use guid::{BadGuid, Guid};
-pub use sparse::SourceError;

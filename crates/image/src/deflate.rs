@@ -1,14 +1,21 @@
-//! Deflate for pieces: raw, with the window of 4 KiB that qcow2 demands.
+//! Deflate for pieces, without a header.
 
 use disk::export::PIECE;
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
 
 /// zlib-rs's level: what is lost to qemu-img's level 6 is told in docs/figures.md.
-const LEVEL: i32 = 3;
-/// Negative: no zlib header.
-const WINDOW_BITS: i32 = -12;
-/// Blocks of 8192 symbols: tables follow the data more closely than in larger ones.
-const MEMORY_LEVEL: i32 = 7;
+const LEVEL: i32 = 2;
+/// Blocks of 16384 symbols: smaller ones are slower and not smaller.
+const MEMORY_LEVEL: i32 = 8;
+
+/// How far back deflate may point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// 4 KiB: what qcow2 demands.
+    Small,
+    /// 32 KiB: what all other formats take; their images become about 2 % smaller.
+    Large,
+}
 
 /// Compresses pieces, one after the other.
 pub(crate) struct Deflater {
@@ -16,10 +23,15 @@ pub(crate) struct Deflater {
 }
 
 impl Deflater {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(window: Window) -> Self {
+        let window_bits = match window {
+            Window::Small => 12,
+            Window::Large => 15,
+        };
         let config = DeflateConfig {
             level: LEVEL,
-            window_bits: WINDOW_BITS,
+            // Negative: no zlib header.
+            window_bits: -window_bits,
             mem_level: MEMORY_LEVEL,
             ..DeflateConfig::default()
         };
@@ -62,7 +74,7 @@ fn looks_random(bytes: &[u8]) -> bool {
 /// A piece of zeros as deflate.
 pub(crate) fn zero_piece() -> Vec<u8> {
     let mut out = Vec::new();
-    Deflater::new().deflate(&[0; PIECE], &mut out);
+    Deflater::new(Window::Small).deflate(&[0; PIECE], &mut out);
     out
 }
 
@@ -86,7 +98,7 @@ mod tests {
         let random = noise(PIECE);
         assert!(looks_random(&random));
         let mut out = vec![1, 2, 3];
-        assert!(!Deflater::new().deflate(&random, &mut out));
+        assert!(!Deflater::new(Window::Small).deflate(&random, &mut out));
         assert_eq!(out, [1, 2, 3]);
         // Twice the same is worth the work.
         let twice = noise(PIECE / 2).repeat(2);
@@ -96,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_window_is_4_kib_and_the_bits_are_right() {
-        let mut deflater = Deflater::new();
+        let mut deflater = Deflater::new(Window::Small);
         let piece: Vec<u8> = (0..PIECE).map(|at| (at * at / 977) as u8 & 63).collect();
         let mut out = Vec::new();
         for _ in 0..2 {
@@ -108,5 +120,13 @@ mod tests {
             assert!(back == piece);
         }
         assert!(zero_piece().len() < 200);
+        // What repeats after 20 KiB is found only in the large window.
+        let far = noise(20 << 10).repeat(4)[..PIECE].to_vec();
+        let length = |window| {
+            let mut out = Vec::new();
+            Deflater::new(window).deflate(&far, &mut out).then_some(out.len())
+        };
+        assert!(length(Window::Large).unwrap() < 30 << 10);
+        assert!(length(Window::Small).is_none_or(|length| length > 50 << 10));
     }
 }

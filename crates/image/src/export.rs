@@ -7,15 +7,16 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use disk::export::{ImageWriter, PIECE, Piece, Runs, WriteError, Written, is_zero};
+use disk::export::{ImageWriter, PIECE, Piece, Runs, WriteError, Written, is_zero, verity};
 use thiserror::Error;
 
-use crate::deflate::{Deflater, zero_piece};
+use crate::deflate::{Deflater, Window, zero_piece};
 use crate::read::Source;
 
 /// Bytes read at once.
@@ -28,10 +29,12 @@ const PERMITS: usize = 48;
 pub struct Options {
     /// Threads that compress.
     pub jobs: usize,
-    /// Whether a writer wants deflate.
-    pub deflate: bool,
+    /// The window of deflate, if a writer wants that.
+    pub deflate: Option<Window>,
     /// Whether a writer wants CRC-32.
     pub crc: bool,
+    /// Whether a writer wants the hashes of fs-verity.
+    pub leaves: bool,
 }
 
 /// Why an export failed. What is in the outputs is of no use.
@@ -48,8 +51,14 @@ pub enum ExportError {
     /// A writer failed.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// A thread ended without telling why.
-    #[error("a writer ended early")]
+    /// A fault of this program, which it has told on standard error.
+    #[error("the thread for the bytes from offset {offset} on ended early: this is a bug")]
+    Worker {
+        /// Byte offset on the disk.
+        offset: u64,
+    },
+    /// A fault of this program, which it has told on standard error.
+    #[error("the thread of a writer ended early: this is a bug")]
     Lost,
 }
 
@@ -75,6 +84,7 @@ struct Batch {
     offset: u64,
     bytes: Vec<u8>,
     packed: Vec<u8>,
+    leaves: Vec<u8>,
     pieces: Vec<Entry>,
     _permit: Permit,
 }
@@ -83,6 +93,7 @@ struct Batch {
 struct Entry {
     at: usize,
     deflated: Option<Range<usize>>,
+    leaves: Range<usize>,
     adler: u32,
     crc: u32,
 }
@@ -184,7 +195,7 @@ fn work(
     permits: &Receiver<()>,
     permit_sender: &Sender<()>,
 ) {
-    let mut deflater = Deflater::new();
+    let mut deflater = options.deflate.map(Deflater::new);
     loop {
         let (permit, number, range) = {
             let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,7 +206,12 @@ fn work(
             let Some((number, range)) = plan.next() else { return };
             (permit, number, range)
         };
-        let batch = make(source, range, options, &mut deflater, permit);
+        let offset = range.start;
+        // Whoever waits for this batch must hear of it.
+        let batch = catch_unwind(AssertUnwindSafe(|| {
+            make(source, range, options, deflater.as_mut(), permit)
+        }))
+        .unwrap_or(Err(ExportError::Worker { offset }));
         if done.send((number, batch)).is_err() {
             return;
         }
@@ -206,20 +222,20 @@ fn make(
     source: &Source<'_>,
     range: Range<u64>,
     options: Options,
-    deflater: &mut Deflater,
+    mut deflater: Option<&mut Deflater>,
     permit: Permit,
 ) -> Result<Batch, ExportError> {
     let offset = range.start;
     let mut bytes = vec![0; (range.end - offset) as usize];
     source.read(&mut bytes, offset).map_err(|source| ExportError::Read { offset, source })?;
-    let (mut packed, mut pieces) = (Vec::new(), Vec::new());
+    let (mut packed, mut leaves, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
     for (index, piece) in bytes.chunks(PIECE).enumerate() {
         if is_zero(piece) {
             continue;
         }
-        let start = packed.len();
-        let mut entry = Entry { at: index * PIECE, deflated: None, adler: 0, crc: 0 };
-        if options.deflate {
+        let mut entry = Entry { at: index * PIECE, deflated: None, leaves: 0..0, adler: 0, crc: 0 };
+        if let Some(deflater) = deflater.as_deref_mut() {
+            let start = packed.len();
             if deflater.deflate(piece, &mut packed) {
                 entry.deflated = Some(start..packed.len());
             }
@@ -228,10 +244,15 @@ fn make(
         if options.crc {
             entry.crc = crc32fast::hash(piece);
         }
+        if options.leaves {
+            let start = leaves.len();
+            verity::leaves(piece, &mut leaves);
+            entry.leaves = start..leaves.len();
+        }
         pieces.push(entry);
     }
     packed.shrink_to_fit();
-    Ok(Batch { offset, bytes, packed, pieces, _permit: permit })
+    Ok(Batch { offset, bytes, packed, leaves, pieces, _permit: permit })
 }
 
 /// Hands the batches to all writers in their order.
@@ -272,6 +293,7 @@ fn write(
                 deflated: entry.deflated.clone().map(|range| &batch.packed[range]),
                 adler: entry.adler,
                 crc: entry.crc,
+                leaves: &batch.leaves[entry.leaves.clone()],
             })?;
         }
     }

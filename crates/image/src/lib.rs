@@ -11,6 +11,7 @@ mod read;
 mod space;
 pub mod verify;
 
+pub use deflate::Window;
 pub use export::{ExportError, Options, export};
 pub use read::{BadRange, Source};
 pub use space::Space;

@@ -16,10 +16,10 @@ use disk::export::{
 };
 use image::export::zeros;
 use image::verify::{VerifyError, verify, verify_gcp};
-use image::{ExportError, Options, Source, export};
+use image::{ExportError, Options, Source, Window, export};
 
-const OPTIONS: Options = Options { jobs: 2, deflate: true, crc: true };
-const FORMATS: [(&str, &str); 9] = [
+const OPTIONS: Options = Options { jobs: 2, deflate: Some(Window::Small), crc: true, leaves: true };
+const FORMATS: [(&str, &str); 10] = [
     ("qcow2", "qcow2"),
     ("zstd", "qcow2"),
     ("raw", "raw"),
@@ -28,6 +28,7 @@ const FORMATS: [(&str, &str); 9] = [
     ("vhdx", "vhdx"),
     ("vmdk", "vmdk"),
     ("ova", ""),
+    ("large ova", ""),
     ("gcp", ""),
 ];
 
@@ -57,12 +58,16 @@ fn writer(kind: &str, file: File, source: &Source<'_>) -> Box<dyn ImageWriter> {
     match kind {
         "qcow2" => Box::new(Qcow2::new(file, size, Compression::Deflate).unwrap()),
         "zstd" => Box::new(Qcow2::new(file, size, Compression::Zstd(3)).unwrap()),
-        "raw" => Box::new(Raw::new(file, size).unwrap()),
-        "vhd" => Box::new(FixedVhd::new(file, size, identity).unwrap()),
+        "raw" => Box::new(Raw::new(file, size).unwrap().with_verity()),
+        "vhd" => Box::new(FixedVhd::new(file, size, identity).unwrap().with_verity()),
         "dynamic" => Box::new(DynamicVhd::new(file, size, identity).unwrap()),
         "vhdx" => Box::new(Vhdx::new(file, size, identity).unwrap()),
         "vmdk" => Box::new(Vmdk::new(file, size, "disk.vmdk", &identity).unwrap()),
-        "ova" => Box::new(Ova::new(file, size, ova::Machine::default(), &identity).unwrap()),
+        "ova" => Box::new(Ova::new(file, size, size, ova::Machine::default(), &identity).unwrap()),
+        // The disk might have grown beyond 8 GiB.
+        "large ova" => {
+            Box::new(Ova::new(file, size, 9 << 30, ova::Machine::default(), &identity).unwrap())
+        }
         _ => Box::new(Gcp::new(file, size, source.runs().unwrap(), &zeros()).unwrap()),
     }
 }
@@ -85,6 +90,13 @@ fn all(source: &Source<'_>, directory: &Path, options: Options) -> Vec<(PathBuf,
     assert_eq!(done, runs.iter().map(|run| run.end - run.start).sum::<u64>());
     for (path, written) in paths.iter().zip(&written) {
         assert_eq!(fs::metadata(path).unwrap().len(), written.length, "{}", path.display());
+        if let Some(digest) = written.verity
+            && let Some(mut fsverity) = tool("fsverity")
+        {
+            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let said = passes(fsverity.args(["digest", "--compact"]).arg(path));
+            assert_eq!(said.trim(), digest, "{}", path.display());
+        }
     }
     paths.into_iter().zip(written).collect()
 }
@@ -111,7 +123,8 @@ fn passes(command: &mut Command) -> String {
 /// `raw` is what every image must hold.
 fn judge(source: &Source<'_>, images: &[(PathBuf, Written)], raw: &Path, directory: &Path) {
     let runs = source.runs().unwrap();
-    for ((kind, qemu), (path, _)) in FORMATS.iter().zip(images) {
+    for ((kind, qemu), (path, written)) in FORMATS.iter().zip(images) {
+        assert_eq!(written.verity.is_some(), ["raw", "vhd"].contains(kind));
         let file = File::open(path).unwrap();
         match *kind {
             "gcp" => {
@@ -128,9 +141,17 @@ fn judge(source: &Source<'_>, images: &[(PathBuf, Written)], raw: &Path, directo
                 }
                 assert_eq!(passes(tar.arg("-tf").arg(path)), "disk.raw\n");
             }
-            "ova" => {
-                let unpacked = directory.join("appliance");
+            "ova" | "large ova" => {
+                let unpacked = directory.join(kind);
                 fs::create_dir_all(&unpacked).unwrap();
+                let inside = ova::disk_range(&file).unwrap();
+                let disk = blk::Window::new(file, inside).unwrap();
+                let opened = disk::image::open(Box::new(disk), None, &disk::image::Alone).unwrap();
+                verify(source, &runs, &*opened.disk, &mut |_| ()).unwrap();
+                if let Some(mut bsdtar) = tool("bsdtar") {
+                    let listed = passes(bsdtar.arg("-tf").arg(path));
+                    assert_eq!(listed, "kldload.ovf\nkldload.mf\nkldload-disk.vmdk\n");
+                }
                 let listed = passes(Command::new("tar").arg("-tf").arg(path));
                 assert_eq!(listed, "kldload.ovf\nkldload.mf\nkldload-disk.vmdk\n");
                 passes(Command::new("tar").arg("-C").arg(&unpacked).arg("-xf").arg(path));
@@ -219,6 +240,43 @@ fn odd_tails_and_mixtures() {
     matrix("mixed", 600 << 20, &parts);
 }
 
+/// Files that tar and others take apart where the disk is larger than a ustar head can tell.
+#[test]
+fn an_appliance_of_more_than_8_gib() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ova");
+    let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    let source = disk(&directory.path().join("disk"), 1 << 20, &[(0, noise(1 << 20, 1))]);
+    let source = Source::new(&source, None, false).unwrap();
+    let writers = vec![writer("large ova", file.try_clone().unwrap(), &source)];
+    export(&source, &source.runs().unwrap(), writers, OPTIONS, &mut |_| ()).unwrap();
+    // The disk in it grows, as a hole.
+    let inside = ova::disk_range(&file).unwrap();
+    let size: u64 = 9 << 30;
+    let heads = ova::disk_heads(size);
+    FileExt::write_all_at(&file, &heads, inside.start - heads.len() as u64).unwrap();
+    file.set_len((inside.start + size + 1024).next_multiple_of(10240)).unwrap();
+    assert_eq!(ova::disk_range(&file).unwrap(), inside.start..inside.start + size);
+    for name in ["tar", "bsdtar"] {
+        let Some(mut tar) = tool(name) else { continue };
+        let said = passes(tar.arg("-tvf").arg(&path));
+        let line = said.lines().nth(2).unwrap();
+        assert!(line.contains(&format!(" {size} ")), "{name}: {line}");
+    }
+}
+
+#[test]
+fn random_holes() {
+    for round in 1..5 {
+        let mut dice = noise(64, round * 7919).into_iter();
+        let mut number = || (0..4).fold(0, |n, _| n << 8 | u64::from(dice.next().unwrap()));
+        let parts: Vec<(u64, Vec<u8>)> = (0..number() % 7)
+            .map(|part| (number() % (40 << 20), noise((number() % 300_000) as usize + 1, part)))
+            .collect();
+        matrix("holes", 41 << 20, &parts);
+    }
+}
+
 #[test]
 fn a_terabyte_with_data_at_both_ends() {
     let directory = tempfile::tempdir().unwrap();
@@ -297,6 +355,15 @@ fn bad_sectors_and_full_disks() {
     let told: Vec<Range<u64>> = skipping.bad().into_iter().map(|bad| bad.range).collect();
     assert_eq!(told.iter().cloned().collect::<RangeSet>(), [bad].into_iter().collect());
 
+    // A file that became shorter while it was read.
+    let shrunk = disk(&directory.path().join("shrunk"), 4 << 20, &[(0, noise(4 << 20, 1))]);
+    let shrinking = Source::new(&shrunk, None, false).unwrap();
+    let all = shrinking.runs().unwrap();
+    shrunk.set_len(2 << 20).unwrap();
+    let writers = vec![writer("raw", image(), &shrinking)];
+    let error = export(&shrinking, &all, writers, OPTIONS, &mut |_| ()).unwrap_err();
+    assert!(matches!(error, ExportError::Read { offset, .. } if offset >= 2 << 20), "{error}");
+
     let full = File::options().write(true).open("/dev/full").unwrap();
     let limited = Output(full);
     let writers: Vec<Box<dyn ImageWriter>> =
@@ -315,6 +382,75 @@ impl ImageWriter for Output {
         })
     }
     fn finish(self: Box<Self>) -> Result<Written, disk::export::WriteError> {
-        Ok(Written { length: 0, sha256: None })
+        Ok(Written::new(0))
     }
+}
+
+/// A disk whose reader has a bug.
+struct Panics(u64);
+
+impl ReadAt for Panics {
+    fn size(&self) -> io::Result<u64> {
+        Ok(256 << 20)
+    }
+    fn read_exact_at(&self, _: &mut [u8], offset: u64) -> io::Result<()> {
+        assert!(offset < self.0, "this panic is part of the test");
+        Ok(())
+    }
+}
+
+/// A writer with a bug.
+struct Broken;
+
+impl ImageWriter for Broken {
+    fn piece(&mut self, _: &disk::export::Piece<'_>) -> Result<(), disk::export::WriteError> {
+        panic!("this panic is part of the test");
+    }
+    fn finish(self: Box<Self>) -> Result<Written, disk::export::WriteError> {
+        Ok(Written::new(0))
+    }
+}
+
+#[test]
+fn a_bug_in_a_thread_is_an_error() {
+    let panics = Panics(100 << 20);
+    let source = Source::new(&panics, None, false).unwrap();
+    let runs = source.runs().unwrap();
+    let image = tempfile::tempfile().unwrap();
+    let writers = vec![writer("raw", image, &source)];
+    let error = export(&source, &runs, writers, OPTIONS, &mut |_| ()).unwrap_err();
+    assert!(matches!(error, ExportError::Worker { offset } if offset >= 100 << 20), "{error}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = disk(&directory.path().join("disk.raw"), 80 << 20, &[(0, noise(80 << 20, 1))]);
+    let source = Source::new(&file, None, false).unwrap();
+    let runs = source.runs().unwrap();
+    let writers: Vec<Box<dyn ImageWriter>> =
+        vec![writer("raw", tempfile::tempfile().unwrap(), &source), Box::new(Broken)];
+    let error = export(&source, &runs, writers, OPTIONS, &mut |_| ()).unwrap_err();
+    assert!(matches!(error, ExportError::Lost), "{error}");
+}
+
+#[test]
+fn a_raw_image_in_a_pipe() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk.raw");
+    let file =
+        disk(&path, (3 << 20) + 512, &[(70_000, noise(200_000, 1)), (3 << 20, noise(512, 2))]);
+    let source = Source::new(&file, None, false).unwrap();
+    let out = tempfile::tempfile().unwrap();
+    let writers: Vec<Box<dyn ImageWriter>> =
+        vec![Box::new(disk::export::Stream::new(out.try_clone().unwrap(), source.size()))];
+    export(&source, &source.runs().unwrap(), writers, OPTIONS, &mut |_| ()).unwrap();
+    let mut copied = vec![0; source.size() as usize];
+    FileExt::read_exact_at(&out, &mut copied, 0).unwrap();
+    assert!(copied == fs::read(path).unwrap());
+    let size = out.metadata().unwrap().len();
+    assert_eq!(size, source.size());
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let writers: Vec<Box<dyn ImageWriter>> =
+        vec![Box::new(disk::export::Stream::new(full, source.size()))];
+    let error =
+        export(&source, &source.runs().unwrap(), writers, OPTIONS, &mut |_| ()).unwrap_err();
+    assert!(matches!(error, ExportError::Write(_)), "{error}");
 }

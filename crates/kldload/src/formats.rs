@@ -2,12 +2,20 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::thread;
 
+use ::image::{Options, Source, Window};
+use anyhow::Context;
 use clap::ValueEnum;
 use disk::export::{
     Compression, DynamicVhd, FixedVhd, Gcp, Identity, ImageWriter, Ova, Qcow2, Raw, Runs, Vhdx,
     Vmdk, WriteError, ova,
 };
+use sha2::{Digest, Sha256};
+
+/// Bytes at both ends of a disk that give the images their identifiers: partition tables, with the
+/// GUIDs of disk and partitions, lie there.
+const ENDS: u64 = 1 << 20;
 
 /// An image format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -47,6 +55,70 @@ pub struct Settings {
     pub machine: ova::Machine,
     /// Pieces that are written.
     pub runs: Runs,
+    /// fs-verity digests of raw and fixed VHD.
+    pub verity: bool,
+}
+
+impl Settings {
+    /// For the disk of `source`, in images called `name`.
+    pub fn new(source: &Source<'_>, name: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            size: source.size(),
+            identity: identity(source, &[])?,
+            zstd: false,
+            machine: ova::Machine { name: name.to_owned(), ..ova::Machine::default() },
+            runs: source.runs().context("looking for data")?,
+            verity: false,
+        })
+    }
+
+    /// Bytes that are read.
+    pub fn total(&self) -> u64 {
+        self.runs.iter().map(|run| run.end - run.start).sum()
+    }
+
+    /// How one pass serves all of `formats`, with `jobs` threads or one for each processor.
+    pub fn options(&self, formats: &[Format], jobs: Option<usize>) -> Options {
+        let deflated =
+            |format: &Format| format.compressed() && !(self.zstd && *format == Format::Qcow2);
+        let small = formats.contains(&Format::Qcow2) && !self.zstd;
+        let window = if small { Window::Small } else { Window::Large };
+        Options {
+            jobs: jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)),
+            deflate: formats.iter().any(deflated).then_some(window),
+            crc: formats.contains(&Format::Gcp),
+            leaves: self.verity && formats.iter().any(|format| format.has_verity()),
+        }
+    }
+}
+
+/// Where the identifiers of images come from: the disk, and `more`.
+pub fn identity(source: &Source<'_>, more: &[u8]) -> anyhow::Result<Identity> {
+    let mut digest = Sha256::new_with_prefix(more);
+    let size = source.size();
+    digest.update(size.to_le_bytes());
+    for start in [0, size.saturating_sub(ENDS)] {
+        let mut bytes = vec![0; ENDS.min(size) as usize];
+        source.read(&mut bytes, start).with_context(|| format!("reading at offset {start}"))?;
+        digest.update(&bytes);
+    }
+    Ok(Identity(digest.finalize().into()))
+}
+
+/// `formats` without repetitions; those that would have the same file are an error.
+pub fn distinct(formats: impl IntoIterator<Item = Format>) -> Result<Vec<Format>, String> {
+    let mut distinct: Vec<Format> = Vec::new();
+    for format in formats {
+        if distinct.contains(&format) {
+            continue;
+        }
+        if let Some(other) = distinct.iter().find(|other| other.extension() == format.extension()) {
+            let (one, two) = (other.name(), format.name());
+            return Err(format!("{one} and {two} would have the same name; write them one by one"));
+        }
+        distinct.push(format);
+    }
+    Ok(distinct)
 }
 
 impl Format {
@@ -82,6 +154,11 @@ impl Format {
         matches!(self, Self::Qcow2 | Self::Vmdk | Self::Ova | Self::Gcp)
     }
 
+    /// Whether its writer can tell an fs-verity digest.
+    fn has_verity(self) -> bool {
+        matches!(self, Self::Raw | Self::Vhd)
+    }
+
     /// Its writer.
     pub fn writer(
         self,
@@ -93,12 +170,21 @@ impl Format {
         let compression = if settings.zstd { Compression::Zstd(3) } else { Compression::Deflate };
         Ok(match self {
             Self::Qcow2 => Box::new(Qcow2::new(file, size, compression)?),
-            Self::Raw => Box::new(Raw::new(file, size)?),
-            Self::Vhd => Box::new(FixedVhd::new(file, size, identity)?),
+            Self::Raw => {
+                let raw = Raw::new(file, size)?;
+                Box::new(if settings.verity { raw.with_verity() } else { raw })
+            }
+            Self::Vhd => {
+                let vhd = FixedVhd::new(file, size, identity)?;
+                Box::new(if settings.verity { vhd.with_verity() } else { vhd })
+            }
             Self::VhdDynamic => Box::new(DynamicVhd::new(file, size, identity)?),
             Self::Vhdx => Box::new(Vhdx::new(file, size, identity)?),
             Self::Vmdk => Box::new(Vmdk::new(file, size, &format!("{name}.vmdk"), &identity)?),
-            Self::Ova => Box::new(Ova::new(file, size, settings.machine.clone(), &identity)?),
+            Self::Ova => {
+                let machine = settings.machine.clone();
+                Box::new(Ova::new(file, size, settings.total(), machine, &identity)?)
+            }
             Self::Gcp => {
                 Box::new(Gcp::new(file, size, settings.runs.clone(), &::image::export::zeros())?)
             }

@@ -60,8 +60,12 @@ impl Ui {
             bar.set_position(self.done);
         } else if self.json && self.reported.elapsed().as_millis() >= 500 {
             self.reported = Instant::now();
+            let rate = self.done as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
+            let left = (self.total >= self.done && self.done > 0)
+                .then(|| ((self.total - self.done) as f64 / rate).ceil() as u64);
             let event = json!({
-                "event": "progress", "name": self.stage, "done": self.done, "total": self.total
+                "event": "progress", "name": self.stage, "done": self.done, "total": self.total,
+                "bytes_per_second": rate as u64, "seconds_left": left,
             });
             self.event(event);
         }

@@ -118,6 +118,6 @@ impl ImageWriter for Gcp {
         let rest = vec![0; (end - self.length) as usize];
         self.plain(&rest)?;
         let sha256 = self.output.take_digest()?;
-        Ok(Written { length: self.output.position(), sha256 })
+        Ok(Written { sha256, ..Written::new(self.output.position()) })
     }
 }

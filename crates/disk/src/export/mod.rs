@@ -10,7 +10,9 @@ pub mod ova;
 mod piece;
 mod qcow2;
 mod raw;
+mod stream;
 mod tar;
+pub mod verity;
 mod vhd;
 mod vhdx;
 mod vmdk;
@@ -24,14 +26,13 @@ use thiserror::Error;
 pub use gcp::Gcp;
 pub use output::Output;
 pub use ova::Ova;
-pub use piece::{PIECE, Piece, STORED, store};
+pub use piece::{PIECE, Piece, STORED, is_zero, store};
 pub use qcow2::{Compression, Qcow2};
 pub use raw::Raw;
+pub use stream::Stream;
 pub use vhd::{DynamicVhd, FixedVhd};
 pub use vhdx::Vhdx;
 pub use vmdk::Vmdk;
-
-pub use crate::sparse::is_zero;
 
 use crate::Guid;
 
@@ -70,6 +71,15 @@ pub struct Written {
     pub length: u64,
     /// SHA-256 of the file, where the bytes were written in their order.
     pub sha256: Option<[u8; 32]>,
+    /// The fs-verity digest of the file, where it was asked for.
+    pub verity: Option<[u8; 32]>,
+}
+
+impl Written {
+    /// An image of `length` bytes without digests.
+    pub fn new(length: u64) -> Self {
+        Self { length, sha256: None, verity: None }
+    }
 }
 
 /// Writes one image.

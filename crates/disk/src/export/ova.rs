@@ -1,15 +1,20 @@
 //! OVA: an OVF descriptor (DMTF DSP0243), its manifest and the VMDK in one ustar archive.
 //!
 //! The descriptor and the manifest come first but tell what is known last; they are padded to a
-//! fixed length and written when the disk is.
+//! fixed length and written when the disk is. A disk that may need 8 GiB or more has an extended head
+//! (pax) before its own, which cannot tell such a size.
 
 use std::fmt::Write;
 use std::fs::File;
 
+use std::io;
+use std::ops::Range;
+
+use blk::ReadAt;
 use sha2::{Digest, Sha256};
 
-use super::tar::{RECORD, ustar};
-use super::{Identity, ImageWriter, Output, Piece, Vmdk, WriteError, Written};
+use super::tar::{MAX_OCTAL, RECORD, member, pax_size, ustar};
+use super::{Identity, ImageWriter, Output, PIECE, Piece, Vmdk, WriteError, Written};
 
 /// Name of the descriptor.
 pub const OVF_NAME: &str = "kldload.ovf";
@@ -19,9 +24,8 @@ pub const MANIFEST_NAME: &str = "kldload.mf";
 pub const DISK_NAME: &str = "kldload-disk.vmdk";
 /// Bytes of the descriptor, with the spaces at its end.
 const OVF_LENGTH: usize = 8192;
-/// The largest disk a ustar head can tell.
-const TOO_LARGE: &str =
-    "its VMDK would be 8 GiB or more, which an OVA's ustar heads cannot tell; take vmdk";
+/// Where the head of the disk is, or that of its extended head: behind two heads with their files.
+const DISK_HEAD: u64 = (RECORD + OVF_LENGTH + RECORD + RECORD) as u64;
 
 /// The virtual machine that the descriptor describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,23 +52,55 @@ pub struct Ova {
     size: u64,
     /// Bytes of the disk that are stored.
     populated: u64,
+    /// Whether the disk has an extended head.
+    extended: bool,
 }
 
-/// Where the VMDK starts in an OVA: behind two heads with their files, and its own head.
-pub const DISK_OFFSET: u64 = (RECORD + OVF_LENGTH + RECORD + RECORD + RECORD) as u64;
+/// The extended head and the head of a disk of `length` bytes, however large.
+pub fn disk_heads(length: u64) -> Vec<u8> {
+    let mut heads = pax_size(DISK_NAME, length);
+    heads.extend_from_slice(&ustar(DISK_NAME, length));
+    heads
+}
+
+/// Where the VMDK lies in an OVA of ours.
+pub fn disk_range(file: &dyn ReadAt) -> io::Result<Range<u64>> {
+    let mut at = DISK_HEAD;
+    loop {
+        let mut head = [0; RECORD];
+        file.read_exact_at(&mut head, at)?;
+        at += RECORD as u64;
+        let wrong = || io::Error::new(io::ErrorKind::InvalidData, "this is not an OVA of ours");
+        match member(&head) {
+            Some((name, size, b'0')) if name == DISK_NAME.as_bytes() => {
+                return Ok(at..at.checked_add(size).ok_or_else(wrong)?);
+            }
+            Some((_, size, b'x'))
+                if size <= RECORD as u64 && at < DISK_HEAD + 2 * RECORD as u64 =>
+            {
+                at += RECORD as u64;
+            }
+            _ => return Err(wrong()),
+        }
+    }
+}
 
 impl Ova {
-    /// Starts an appliance with a disk of `size` bytes.
+    /// Starts an appliance with a disk of `size` bytes, of which at most `most` are written.
     pub fn new(
         file: File,
         size: u64,
+        most: u64,
         machine: Machine,
         identity: &Identity,
     ) -> Result<Self, WriteError> {
         let mut output = Output::new(file, "OVA")?;
-        output.zeros(DISK_OFFSET)?;
+        // Of each piece a grain that did not shrink, of the whole disk its tables.
+        let grains = most.div_ceil(PIECE as u64).saturating_mul(PIECE as u64 + 1024);
+        let extended = grains.saturating_add(size / 8192 + (1 << 20)) > MAX_OCTAL;
+        output.zeros(DISK_HEAD + RECORD as u64 * if extended { 3 } else { 1 })?;
         let vmdk = Vmdk::inside(output, size, DISK_NAME, identity)?;
-        Ok(Self { vmdk, machine, size, populated: 0 })
+        Ok(Self { vmdk, machine, size, populated: 0, extended })
     }
 }
 
@@ -75,9 +111,8 @@ impl ImageWriter for Ova {
     }
 
     fn finish(self: Box<Self>) -> Result<Written, WriteError> {
-        let Self { vmdk, machine, size, populated } = *self;
+        let Self { vmdk, machine, size, populated, extended } = *self;
         let (mut output, length, digest) = vmdk.close()?;
-        let too_large = || WriteError::Size { format: "OVA", size, why: TOO_LARGE };
         let mut ovf = descriptor(&machine, size, length, populated).into_bytes();
         ovf.resize(OVF_LENGTH.max(ovf.len()), b' ');
         ovf.truncate(OVF_LENGTH);
@@ -85,17 +120,21 @@ impl ImageWriter for Ova {
         manifest += &manifest_line(DISK_NAME, &digest);
         let mut start = Vec::new();
         for (name, bytes) in [(OVF_NAME, &ovf[..]), (MANIFEST_NAME, manifest.as_bytes())] {
-            start.extend_from_slice(&ustar(name, bytes.len() as u64).ok_or_else(too_large)?);
+            start.extend_from_slice(&ustar(name, bytes.len() as u64));
             start.extend_from_slice(bytes);
             start.resize(start.len().next_multiple_of(RECORD), 0);
         }
-        start.extend_from_slice(&ustar(DISK_NAME, length).ok_or_else(too_large)?);
+        if extended {
+            start.extend_from_slice(&disk_heads(length));
+        } else {
+            start.extend_from_slice(&ustar(DISK_NAME, length));
+        }
         // Two empty records end the archive.
         output.zeros(2 * RECORD as u64)?;
         output.align_from(0, 20 * RECORD as u64)?;
         output.flush()?;
         output.put(&start, 0)?;
-        Ok(Written { length: output.position(), sha256: None })
+        Ok(Written::new(output.position()))
     }
 }
 

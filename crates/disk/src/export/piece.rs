@@ -15,12 +15,15 @@ pub struct Piece<'a> {
     pub offset: u64,
     /// [`PIECE`] bytes; those behind the end of the disk are zeros.
     pub bytes: &'a [u8],
-    /// The bytes as deflate (RFC 1951) with a window of 4 KiB, if that is shorter.
+    /// The bytes as deflate (RFC 1951), if that is shorter; with a window of 4 KiB where qcow2 is
+    /// among the outputs.
     pub deflated: Option<&'a [u8]>,
     /// Adler-32 of the bytes.
     pub adler: u32,
     /// CRC-32 of the bytes; 0 if no writer wants it.
     pub crc: u32,
+    /// SHA-256 of each 4 KiB; empty if no writer wants them.
+    pub leaves: &'a [u8],
 }
 
 /// Appends `bytes` as deflate that does not compress.
@@ -35,6 +38,11 @@ pub fn store(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Whether all bytes are zero: blocks without a branch inside, so that they become vector code.
+pub fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(1024).all(|block| block.iter().fold(0, |or, byte| or | byte) == 0)
+}
+
 impl Piece<'_> {
     /// Calls `sink` for each run of 4 KiB blocks that are not all zeros, with its offset on the disk,
     /// up to the disk's end at `size`.
@@ -47,7 +55,7 @@ impl Piece<'_> {
         let mut start = None;
         for (index, block) in bytes.chunks(BLOCK_OF_HOLES).enumerate() {
             let at = index * BLOCK_OF_HOLES;
-            match (start, crate::sparse::is_zero(block)) {
+            match (start, is_zero(block)) {
                 (None, false) => start = Some(at),
                 (Some(from), true) => {
                     sink(self.offset + from as u64, &bytes[from..at])?;
@@ -62,8 +70,14 @@ impl Piece<'_> {
         }
     }
 
+    /// The hashes of the blocks that start before the disk's end at `size`.
+    pub(super) fn leaves_inside(&self, size: u64) -> &[u8] {
+        let blocks = self.inside(size).len().div_ceil(super::verity::BLOCK);
+        self.leaves.get(..blocks * 32).unwrap_or(self.leaves)
+    }
+
     /// The bytes before the disk's end at `size`.
-    pub(super) fn inside(&self, size: u64) -> &[u8] {
+    pub fn inside(&self, size: u64) -> &[u8] {
         let length = size.saturating_sub(self.offset).min(self.bytes.len() as u64);
         &self.bytes[..length as usize]
     }

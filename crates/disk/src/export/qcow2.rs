@@ -16,7 +16,7 @@ use crate::qcow2::format::{
     REFCOUNT_ORDER, REFCOUNTS_IN_BLOCK, SECTOR, VERSION,
 };
 
-/// Clusters of a region.
+/// Clusters of a region, at most.
 const REGION: u64 = 16;
 /// Where the size starts in the entry of a compressed cluster.
 const SIZE_SHIFT: u32 = 62 - (CLUSTER_BITS - 8);
@@ -82,6 +82,11 @@ impl Qcow2 {
         })
     }
 
+    /// Clusters of the next region: few in a small file, which would be left with the rest.
+    fn region(&self) -> u64 {
+        (self.end / 8).clamp(1, REGION)
+    }
+
     fn hand_out(&mut self, clusters: u64) -> u64 {
         let start = self.end;
         self.end += clusters;
@@ -102,6 +107,7 @@ impl Qcow2 {
     fn store(&mut self, bytes: &[u8], packed: bool) -> Result<u64, WriteError> {
         let region = if packed { &self.packed } else { &self.plain };
         if region.bytes.len() + bytes.len() > region.room {
+            let more = self.region();
             let mut new = Region::default();
             let old = if packed { &mut self.packed } else { &mut self.plain };
             let at_end = old.start + old.room as u64 == self.end * CLUSTER as u64;
@@ -111,12 +117,12 @@ impl Qcow2 {
                 self.output.put(&old.bytes[..whole], old.start)?;
                 new.start = old.start + whole as u64;
                 new.bytes.extend_from_slice(&old.bytes[whole..]);
-                new.room = old.room - whole + REGION as usize * CLUSTER;
-                self.hand_out(REGION);
+                new.room = old.room - whole + more as usize * CLUSTER;
+                self.hand_out(more);
             } else {
                 self.close(packed)?;
-                new.start = self.hand_out(REGION);
-                new.room = REGION as usize * CLUSTER;
+                new.start = self.hand_out(more);
+                new.room = more as usize * CLUSTER;
             }
             if packed {
                 self.packed = new;
@@ -141,6 +147,8 @@ impl Qcow2 {
         let used = region.bytes.len().next_multiple_of(CLUSTER);
         let unused = (used..region.room).step_by(CLUSTER);
         self.free.extend(unused.map(|at| region.start + at as u64));
+        // The first ones are used first, so that the file can end early.
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
         Ok(())
     }
 
@@ -181,15 +189,7 @@ impl Qcow2 {
             self.end = last;
             self.refcounts.truncate(last as usize);
         }
-        let (mut blocks, mut table) = (0, 0);
-        loop {
-            let needed = (self.end + blocks + table).div_ceil(REFCOUNTS_IN_BLOCK);
-            let needed_table = needed.div_ceil(BLOCKS_IN_TABLE_CLUSTER);
-            if (needed, needed_table) == (blocks, table) {
-                break;
-            }
-            (blocks, table) = (needed, needed_table);
-        }
+        let (blocks, table) = refcount_clusters(self.end);
         let first = self.hand_out(blocks + table);
         self.count(first, (blocks + table) as usize * CLUSTER);
         let mut names: Vec<U64> = Vec::new();
@@ -202,6 +202,20 @@ impl Qcow2 {
         }
         self.output.put(names.as_bytes(), at)?;
         Ok((at, table as u32))
+    }
+}
+
+/// How many refcount blocks, and clusters of the table that names them, count `clusters` others and
+/// themselves.
+fn refcount_clusters(clusters: u64) -> (u64, u64) {
+    let (mut blocks, mut table) = (0, 0);
+    loop {
+        let needed = (clusters + blocks + table).div_ceil(REFCOUNTS_IN_BLOCK);
+        let needed_table = needed.div_ceil(BLOCKS_IN_TABLE_CLUSTER);
+        if (needed, needed_table) == (blocks, table) {
+            return (blocks, table);
+        }
+        (blocks, table) = (needed, needed_table);
     }
 }
 
@@ -272,6 +286,25 @@ impl ImageWriter for Qcow2 {
         let mut start = header.as_bytes().to_vec();
         start.extend_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
         self.output.put(&start, 0)?;
-        Ok(Written { length, sha256: None })
+        Ok(Written::new(length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refcounts_count_themselves() {
+        const BLOCK: u64 = REFCOUNTS_IN_BLOCK;
+        assert_eq!(refcount_clusters(1), (1, 1));
+        assert_eq!(refcount_clusters(BLOCK - 2), (1, 1));
+        // One cluster more needs a second block, which must be counted too.
+        assert_eq!(refcount_clusters(BLOCK - 1), (2, 1));
+        assert_eq!(refcount_clusters(2 * BLOCK - 3), (2, 1));
+        assert_eq!(refcount_clusters(2 * BLOCK - 2), (3, 1));
+        let full = BLOCKS_IN_TABLE_CLUSTER;
+        assert_eq!(refcount_clusters(full * BLOCK - full - 1), (full, 1));
+        assert_eq!(refcount_clusters(full * BLOCK - full), (full + 1, 2));
     }
 }

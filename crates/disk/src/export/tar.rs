@@ -5,17 +5,49 @@ use std::ops::Range;
 /// Bytes of a record.
 pub(super) const RECORD: usize = 512;
 /// The largest size that eleven octal digits tell.
-const MAX_OCTAL: u64 = (1 << 33) - 1;
+pub(super) const MAX_OCTAL: u64 = (1 << 33) - 1;
 
-/// A ustar head of a file; sizes from 8 GiB on are refused by `None`.
-pub(super) fn ustar(name: &str, size: u64) -> Option<[u8; RECORD]> {
-    if size > MAX_OCTAL {
-        return None;
-    }
-    let mut head = common(name, size, b'0');
+/// A ustar head of a file. One that is larger than [`MAX_OCTAL`] tells its size as GNU does, for those
+/// who do not read what [`pax_size`] says before it.
+pub(super) fn ustar(name: &str, size: u64) -> [u8; RECORD] {
+    head(name, size, b'0')
+}
+
+/// An extended head (POSIX.1-2001, pax) that tells the size of the file that follows: two records.
+pub(super) fn pax_size(name: &str, size: u64) -> Vec<u8> {
+    // The length counts itself: "NN size=SIZE\n" has two digits for every size.
+    let value = format!(" size={size}\n");
+    let record = format!("{}{value}", value.len() + 2);
+    let mut heads = head(&format!("PaxHeaders/{name}"), record.len() as u64, b'x').to_vec();
+    heads.extend_from_slice(record.as_bytes());
+    heads.resize(2 * RECORD, 0);
+    heads
+}
+
+fn head(name: &str, size: u64, kind: u8) -> [u8; RECORD] {
+    let mut head = common(name, size, kind);
     head[257..265].copy_from_slice(b"ustar\x0000");
     sum(&mut head);
-    Some(head)
+    head
+}
+
+/// Name, size and kind of the file that a head describes; `None` if it is no head.
+pub(super) fn member(head: &[u8; RECORD]) -> Option<(&[u8], u64, u8)> {
+    let name = head.get(..100)?.split(|&byte| byte == 0).next()?;
+    let field = head.get(124..136)?;
+    let size = match field.split_first()? {
+        (0x80, rest) => {
+            let (high, low) = rest.split_at_checked(3)?;
+            let low: [u8; 8] = low.try_into().ok()?;
+            (high == [0; 3]).then(|| u64::from_be_bytes(low))?
+        }
+        _ => {
+            let digits = field.split(|&byte| byte == 0 || byte == b' ').next()?;
+            u64::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()?
+        }
+    };
+    let kind = *head.get(156)?;
+    (!name.is_empty()).then_some((name, size, kind))
 }
 
 /// The heads of a sparse file in old GNU format: `runs` of data, of a file of `real` bytes.
@@ -83,4 +115,24 @@ fn sum(head: &mut [u8; RECORD]) {
     head[148..156].fill(b' ');
     let sum: u32 = head.iter().map(|&byte| u32::from(byte)).sum();
     head[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_back() {
+        for size in [0, 1, MAX_OCTAL, MAX_OCTAL + 1, u64::MAX] {
+            assert_eq!(member(&ustar("disk", size)), Some((&b"disk"[..], size, b'0')));
+            let pax = pax_size("disk", size);
+            assert_eq!(pax.len(), 2 * RECORD);
+            let length: usize =
+                std::str::from_utf8(&pax[RECORD..RECORD + 2]).unwrap().parse().unwrap();
+            let record = &pax[RECORD..RECORD + length];
+            assert_eq!(record, format!("{length} size={size}\n").as_bytes());
+        }
+        assert_eq!(member(&[0; RECORD]), None);
+        assert_eq!(member(&[0xff; RECORD]), None);
+    }
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use zerocopy::IntoBytes;
 use zerocopy::big_endian::U32;
 
+use super::verity::{self, Verity};
 use super::{Identity, ImageWriter, Output, PIECE, Piece, WriteError, Written, whole_sectors};
 use crate::vhd::format::{
     BLOCK_ABSENT, BLOCK_SIZE, DYNAMIC_COOKIE, DynamicHeader, FEATURE_RESERVED, FOOTER_COOKIE,
@@ -72,6 +73,7 @@ pub struct FixedVhd {
     output: Output,
     size: u64,
     identity: Identity,
+    verity: Option<Verity>,
 }
 
 impl FixedVhd {
@@ -81,19 +83,37 @@ impl FixedVhd {
         let output = Output::new(file, "VHD")?;
         let size = size.next_multiple_of(MIB);
         output.set_length(size + SECTOR)?;
-        Ok(Self { output, size, identity })
+        Ok(Self { output, size, identity, verity: None })
+    }
+
+    /// Also computes the fs-verity digest; pieces must bring their hashes.
+    #[must_use]
+    pub fn with_verity(mut self) -> Self {
+        self.verity = Some(Verity::default());
+        self
     }
 }
 
 impl ImageWriter for FixedVhd {
     fn piece(&mut self, piece: &Piece<'_>) -> Result<(), WriteError> {
+        if let Some(verity) = &mut self.verity {
+            verity.add(piece.offset, piece.leaves_inside(self.size));
+        }
         piece.runs(self.size, |offset, bytes| self.output.put(bytes, offset))
     }
 
     fn finish(self: Box<Self>) -> Result<Written, WriteError> {
         let footer = footer(self.size, TYPE_FIXED, &self.identity);
         self.output.put(footer.as_bytes(), self.size)?;
-        Ok(Written { length: self.size + SECTOR, sha256: None })
+        let Self { size, verity, .. } = *self;
+        let length = size + SECTOR;
+        let verity = verity.map(|mut tree| {
+            let mut leaf = Vec::new();
+            verity::leaves(footer.as_bytes(), &mut leaf);
+            tree.add(size, &leaf);
+            tree.finish(length)
+        });
+        Ok(Written { verity, ..Written::new(length) })
     }
 }
 
@@ -168,7 +188,7 @@ impl ImageWriter for DynamicVhd {
         self.output.put(header.as_bytes(), SECTOR)?;
         self.output.put(footer.as_bytes(), self.end)?;
         self.output.put(footer.as_bytes(), 0)?;
-        Ok(Written { length: self.end + SECTOR, sha256: None })
+        Ok(Written::new(self.end + SECTOR))
     }
 }
 

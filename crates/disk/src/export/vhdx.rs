@@ -158,6 +158,6 @@ impl ImageWriter for Vhdx {
         let mut start = FILE_SIGNATURE.to_vec();
         start.extend(creator);
         self.output.put(&start, 0)?;
-        Ok(Written { length: self.end, sha256: None })
+        Ok(Written::new(self.end))
     }
 }

@@ -154,7 +154,7 @@ impl ImageWriter for Vmdk {
 
     fn finish(self: Box<Self>) -> Result<Written, WriteError> {
         let (_, length, sha256) = self.close()?;
-        Ok(Written { length, sha256: Some(sha256) })
+        Ok(Written { sha256: Some(sha256), ..Written::new(length) })
     }
 }
 

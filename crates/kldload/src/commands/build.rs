@@ -1,5 +1,7 @@
 //! `kldload build`: a root tree becomes a disk image.
 
+mod images;
+
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -7,10 +9,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use bootenv::layout::{Additional, Override};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use plan::{Options, Plan};
 use serde_json::json;
 
+use crate::formats::{self, Format};
 use crate::output::{OutputDirectory, OutputFile};
 use crate::size;
 use crate::ui::Ui;
@@ -24,7 +27,7 @@ use crate::ui::Ui;
 #[command(after_help = "\
 Examples:
   kldload build --tree debian.tar -o out/
-  kldload build --tree debian.tar -o out/ -f raw,qcow2 --disk-size 20G
+  kldload build --tree debian.tar -o out/ -f raw,qcow2,vmdk --disk-size 20G
   kldload build --tree debian.tar -o out/ --property rpool:compression=zstd-9
   kldload build --tree debian.tar -o out/ --dataset var/lib/docker:/var/lib/docker
   kldload build --tree debian.tar -o out/ --manifest out/debian.manifest
@@ -112,28 +115,11 @@ impl MachineArgs {
     }
 }
 
-/// An image format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// QEMU copy-on-write version 3
-    Qcow2,
-    /// The bare disk, as a sparse file
-    Raw,
-}
-
-impl Format {
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Qcow2 => "qcow2",
-            Self::Raw => "raw",
-        }
-    }
-}
-
 /// Runs the command.
 pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.json);
     let name = args.name.clone().map_or_else(|| image_name(&args.tree), Ok)?;
+    let formats = formats::distinct(args.format.iter().copied()).map_err(anyhow::Error::msg)?;
     let options = args.machine.options()?;
     let _directory = OutputDirectory::create(&args.output)?;
 
@@ -157,33 +143,20 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
         }
         None => None,
     };
-    let path = |format: Format| args.output.join(format!("{name}.{}", format.extension()));
-    let raw = OutputFile::create(&path(Format::Raw))?;
+    let raw = OutputFile::create(&Format::Raw.path(&args.output, &name))?;
     raw.file().set_len(plan.disk_size())?;
     ui.stage("writing pool", plan.data_bytes());
     let summary = plan::image::write(&plan, &blobs, raw.file(), &mut |bytes| ui.advance(bytes))?;
-    let mut written = Vec::new();
-    if args.format.contains(&Format::Qcow2) {
-        let qcow2 = OutputFile::create(&path(Format::Qcow2))?;
-        ui.stage("writing qcow2", plan.disk_size());
-        let mut before = 0;
-        disk::qcow2::write(raw.file(), qcow2.file(), &mut |done| {
-            ui.advance(done - before);
-            before = done;
-        })?;
-        written.push(qcow2);
-    }
-    if args.format.contains(&Format::Raw) {
-        written.push(raw);
-    }
+    let written = images::write(raw, &formats, &args.output, &name, &mut ui)?;
     ui.stage("finishing", 0);
-    for output in written {
+    for (format, output) in written {
         let path = output.publish()?;
         let text = format!("{}", path.display());
         ui.result(
             &text,
             json!({
                 "event": "image",
+                "format": format.name(),
                 "path": path,
                 "disk_size": plan.disk_size(),
                 "pool_guid": summary.pool_guid,

@@ -5,6 +5,8 @@ mod guest;
 mod report;
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -112,8 +114,29 @@ impl From<ControllerName> for Controller {
 /// Runs the command.
 pub fn run(args: BootArgs) -> anyhow::Result<ExitCode> {
     // QEMU's own words for a missing image are about block nodes.
-    std::fs::metadata(&args.image).with_context(|| format!("{}", args.image.display()))?;
+    let start = start_of(&args.image).with_context(|| format!("{}", args.image.display()))?;
+    if let Some(what_to_do) = archive(&start) {
+        bail!("{} is an archive with a disk in it: {what_to_do}", args.image.display());
+    }
     if args.check { check::run(&args) } else { console(&args) }
+}
+
+/// The first bytes of a file or device.
+fn start_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    File::open(path)?.take(512).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// What to do with an archive, which QEMU would take for a raw disk that does not boot.
+fn archive(start: &[u8]) -> Option<&'static str> {
+    if start.starts_with(&[0x1f, 0x8b]) {
+        Some("take it out with tar -xSzf")
+    } else if start.get(257..262) == Some(b"ustar") {
+        Some("take it out with tar -xf, and boot the VMDK")
+    } else {
+        None
+    }
 }
 
 /// Opens the machine's console on our terminal.
@@ -225,6 +248,16 @@ mod tests {
         for text in ["", "G", "12", "-1G", "2T", "9999999G"] {
             assert!(parse_memory(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn archives_are_known() {
+        let mut start = vec![0; 512];
+        assert_eq!(archive(&start), None);
+        start[257..262].copy_from_slice(b"ustar");
+        assert!(archive(&start).is_some());
+        assert!(archive(&[0x1f, 0x8b, 8]).is_some());
+        assert_eq!(archive(&[]), None);
     }
 
     #[test]

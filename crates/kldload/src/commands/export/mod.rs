@@ -1,22 +1,27 @@
 //! `kldload export`: a disk becomes images of any format, in one pass.
 
 mod outputs;
+mod sink;
 mod source;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 
-use ::image::{Options, Source, Space};
-use anyhow::{Context, ensure};
+use ::image::{Source, Space};
+use anyhow::Context;
 use blk::ReadAt;
+use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
-use disk::export::ova;
-use serde_json::json;
+use disk::export::{ImageWriter, Written, ova};
+use serde_json::{Value, json};
 
-use crate::formats::{ALL, Format, Settings};
+use crate::formats::{self, ALL, Format, Settings};
 use crate::ui::Ui;
+use outputs::{Outputs, Published};
+use sink::Sink;
 
 /// Write a disk as images for any hypervisor or cloud
 ///
@@ -30,18 +35,20 @@ Examples:
   kldload export debian.raw qcow2
   kldload export debian.raw all -o images/ --name server --verify
   kldload export server.vmdk qcow2 vhdx --keep-free
-  kldload export /dev/sdb raw -o /srv/images")]
+  kldload export /dev/sdb raw -o /srv/images
+  kldload export server.qcow2 raw -o - | ssh host 'cat >/dev/vg/server'
+  kldload export server.qcow2 raw -o /dev/sdc")]
 pub struct ExportArgs {
     /// The disk: an image or a block device that nothing uses
     source: PathBuf,
     /// What to write; all is qcow2, raw, vhd, vhdx, vmdk and ova
     #[arg(required = true, num_args = 1.., value_name = "FORMAT")]
     formats: Vec<Wanted>,
-    /// Directory for the images
+    /// Directory for the images; for raw alone also a block device, or - for standard output
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     output: PathBuf,
     /// Name of the images, without ending; kldload-export-YYYYMMDD-HHMMSS (UTC) by default
-    #[arg(long, env = "KEXPORT_NAME")]
+    #[arg(long, env = "KEXPORT_NAME", value_parser = parse_name)]
     name: Option<String>,
     /// Threads that compress; one for each processor by default
     #[arg(short, long, value_name = "N")]
@@ -52,10 +59,10 @@ pub struct ExportArgs {
     /// Copy free space bit for bit
     #[arg(long)]
     keep_free: bool,
-    /// SHA-256 of raw, vhd and vhdx images as well
+    /// SHA-256 of raw, vhd and vhdx images as well; without it raw and vhd have fs-verity digests
     #[arg(long)]
     sha256: bool,
-    /// Replace images of the same name
+    /// Replace images of the same name, or what is on the block device
     #[arg(long)]
     force: bool,
     /// Write zeros for what cannot be read, and list it
@@ -138,77 +145,142 @@ impl From<SourceFormat> for disk::image::Format {
 }
 
 impl ExportArgs {
-    fn formats(&self) -> anyhow::Result<Vec<Format>> {
-        let mut formats: Vec<Format> = Vec::new();
+    fn formats(&self) -> Result<Vec<Format>, String> {
+        let mut formats = Vec::new();
         for wanted in &self.formats {
-            let more: &[Format] = match wanted {
-                Wanted::One(format) => &[*format],
-                Wanted::All => &ALL,
-            };
-            for &format in more {
-                if !formats.contains(&format) {
-                    formats.push(format);
-                }
+            match wanted {
+                Wanted::One(format) => formats.push(*format),
+                Wanted::All => formats.extend(ALL),
             }
         }
-        let both = formats.contains(&Format::Vhd) && formats.contains(&Format::VhdDynamic);
-        ensure!(!both, "vhd and vhd-dynamic would have the same name; export them one by one");
-        Ok(formats)
+        formats::distinct(formats)
     }
 
-    fn name(&self) -> anyhow::Result<String> {
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => {
-                let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
-                format!("kldload-export-{}", now.strftime("%Y%m%d-%H%M%S"))
-            }
+    fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| {
+            let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+            format!("kldload-export-{}", now.strftime("%Y%m%d-%H%M%S"))
+        })
+    }
+
+    fn settings(&self, source: &Source<'_>, name: &str) -> anyhow::Result<Settings> {
+        let mut random = [0; 32];
+        if self.unique {
+            File::open("/dev/urandom")
+                .and_then(|mut file| file.read_exact(&mut random))
+                .context("reading /dev/urandom")?;
+        }
+        let more = if self.unique { &random[..] } else { &[] };
+        let mut settings = Settings::new(source, name)?;
+        settings.identity = formats::identity(source, more)?;
+        settings.zstd = self.zstd;
+        settings.machine =
+            ova::Machine { name: name.to_owned(), cpus: self.cpus, memory: self.memory };
+        settings.verity = !self.sha256;
+        Ok(settings)
+    }
+}
+
+fn parse_name(name: &str) -> Result<String, String> {
+    let plain = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
+    if plain {
+        Ok(name.to_owned())
+    } else {
+        Err("this cannot be the name of an image; -o gives the directory".to_owned())
+    }
+}
+
+/// Ends the program as clap does when arguments cannot be meant.
+fn usage(text: impl std::fmt::Display) -> ! {
+    clap::Error::raw(ErrorKind::ArgumentConflict, format!("{text}\n")).exit()
+}
+
+/// Where images go.
+enum Target {
+    Files(Outputs),
+    One(Sink),
+}
+
+impl Target {
+    fn begin(args: &ExportArgs, formats: &[Format], name: &str) -> anyhow::Result<Self> {
+        let Some(sink) = Sink::asked(&args.output, &args.source, args.force)? else {
+            return Ok(Self::Files(Outputs::create(
+                &args.output,
+                name,
+                formats,
+                &args.source,
+                args.force,
+            )?));
         };
-        let plain = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
-        ensure!(plain, "{name:?} cannot be the name of an image; -o gives the directory");
-        Ok(name)
+        if formats != [Format::Raw] {
+            usage("only one raw image can go to a block device or standard output");
+        }
+        if sink.is_stream() && (args.verify || args.json || args.sha256) {
+            usage("--verify, --json and --sha256 are not possible with -o -");
+        }
+        Ok(Self::One(sink))
+    }
+
+    fn writers(&self, settings: &Settings) -> anyhow::Result<Vec<Box<dyn ImageWriter>>> {
+        match self {
+            Self::Files(outputs) => outputs.writers(settings),
+            Self::One(sink) => Ok(vec![sink.writer(settings.size)?]),
+        }
+    }
+
+    fn verify(&self, source: &Source<'_>, settings: &Settings, ui: &mut Ui) -> anyhow::Result<()> {
+        match self {
+            Self::Files(outputs) => outputs.verify(source, &settings.runs, ui),
+            Self::One(sink) => sink.verify(source, settings, ui),
+        }
+    }
+
+    fn finish(
+        self,
+        written: &[Written],
+        sha256: bool,
+        manifest: &mut Value,
+    ) -> anyhow::Result<Vec<Published>> {
+        match self {
+            Self::Files(outputs) => {
+                let digests = outputs.digests(written, sha256)?;
+                outputs.publish(written, &digests, manifest)
+            }
+            Self::One(sink) => sink.finish(written),
+        }
     }
 }
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.json);
-    let (formats, name) = (args.formats()?, args.name()?);
+    let formats = match args.formats() {
+        Ok(formats) => formats,
+        Err(text) => usage(text),
+    };
+    let name = args.name();
     let opened = source::open(&args.source, args.source_format.map(Into::into), &args.backing)?;
     let disk: Arc<dyn ReadAt> = Arc::from(opened.disk);
-    let outputs = outputs::Outputs::create(&args.output, &name, &formats, args.force)?;
+    let target = Target::begin(args, &formats, &name)?;
 
     ui.stage("reading space", 0);
     let space = if args.keep_free { None } else { Some(Space::find(&disk)?) };
     let used = space.as_ref().map(|space| &space.used);
-    let source = Source::new(&*disk, used, args.skip_bad)
-        .with_context(|| format!("reading {}", args.source.display()))?;
-    let runs = source.runs().with_context(|| format!("reading {}", args.source.display()))?;
-    let total: u64 = runs.iter().map(|run| run.end - run.start).sum();
-
-    let settings = Settings {
-        size: source.size(),
-        identity: source::identity(&source, args.unique)?,
-        zstd: args.zstd,
-        machine: ova::Machine { name: name.clone(), cpus: args.cpus, memory: args.memory },
-        runs: runs.clone(),
-    };
-    let jobs = args.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-    let options = Options {
-        jobs,
-        deflate: formats.iter().any(|f| f.compressed() && !(args.zstd && *f == Format::Qcow2)),
-        crc: formats.contains(&Format::Gcp),
-    };
+    let reading = || format!("reading {}", args.source.display());
+    let source = Source::new(&*disk, used, args.skip_bad).with_context(reading)?;
+    let settings = args.settings(&source, &name).with_context(reading)?;
+    let (runs, total) = (&settings.runs, settings.total());
+    let writers = target.writers(&settings)?;
     ui.stage("exporting", total);
-    let writers = outputs.writers(&settings)?;
     let mut before = 0;
-    let written = ::image::export(&source, &runs, writers, options, &mut |done| {
+    let options = settings.options(&formats, args.jobs);
+    let written = ::image::export(&source, runs, writers, options, &mut |done| {
         ui.advance(done - before);
         before = done;
     })?;
     if args.verify {
         ui.stage("verifying", total * formats.len() as u64);
-        outputs.verify(&source, &runs, &mut ui)?;
+        target.verify(&source, &settings, &mut ui)?;
     }
     ui.stage("finishing", 0);
     let bad = source.bad();
@@ -216,7 +288,6 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         let (start, end) = (bad.range.start, bad.range.end);
         ui.warn(&format!("zeros instead of bytes {start} to {end}: {}", bad.error));
     }
-    let digests = outputs.digests(&written, args.sha256)?;
     let mut manifest = json!({
         "source": args.source,
         "source_format": opened.format.to_string(),
@@ -228,7 +299,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         })).collect::<Vec<_>>(),
         "verified": args.verify,
     });
-    let images = outputs.publish(&written, &digests, &mut manifest)?;
+    let images = target.finish(&written, args.sha256, &mut manifest)?;
     for note in space.iter().flat_map(|space| &space.notes) {
         ui.note(note);
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::failure::Refused;
 use crate::formats::{Format, Settings};
-use crate::output::OutputFile;
+use crate::output::{OutputDirectory, OutputFile};
 use crate::ui::Ui;
 
 /// The outputs of one export.
@@ -26,6 +26,7 @@ pub struct Outputs {
     files: Vec<(Format, OutputFile)>,
     manifest: OutputFile,
     name: String,
+    _directory: OutputDirectory,
 }
 
 /// What is told of a finished image.
@@ -38,19 +39,27 @@ pub struct Published {
 }
 
 impl Outputs {
-    /// Begins all files. One that is there already is refused unless `force`.
+    /// Begins all files. One that is there already is refused unless `force`, and always if it is
+    /// the source.
     pub fn create(
         directory: &Path,
         name: &str,
         formats: &[Format],
+        source: &Path,
         force: bool,
     ) -> anyhow::Result<Self> {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("cannot create {}", directory.display()))?;
+        let made = OutputDirectory::create(directory)?;
+        let source = fs::metadata(source).map(|source| (source.dev(), source.ino())).ok();
         let begin = |path: PathBuf| -> anyhow::Result<OutputFile> {
-            if !force && path.symlink_metadata().is_ok() {
-                let text = format!("{} is there already; --force replaces it", path.display());
-                return Err(Refused(text).into());
+            if let Ok(there) = path.symlink_metadata() {
+                if Some((there.dev(), there.ino())) == source {
+                    let text = format!("{} is the source; take another --name", path.display());
+                    return Err(Refused(text).into());
+                }
+                if !force {
+                    let text = format!("{} is there already; --force replaces it", path.display());
+                    return Err(Refused(text).into());
+                }
             }
             OutputFile::create(&path)
         };
@@ -59,7 +68,7 @@ impl Outputs {
             .map(|&format| Ok((format, begin(format.path(directory, name))?)))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let manifest = begin(directory.join(format!("{name}.json")))?;
-        Ok(Self { files, manifest, name: name.to_owned() })
+        Ok(Self { files, manifest, name: name.to_owned(), _directory: made })
     }
 
     /// A writer for each.
@@ -85,10 +94,8 @@ impl Outputs {
             let result = match format {
                 Format::Gcp => verify_gcp(source, runs, Reader { file, at: 0 }, &mut progress),
                 Format::Ova => {
-                    let size = file.metadata()?.len();
-                    let start = disk::export::ova::DISK_OFFSET;
-                    let length = ova_disk_length(&file)?.min(size.saturating_sub(start));
-                    let window = Window::new(file, start..start + length)?;
+                    let inside = disk::export::ova::disk_range(&file)?;
+                    let window = Window::new(file, inside)?;
                     let disk = open(Box::new(window), Some(DiskFormat::Vmdk), &Alone)?.disk;
                     verify(source, runs, &*disk, &mut progress)
                 }
@@ -147,13 +154,13 @@ impl Outputs {
             self.files.into_iter().zip(written.iter().zip(digests))
         {
             let path = output.publish()?;
-            let sha256 = digest
-                .map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+            let (sha256, verity) = (hexadecimal(*digest), hexadecimal(written.verity));
             images.push(json!({
                 "format": format.name(),
                 "file": path.file_name().map(|name| name.to_string_lossy()),
                 "length": written.length,
                 "sha256": sha256,
+                "fsverity": verity,
             }));
             published.push(Published {
                 text: path.display().to_string(),
@@ -163,6 +170,7 @@ impl Outputs {
                     "path": path,
                     "length": written.length,
                     "sha256": sha256,
+                    "fsverity": verity,
                 }),
             });
         }
@@ -175,12 +183,8 @@ impl Outputs {
     }
 }
 
-/// Bytes of the disk in an OVA of ours, from its head.
-fn ova_disk_length(file: &File) -> anyhow::Result<u64> {
-    let mut digits = [0; 11];
-    FileExt::read_exact_at(file, &mut digits, disk::export::ova::DISK_OFFSET - 512 + 124)?;
-    let text = std::str::from_utf8(&digits).context("the head of the OVA's disk")?;
-    u64::from_str_radix(text, 8).context("the head of the OVA's disk")
+fn hexadecimal(digest: Option<[u8; 32]>) -> Option<String> {
+    digest.map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn digest(file: &File) -> io::Result<[u8; 32]> {

@@ -1,23 +1,15 @@
 //! The source: nobody may be writing to it.
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use ::image::Source;
 use anyhow::Context;
-use disk::export::Identity;
 use disk::image::{Alone, Format, Opened, open as open_image, open_path};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
 use crate::failure::Refused;
-
-/// Bytes at both ends of a disk that give the images their identifiers: partition tables, with the
-/// GUIDs of disk and partitions, lie there.
-const ENDS: u64 = 1 << 20;
 
 /// Opens the source. A device that is mounted or belongs to an imported pool is refused.
 pub fn open(path: &Path, format: Option<Format>, backing: &[PathBuf]) -> anyhow::Result<Opened> {
@@ -65,24 +57,4 @@ fn loop_device(path: &Path) -> Option<String> {
         }
     }
     None
-}
-
-/// Where the identifiers of images come from: the disk, or chance.
-pub fn identity(source: &Source<'_>, unique: bool) -> anyhow::Result<Identity> {
-    let mut digest = Sha256::new();
-    if unique {
-        let mut random = [0; 32];
-        File::open("/dev/urandom")
-            .and_then(|mut file| file.read_exact(&mut random))
-            .context("reading /dev/urandom")?;
-        digest.update(random);
-    }
-    let size = source.size();
-    digest.update(size.to_le_bytes());
-    for start in [0, size.saturating_sub(ENDS)] {
-        let mut bytes = vec![0; ENDS.min(size) as usize];
-        source.read(&mut bytes, start).with_context(|| format!("reading at offset {start}"))?;
-        digest.update(&bytes);
-    }
-    Ok(Identity(digest.finalize().into()))
 }

@@ -1,0 +1,216 @@
+//! `kldload export` as a person runs it: names, refusals, exit codes, and nothing left behind.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A directory with `disk.raw`: 3 MiB with something in it.
+fn directory() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let mut bytes = vec![0; 3 << 20];
+    bytes[70_000..400_000].copy_from_slice(&b"kldload ".repeat(50_000)[..330_000]);
+    fs::write(directory.path().join("disk.raw"), bytes).unwrap();
+    directory
+}
+
+fn export(directory: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kldload"))
+        .arg("export")
+        .args(args)
+        .current_dir(directory)
+        .env_remove("KEXPORT_NAME")
+        .output()
+        .unwrap()
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What `qemu-img` says of an image of the disk `raw`.
+fn judge(raw: &Path, image: &Path, format: &str) {
+    let program = Path::new("/usr/bin/qemu-img");
+    if !program.is_file() {
+        assert!(std::env::var_os("CI").is_none(), "qemu-img must judge in CI");
+        eprintln!("\n***** SKIPPED: qemu-img is not installed and judged NOTHING *****\n");
+        return;
+    }
+    let run = |args: &[&str], paths: &[&Path]| {
+        let output = Command::new(program).args(args).args(paths).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &errors(&output);
+        assert!(output.status.success(), "{args:?} {paths:?}: {said}");
+        said
+    };
+    run(&["compare", "-f", "raw", "-F", format], &[raw, image]);
+    assert!(run(&["info", "--output=json", "-f", format], &[image]).contains("virtual-size"));
+    if matches!(format, "qcow2" | "vhdx" | "vmdk") {
+        run(&["check", "-f", format], &[image]);
+    }
+}
+
+#[test]
+fn all_formats_and_their_manifest() {
+    let directory = directory();
+    let output = export(
+        directory.path(),
+        &["disk.raw", "all", "gcp", "-o", "out", "--name", "server", "--verify"],
+    );
+    assert!(output.status.success(), "{}", errors(&output));
+    let out = directory.path().join("out");
+    let expected = ["json", "ova", "qcow2", "raw", "tar.gz", "vhd", "vhdx", "vmdk"];
+    assert_eq!(names(&out), expected.map(|ending| format!("server.{ending}")));
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.join("server.json")).unwrap()).unwrap();
+    let images = manifest["images"].as_array().unwrap();
+    assert_eq!(images.len(), 7);
+    for image in images {
+        let length = fs::metadata(out.join(image["file"].as_str().unwrap())).unwrap().len();
+        assert_eq!(image["length"], length);
+        let plain = ["raw", "vhd", "vhdx"].contains(&image["format"].as_str().unwrap());
+        assert_eq!(image["sha256"].is_null(), plain, "{image}");
+        let tree = ["raw", "vhd"].contains(&image["format"].as_str().unwrap());
+        assert_eq!(image["fsverity"].is_null(), !tree, "{image}");
+    }
+    for (ending, format) in
+        [("qcow2", "qcow2"), ("raw", "raw"), ("vhd", "vpc"), ("vhdx", "vhdx"), ("vmdk", "vmdk")]
+    {
+        judge(&directory.path().join("disk.raw"), &out.join(format!("server.{ending}")), format);
+    }
+    let raw = fs::read(directory.path().join("disk.raw")).unwrap();
+    assert!(fs::read(out.join("server.raw")).unwrap() == raw);
+    // Back from each format that is read.
+    for ending in ["qcow2", "vhd", "vhdx", "vmdk"] {
+        let image = format!("out/server.{ending}");
+        let output = export(directory.path(), &[&image, "raw", "--name", ending]);
+        assert!(output.status.success(), "{}", errors(&output));
+        let back = fs::read(directory.path().join(format!("{ending}.raw"))).unwrap();
+        assert!(back[..raw.len()] == raw && back[raw.len()..].iter().all(|byte| *byte == 0));
+    }
+}
+
+#[test]
+fn names_come_from_the_clock_or_the_environment() {
+    let directory = directory();
+    assert!(export(directory.path(), &["disk.raw", "qcow2"]).status.success());
+    let made = names(directory.path()).into_iter().find(|name| name.ends_with(".qcow2")).unwrap();
+    let digits: String = made.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+    assert_eq!(digits, "kldload-export-99999999-999999.qcow9");
+    let output = Command::new(env!("CARGO_BIN_EXE_kldload"))
+        .args(["export", "disk.raw", "vmdk", "--json"])
+        .env("KEXPORT_NAME", "mine")
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert!(directory.path().join("mine.vmdk").is_file());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let events: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.iter().any(|event| event["event"] == "image" && event["format"] == "vmdk"));
+}
+
+#[test]
+fn the_same_disk_gives_the_same_bytes() {
+    let directory = directory();
+    for (name, more) in [("a", None), ("b", None), ("c", Some("--unique"))] {
+        let mut args = vec!["disk.raw", "vhd", "vhdx", "ova", "-o", name, "--name", "same"];
+        args.extend(more);
+        assert!(export(directory.path(), &args).status.success());
+    }
+    for ending in ["vhd", "vhdx"] {
+        let read = |name| fs::read(directory.path().join(name).join(format!("same.{ending}")));
+        assert!(read("a").unwrap() == read("b").unwrap(), "{ending}");
+        assert!(read("a").unwrap() != read("c").unwrap(), "{ending}");
+    }
+}
+
+#[test]
+fn refusals_leave_nothing() {
+    let directory = directory();
+    let path = directory.path();
+    fs::write(path.join("there.vmdk"), "mine").unwrap();
+    fs::write(path.join("bad.qcow2"), [b"QFI\xfb\0\0\0\x03".as_slice(), &[0xff; 600]].concat())
+        .unwrap();
+    fs::write(path.join("overlay.vmdk"), "# Disk DescriptorFile\nparentCID=12345678\n").unwrap();
+    let before = names(path);
+    for (args, code, words) in [
+        (vec!["disk.raw", "qcow2", "vmdk", "--name", "there"], 4, "--force"),
+        (vec!["bad.qcow2", "raw"], 3, "offset 20"),
+        (vec!["overlay.vmdk", "raw"], 3, "overlay"),
+        (vec!["missing.raw", "raw"], 1, "missing.raw"),
+        (vec!["disk.raw", "floppy"], 2, "possible values"),
+        (vec!["disk.raw", "raw", "--name", "a/b"], 2, "-o gives the directory"),
+        (vec!["disk.raw", "vhd", "vhd-dynamic"], 2, "the same name"),
+        (vec!["disk.raw", "raw", "--name", "disk", "--force"], 4, "is the source"),
+        (vec!["disk.raw", "qcow2", "-o", "-"], 2, "only one raw image"),
+        (vec!["disk.raw", "raw", "-o", "-", "--verify"], 2, "--verify"),
+        (vec!["overlay.vmdk", "raw", "-o", "new/directory"], 3, "overlay"),
+    ] {
+        let output = export(path, &args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", errors(&output));
+        assert!(errors(&output).contains(words), "{args:?}: {}", errors(&output));
+    }
+    assert_eq!(names(path), before);
+    assert!(export(path, &["disk.raw", "vmdk", "--name", "there", "--force"]).status.success());
+    assert!(fs::read(path.join("there.vmdk")).unwrap().starts_with(b"KDMV"));
+}
+
+#[test]
+fn a_raw_image_goes_into_a_pipe() {
+    let directory = directory();
+    let output = export(directory.path(), &["disk.raw", "raw", "-o", "-"]);
+    assert!(output.status.success(), "{}", errors(&output));
+    assert!(output.stdout == fs::read(directory.path().join("disk.raw")).unwrap());
+    assert_eq!(names(directory.path()), ["disk.raw"]);
+}
+
+#[test]
+fn a_full_disk_leaves_nothing() {
+    let directory = directory();
+    // A file may have 100 blocks of 512 bytes: not the images.
+    let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" export disk.raw raw vmdk -o out";
+    let output = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_kldload")])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    assert!(errors(&output).contains("at offset"), "{}", errors(&output));
+    assert_eq!(names(directory.path()), ["disk.raw"]);
+}
+
+#[test]
+fn an_interrupt_leaves_nothing() {
+    let directory = directory();
+    let mut bytes: Vec<u8> = (0..128_u32 << 18).flat_map(u32::to_le_bytes).collect();
+    bytes[0] = 1;
+    fs::write(directory.path().join("disk.raw"), bytes).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kldload"))
+        .args(["export", "disk.raw", "all", "-o", "out", "--json"])
+        .current_dir(directory.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let events = BufReader::new(child.stdout.take().unwrap());
+    let begun = events.lines().map_while(Result::ok).any(|line| line.contains("\"exporting\""));
+    assert!(begun);
+    let kill = format!("kill -INT {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let status = child.wait().unwrap();
+    assert_eq!(status.signal(), Some(2), "{status}");
+    assert!(names(&directory.path().join("out")).is_empty());
+}
