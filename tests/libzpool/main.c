@@ -299,6 +299,31 @@ make_pool(const char *pool, const char *path)
 	pool_export(spa);
 }
 
+/* Fills 2 GiB with files that compress badly and deletes them again: what is left is free space full of them. */
+static void
+fill_and_delete(spa_t *spa, const char *pool)
+{
+	char name[ZFS_MAX_DATASET_NAME_LEN], file[32];
+	fs_t fs;
+
+	snprintf(name, sizeof (name), "%s/judge-fill", pool);
+	must(dmu_objset_create(name, DMU_OST_ZFS, 0, NULL, NULL, NULL), "create %s", name);
+	fs_format(name);
+	must(dsl_prop_set_int(name, "compression", ZPROP_SRC_LOCAL, ZIO_COMPRESS_OFF), "%s: compression", name);
+	fs_open(&fs, name, B_FALSE);
+	for (unsigned i = 0; i < 64; i++) {
+		snprintf(file, sizeof (file), "fill-%u", i);
+		fs_write(&fs, fs_create(&fs, fs.root, file, S_IFREG | 0644, 0, 0), 0, 32 << 20, i);
+	}
+	pool_sync(spa);
+	for (unsigned i = 0; i < 64; i++) {
+		snprintf(file, sizeof (file), "fill-%u", i);
+		fs_unlink(&fs, fs.root, file);
+	}
+	fs_close(&fs);
+	pool_sync(spa);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -309,7 +334,7 @@ main(int argc, char **argv)
 	spa_t *spa;
 
 	if (argc != 4) {
-		fprintf(stderr, "usage: judge make|check|show|change|destroy|grow|upgrade POOL FILE\n");
+		fprintf(stderr, "usage: judge make|check|show|change|destroy|fill|grow|upgrade POOL FILE\n");
 		return (2);
 	}
 	verb = argv[1];
@@ -340,6 +365,8 @@ main(int argc, char **argv)
 	} else if (strcmp(verb, "destroy") == 0) {
 		destroy_all(spa, pool);
 		pool_scrub(spa);
+	} else if (strcmp(verb, "fill") == 0) {
+		fill_and_delete(spa, pool);
 	} else if (strcmp(verb, "grow") == 0) {
 		pool_grow(spa, path);
 		pool_scrub(spa);

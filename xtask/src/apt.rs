@@ -104,6 +104,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/sbin/visudo", "sudo"),
     ("/usr/sbin/pwck", "passwd"),
     ("/usr/bin/xmllint", "libxml2-utils"),
+    ("/usr/bin/fsverity", "fsverity"),
     (KEYRING, "debian-archive-keyring"),
 ];
 

@@ -4,6 +4,7 @@
 mod apt;
 mod bench;
 mod bench_darksite;
+mod bench_export;
 mod checkout;
 mod collide;
 mod debian;
@@ -36,6 +37,8 @@ enum Benchmark {
     Build,
     /// Mirroring and publishing packages beside apt-get download and apt-ftparchive
     Darksite,
+    /// A disk as images of every format, beside qemu-img
+    Export,
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,6 +131,10 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { name: Benchmark::Build, tree, .. } => {
             apt::install_missing()?;
             bench::build(&tree.map_or_else(debian::tree, Ok)?)
+        }
+        Task::Bench { name: Benchmark::Export, tree, .. } => {
+            apt::install_missing()?;
+            bench_export::export(&tree.map_or_else(debian::tree, Ok)?)
         }
         Task::Bench { name: Benchmark::Darksite, profile, .. } => {
             apt::install_missing()?;

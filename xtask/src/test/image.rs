@@ -54,7 +54,7 @@ pub fn sectors(raw: &Path, number: u32) -> Result<(u64, u64)> {
 }
 
 /// Copies a partition out of a raw image.
-fn partition(raw: &Path, number: u32, directory: &Path) -> Result<PathBuf> {
+pub fn partition(raw: &Path, number: u32, directory: &Path) -> Result<PathBuf> {
     fs::create_dir_all(directory)?;
     let (first, last) = sectors(raw, number)?;
     let copy = directory.join(format!("partition-{number}"));
@@ -172,12 +172,17 @@ fn differences(source: &Path, written: &Path) -> Result<String> {
 }
 
 fn boot(inputs: &Inputs, controller: &str) -> Result<Verdict> {
+    boot_image(inputs, &inputs.images()?.join("debian.qcow2"), controller)
+}
+
+/// `kldload boot --check` of an image on a controller.
+pub fn boot_image(inputs: &Inputs, image: &Path, controller: &str) -> Result<Verdict> {
     let log = inputs.scratch().join(format!("console-{controller}.log"));
     let text = inputs
         .kldload()?
         .args(["boot", "--check", "--controller", controller, "--keep-log"])
         .arg(&log)
-        .arg(inputs.images()?.join("debian.qcow2"))
+        .arg(image)
         .limit(Duration::from_secs(2700))
         .text()?;
     for line in text.lines() {

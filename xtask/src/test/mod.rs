@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change lands, the quick things first.
 
 mod code;
+mod export;
 mod image;
 mod inputs;
 mod pool;
@@ -80,9 +81,32 @@ const KERNEL: &[TestStep] = &[
     },
 ];
 
+const EXPORT: &[TestStep] = &[
+    Step {
+        name: "export",
+        proves: "exported images hold the disk, in every format",
+        work: export::every_format,
+    },
+    Step {
+        name: "export-free",
+        proves: "OpenZFS lives with a pool that was exported without its free space",
+        work: export::without_free_space,
+    },
+    Step {
+        name: "export-deleted",
+        proves: "2 GiB of deleted files are left out of an image",
+        work: export::deleted_files,
+    },
+];
+
 const CONTROLLERS: &[TestStep] = &[
     Step { name: "boot-ahci", proves: "the image boots from SATA", work: image::boot_ahci },
     Step { name: "boot-nvme", proves: "the image boots from NVMe", work: image::boot_nvme },
+    Step {
+        name: "boot-export",
+        proves: "exported images boot on the controllers of their hypervisors",
+        work: export::boot_export,
+    },
 ];
 
 const MACHINES: &[TestStep] = &[
@@ -113,6 +137,7 @@ pub fn run(machines: Machines, only: &[String]) -> Result<()> {
         (IMAGE, Machines::None),
         (BOOT, Machines::Ci),
         (KERNEL, Machines::All),
+        (EXPORT, Machines::All),
         (CONTROLLERS, Machines::All),
         (MACHINES, Machines::All),
     ];

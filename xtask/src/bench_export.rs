@@ -1,0 +1,63 @@
+//! `cargo xtask bench export`: one disk as images, by us and by the lines of `qemu-img` that we replace.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::bench::timed;
+use crate::checkout::{fresh, kldload, target};
+use crate::run::Run;
+
+/// The formats of the seeds' exporter with its lines. The appliance converts to VMDK a second time.
+const PEER: [(&str, &[&str]); 4] = [
+    ("qcow2", &["convert", "-c", "-f", "raw", "-O", "qcow2"]),
+    ("raw", &["convert", "-f", "raw", "-O", "raw"]),
+    ("vhd", &["convert", "-f", "raw", "-O", "vpc", "-o", "subformat=fixed"]),
+    ("vmdk", &["convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized"]),
+];
+
+/// Ours: what is asked for, and which of the peer's does the same.
+const OURS: [(&str, &[&str]); 4] = [
+    ("all", &["all"]),
+    ("the seeds' five", &["qcow2", "raw", "vhd", "vmdk", "ova"]),
+    ("qcow2", &["qcow2"]),
+    ("vmdk", &["vmdk"]),
+];
+
+/// Times exports of an 8 GiB disk made of `tree`, once each, page cache warm.
+pub fn export(tree: &Path) -> Result<()> {
+    let kldload = kldload()?;
+    let work = tempfile::Builder::new().prefix("bench-").tempdir_in(target())?;
+    let out = work.path().join("out");
+    let build = Run::new(&kldload).args(["build", "--name", "image", "-f", "raw"]);
+    build.args(["--disk-size", "8G", "--tree"]).arg(tree).arg("-o").arg(&out).text()?;
+    let raw = out.join("image.raw");
+    let (mut sequence, mut peers) = (0.0, Vec::new());
+    for (name, line) in PEER {
+        let image = work.path().join(name);
+        let convert = Run::new("qemu-img").args(line).arg(&raw).arg(&image);
+        let seconds = timed(|| convert.text().map(drop))?;
+        sequence += if name == "vmdk" { 2.0 * seconds } else { seconds };
+        let length = fs::metadata(&image)?.len();
+        println!("qemu-img {name:<16} {seconds:7.2} s {:9.1} MB", length as f64 / 1e6);
+        peers.push((name, seconds, length));
+        fs::remove_file(&image)?;
+    }
+    println!("qemu-img, the seeds' five {sequence:7.2} s");
+    for (name, formats) in OURS {
+        let images = work.path().join("ours");
+        fresh(&images)?;
+        let export = Run::new(&kldload).arg("export").arg(&raw).args(formats);
+        let export = export.args(["--name", "image", "-o"]).arg(&images);
+        let seconds = timed(|| export.text().map(drop))?;
+        let peer = peers.iter().find(|(peer, ..)| *peer == name).map_or(sequence, |peer| peer.1);
+        println!("kldload export {name:<16} {seconds:7.2} s, {:.1} times faster", peer / seconds);
+        for &(name, _, length) in &peers {
+            let Ok(ours) = fs::metadata(images.join(format!("image.{name}"))) else { continue };
+            let percent = (ours.len() as f64 / length as f64 - 1.0) * 100.0;
+            println!("    {name:<6} {:9.1} MB ({percent:+.1} %)", ours.len() as f64 / 1e6);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! Exported images: `qemu-img` compares them with the disk, OpenZFS judges the pool that was made
+//! without its free space, machines boot them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::image::{boot_image, partition, sectors};
+use super::inputs::Inputs;
+use crate::judge_pool;
+use crate::run::Run;
+use crate::steps::Verdict;
+
+/// What `all` writes, with qemu-img's names.
+const FORMATS: [(&str, &str); 5] =
+    [("qcow2", "qcow2"), ("raw", "raw"), ("vhd", "vpc"), ("vhdx", "vhdx"), ("vmdk", "vmdk")];
+
+/// Where machines of each hypervisor find their disk.
+const MACHINES: [(&str, &str); 5] =
+    [("vmdk", "pvscsi"), ("vmdk", "ahci"), ("vhd", "ahci"), ("vhdx", "ahci"), ("qcow2", "nvme")];
+
+/// An empty directory for this step.
+fn directory(inputs: &Inputs) -> Result<PathBuf> {
+    let out = inputs.scratch().join("export");
+    crate::checkout::fresh(&out)?;
+    Ok(out)
+}
+
+fn export(inputs: &Inputs, source: &Path, out: &Path, args: &[&str]) -> Result<String> {
+    inputs.kldload()?.arg("export").arg(source).args(args).arg("-o").arg(out).text()
+}
+
+pub fn every_format(inputs: &Inputs) -> Result<Verdict> {
+    let raw = inputs.images()?.join("debian.raw");
+    let out = directory(inputs)?;
+    export(inputs, &raw, &out, &["all", "gcp", "--keep-free", "--verify", "--name", "kept"])?;
+    for (extension, format) in FORMATS {
+        let image = out.join(format!("kept.{extension}"));
+        let compare = Run::new("qemu-img").args(["compare", "-f", "raw", "-F", format]);
+        compare.args([&raw, &image]).text()?;
+        if matches!(format, "qcow2" | "vmdk" | "vhdx") {
+            Run::new("qemu-img").args(["check", "-f", format]).arg(&image).text()?;
+        }
+    }
+    let listed = Run::new("bsdtar").arg("-tf").arg(out.join("kept.ova")).text()?;
+    if listed != "kldload.ovf\nkldload.mf\nkldload-disk.vmdk\n" {
+        bail!("the appliance holds {listed}");
+    }
+    fs::remove_dir_all(&out)?;
+    Ok(Verdict::Passed)
+}
+
+pub fn without_free_space(inputs: &Inputs) -> Result<Verdict> {
+    let raw = inputs.images()?.join("debian.raw");
+    let out = directory(inputs)?;
+    export(inputs, &raw, &out, &["qcow2", "raw", "--verify", "--name", "free"])?;
+    // Again from a compressed image: the same identifiers, the same bytes.
+    let qcow2 = out.join("free.qcow2");
+    export(inputs, &qcow2, &out, &["qcow2", "--name", "again"])?;
+    Run::new("cmp").arg(&qcow2).arg(out.join("again.qcow2")).text()?;
+    let parts = out.join("partitions");
+    let system = partition(&out.join("free.raw"), 2, &parts)?;
+    Run::new("fsck.vfat").arg("-n").arg(&system).text()?;
+    let pool = partition(&out.join("free.raw"), 3, &parts)?;
+    for user_land in inputs.user_lands()? {
+        judge_pool::judge_as_it_is(user_land, &pool, "rpool")
+            .with_context(|| format!("OpenZFS {}", user_land.version))?;
+    }
+    fs::remove_dir_all(&out)?;
+    Ok(Verdict::Passed)
+}
+
+/// Free space that was full of files must not make an image larger.
+pub fn deleted_files(inputs: &Inputs) -> Result<Verdict> {
+    let out = directory(inputs)?;
+    let build = inputs.kldload()?.args(["build", "--name", "fresh", "-f", "raw"]);
+    build.args(["--disk-size", "8G", "--tree"]).arg(inputs.debian()?).arg("-o").arg(&out).text()?;
+    let (fresh, used) = (out.join("fresh.raw"), out.join("used.raw"));
+    let pool = partition(&fresh, 3, &out.join("partitions"))?;
+    let user_land = inputs.user_lands()?.last().context("there is no OpenZFS")?;
+    judge_pool::use_once(user_land, "fill", "rpool", &pool)?;
+    // The same disk around the pool; what is not copied is zeros in both.
+    let length = fs::metadata(&fresh)?.len();
+    fs::File::create(&used)?.set_len(length)?;
+    let (first, last) = sectors(&fresh, 3)?;
+    let (first, behind) = (first * 512, (last + 1) * 512);
+    for (from, skip, count, to) in [
+        (&fresh, 0, first, 0),
+        (&pool, 0, behind - first, first),
+        (&fresh, behind, length - behind, behind),
+    ] {
+        Run::new("dd")
+            .args(["bs=1M", "conv=sparse,notrunc", "status=none"])
+            .args(["iflag=skip_bytes,count_bytes", "oflag=seek_bytes"])
+            .args([format!("skip={skip}"), format!("count={count}"), format!("seek={to}")])
+            .arg(format!("if={}", from.display()))
+            .arg(format!("of={}", used.display()))
+            .text()?;
+    }
+    let size = |source: &Path, name: &str, more: &[&str]| -> Result<f64> {
+        export(inputs, source, &out, &[&["qcow2", "--name", name][..], more].concat())?;
+        Ok(fs::metadata(out.join(format!("{name}.qcow2")))?.len() as f64 / 1e6)
+    };
+    let never = size(&fresh, "never", &[])?;
+    let deleted = size(&used, "deleted", &["--verify"])?;
+    let kept = size(&used, "kept", &["--keep-free"])?;
+    println!(
+        "    {never:.1} MB before 2 GiB were filled and deleted, {deleted:.1} MB after, {kept:.1} MB with them"
+    );
+    if deleted > never * 1.05 || kept < never * 1.5 {
+        bail!("free space is not left out");
+    }
+    fs::remove_dir_all(&out)?;
+    Ok(Verdict::Passed)
+}
+
+pub fn boot_export(inputs: &Inputs) -> Result<Verdict> {
+    let raw = inputs.images()?.join("debian.raw");
+    let out = directory(inputs)?;
+    export(inputs, &raw, &out, &["qcow2", "raw", "vhd", "vhdx", "vmdk", "--name", "boot"])?;
+    for (extension, controller) in MACHINES {
+        println!("    {extension} on {controller}");
+        boot_image(inputs, &out.join(format!("boot.{extension}")), controller)
+            .with_context(|| format!("{extension} on {controller}"))?;
+    }
+    // As dd leaves it on a disk that is larger.
+    let disk = out.join("disk");
+    Run::new("dd")
+        .args(["bs=1M", "conv=sparse", "status=none"])
+        .arg(format!("if={}", out.join("boot.raw").display()))
+        .arg(format!("of={}", disk.display()))
+        .text()?;
+    let larger = fs::metadata(out.join("boot.raw"))?.len() + (3 << 30);
+    fs::OpenOptions::new().write(true).open(&disk)?.set_len(larger)?;
+    println!("    raw on a larger disk");
+    boot_image(inputs, &disk, "virtio").context("raw on a larger disk")?;
+    fs::remove_dir_all(&out)?;
+    Ok(Verdict::Passed)
+}
