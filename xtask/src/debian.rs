@@ -78,7 +78,7 @@ pub fn sources() -> Result<String> {
 }
 
 /// The proxy that this machine's apt uses, which mmdebstrap's apt does not hear of.
-fn proxy() -> Result<Option<String>> {
+pub fn proxy() -> Result<Option<String>> {
     let text = Run::new("apt-config")
         .args(["shell", "PROXY", "Acquire::http::Proxy"])
         .errors_apart()

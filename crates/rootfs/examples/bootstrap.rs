@@ -1,4 +1,6 @@
 //! `bootstrap DIRECTORY OUTPUT [MODULES]`: a directory of `.deb` files becomes a saved tree.
+//!
+//! `BOOTSTRAP_LIMIT` is the time for each script, in seconds; `BOOTSTRAP_JOBS` how many unpack.
 #![allow(clippy::unwrap_used, missing_docs)]
 use rootfs::bootstrap::{self, Bootstrap, Event, Package};
 use std::time::{Duration, Instant};
@@ -8,6 +10,9 @@ fn main() {
     if args == [bootstrap::INSIDE] {
         std::process::exit(i32::from(!bootstrap::inside()));
     }
+    let number = |name: &str, otherwise: u64| {
+        std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+    };
     let mut packages = Vec::new();
     for entry in std::fs::read_dir(&args[0]).unwrap() {
         let deb = entry.unwrap().path();
@@ -27,8 +32,8 @@ fn main() {
         packages,
         architecture: "amd64".to_owned(),
         timestamp: 1_795_536_000,
-        script_timeout: Duration::from_secs(1800),
-        jobs: 0,
+        script_timeout: Duration::from_secs(number("BOOTSTRAP_LIMIT", 1800)),
+        jobs: number("BOOTSTRAP_JOBS", 0) as usize,
         modules: args.get(2).map(Into::into),
         files: Vec::new(),
         scripts: Vec::new(),

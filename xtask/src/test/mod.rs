@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change lands, the quick things first.
 
+mod bootstrap;
 mod code;
 mod export;
 mod image;
@@ -127,6 +128,12 @@ const MACHINES: &[TestStep] = &[
     },
 ];
 
+const ROOTS: &[TestStep] = &[Step {
+    name: "bootstrap",
+    proves: "our root is mmdebstrap's, scripts do what scripts may",
+    work: bootstrap::bootstrap,
+}];
+
 /// Runs the steps, or those in `only`.
 pub fn run(machines: Machines, only: &[String]) -> Result<()> {
     apt::install_missing()?;
@@ -140,6 +147,7 @@ pub fn run(machines: Machines, only: &[String]) -> Result<()> {
         (EXPORT, Machines::All),
         (CONTROLLERS, Machines::All),
         (MACHINES, Machines::All),
+        (ROOTS, Machines::All),
     ];
     for (group, least) in groups {
         // Who names a step wants it.

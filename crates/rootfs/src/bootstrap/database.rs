@@ -41,9 +41,7 @@ pub(super) fn create(
         let path = directory.join(name);
         fs::create_dir_all(&path).map_err(at(&path))?;
     }
-    for name in ["available", "diversions", "statoverride"] {
-        write(&directory.join(name), 0o644, b"")?;
-    }
+    write(&directory.join("diversions"), 0o644, b"")?;
     for name in ["arch", "arch-native"] {
         write(&directory.join(name), 0o644, format!("{architecture}\n").as_bytes())?;
     }
@@ -165,6 +163,9 @@ pub(super) fn automatic(root: &Path, architecture: &str, facts: &[Facts]) -> Res
         .filter(|facts| facts.package.automatic)
         .map(|facts| facts.package.name.as_str())
         .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
     names.sort_unstable();
     // apt has the machine's architecture here for packages of all architectures, too.
     let text: String = names

@@ -345,3 +345,6 @@ enum Outcome {
     /// It belongs to another package.
     Skipped,
 }
+
+#[cfg(test)]
+mod tests;
