@@ -162,6 +162,10 @@ pub fn bootstrap(
     };
     fs::create_dir_all(parent).map_err(at(parent))?;
     let parent = fs::canonicalize(parent).map_err(at(parent))?;
+    // Known before an hour's work is done.
+    if fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(at(output)(io::ErrorKind::DirectoryNotEmpty.into()));
+    }
     let name = output.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let work = parent.join(format!(".{name}.making"));
     fs::create_dir_all(&work).map_err(at(&work))?;
