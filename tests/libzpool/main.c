@@ -215,20 +215,27 @@ change_pool(spa_t *spa, const char *pool)
 static void
 destroy_all(spa_t *spa, const char *pool)
 {
-	/* Clones first: a snapshot with clones is busy. Children sort after their parents. */
-	for (int pass = 0; pass < 3; pass++) {
+	int left, done;
+
+	/* Clones go before the snapshot they come from, snapshots and children before their dataset. */
+	do {
+		left = done = 0;
 		list_datasets(pool);
 		for (int i = dataset_count - 1; i >= 0; i--) {
-			boolean_t clone = strstr(datasets[i], "/judge-renamed") != NULL;
+			int error;
 
-			if (strcmp(datasets[i], pool) == 0 || (pass == 0 && !(clone && !is_snapshot(datasets[i]))))
+			if (strcmp(datasets[i], pool) == 0)
 				continue;
-			if (pass == 1 && is_snapshot(datasets[i]))
-				destroy_snapshot(datasets[i]);
-			else if (pass != 1)
-				must(dsl_destroy_head(datasets[i]), "destroy %s", datasets[i]);
+			error = is_snapshot(datasets[i]) ? dsl_destroy_snapshot(datasets[i], B_FALSE) :
+			    dsl_destroy_head(datasets[i]);
+			if (error == 0)
+				done++;
+			else if (error == EEXIST || error == EBUSY)
+				left++;
+			else
+				fail("destroy %s: %s", datasets[i], strerror(error));
 		}
-	}
+	} while (left > 0 && done > 0);
 	pool_sync(spa);
 	list_datasets(pool);
 	if (dataset_count != 1)

@@ -44,11 +44,13 @@ pub fn dump(user_land: &UserLand, image: &Path, pool: &str) -> Result<String> {
     zdb(user_land, directory.path(), "-ddddd", pool)
 }
 
-fn zdb(user_land: &UserLand, directory: &Path, flags: &str, pool: &str) -> Result<String> {
+/// What `zdb` with `flags` prints of the pool whose disks are the files in `directory`.
+pub fn zdb(user_land: &UserLand, directory: &Path, flags: &str, pool: &str) -> Result<String> {
     user_land.zdb().args(["-e", "-p"]).arg(directory).arg(flags).arg(pool).text()
 }
 
-fn no_leaks(user_land: &UserLand, directory: &Path, pool: &str) -> Result<()> {
+/// `zdb` reads every block in every copy and finds each in the space maps, and nothing else there.
+pub fn no_leaks(user_land: &UserLand, directory: &Path, pool: &str) -> Result<()> {
     let text = zdb(user_land, directory, "-bcc", pool)?;
     if text.contains("No leaks (block sum matches space maps exactly)") {
         return Ok(());

@@ -5,6 +5,7 @@ mod apt;
 mod bench;
 mod bench_darksite;
 mod bench_export;
+mod bench_zfs;
 mod checkout;
 mod collide;
 mod debian;
@@ -35,6 +36,8 @@ struct Arguments {
 enum Benchmark {
     /// A tar archive's way to a finished qcow2, and the pool writer alone
     Build,
+    /// The pool reader, verifier, writer and sender beside zdb and tar
+    Zfs,
     /// Mirroring and publishing packages beside apt-get download and apt-ftparchive
     Darksite,
     /// A disk as images of every format, beside qemu-img
@@ -135,6 +138,10 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { name: Benchmark::Export, tree, .. } => {
             apt::install_missing()?;
             bench_export::export(&tree.map_or_else(debian::tree, Ok)?)
+        }
+        Task::Bench { name: Benchmark::Zfs, tree, .. } => {
+            apt::install_missing()?;
+            bench_zfs::zfs(&tree.map_or_else(debian::tree, Ok)?)
         }
         Task::Bench { name: Benchmark::Darksite, profile, .. } => {
             apt::install_missing()?;

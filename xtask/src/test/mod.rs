@@ -3,6 +3,7 @@
 mod bootstrap;
 mod code;
 mod export;
+mod histories;
 mod image;
 mod inputs;
 mod pool;
@@ -42,7 +43,7 @@ const POOL: &[TestStep] = &[
     Step { name: "judge", proves: "the judges notice damage", work: pool::judge },
     Step {
         name: "torture",
-        proves: "OpenZFS lives with a pool of the torture tree",
+        proves: "OpenZFS lives with pools of the torture tree and of histories",
         work: pool::torture,
     },
     Step { name: "debian", proves: "OpenZFS lives with a pool of Debian", work: pool::debian },

@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
+use super::histories;
 use super::inputs::{Case, Inputs};
 use crate::openzfs::UserLand;
 use crate::steps::Verdict;
@@ -28,7 +29,9 @@ pub fn tree(inputs: &Inputs) -> Result<Verdict> {
 }
 
 pub fn torture(inputs: &Inputs) -> Result<Verdict> {
-    user_land(inputs, inputs.torture_pool()?)
+    user_land(inputs, inputs.torture_pool()?)?;
+    let histories = histories::Histories::write(inputs)?;
+    with_each(inputs, |user_land| histories.judge(user_land))
 }
 
 pub fn debian(inputs: &Inputs) -> Result<Verdict> {

@@ -1,0 +1,97 @@
+//! `cargo xtask bench zfs`: reading, verifying, writing and sending pools beside zdb and tar, in one run.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::bench::{RUNS, median, stage_seconds, timed};
+use crate::checkout::{fresh, kldload, target};
+use crate::openzfs;
+use crate::run::Run;
+
+/// Times everything on one pool of `tree`.
+pub fn zfs(tree: &Path) -> Result<()> {
+    let kldload = kldload()?;
+    let user_lands = openzfs::user_lands()?;
+    let user_land = user_lands.last().context("OpenZFS")?;
+    let work = tempfile::Builder::new().prefix("bench-zfs-").tempdir_in(target())?;
+    let size = fs::metadata(tree).with_context(|| tree.display().to_string())?.len() as f64 / 1e6;
+    std::io::copy(&mut fs::File::open(tree)?, &mut std::io::sink())?;
+    println!("input                              {size:9.1} MB of tar");
+
+    let directory = work.path().join("pool");
+    fs::create_dir_all(&directory)?;
+    let image = directory.join("pool.img");
+    let write = |compression: &str, image: &Path, size: &str| {
+        Run::new(&kldload)
+            .args(["pool", "--json", "--size", size, "--property"])
+            .arg(format!("compression={compression}"))
+            .arg("--tree")
+            .arg(tree)
+            .arg("-o")
+            .arg(image)
+            .text()
+    };
+    for compression in ["zstd-3", "lz4"] {
+        let mut rates = Vec::new();
+        for _ in 0..RUNS {
+            let events = write(compression, &image, "8G")?;
+            rates.push(size / stage_seconds(&events, "writing pool")?);
+        }
+        println!("writer, {compression:<6}                     {:9.0} MB/s of tar", median(rates));
+    }
+
+    let of = |work: &mut dyn FnMut() -> Result<()>| -> Result<f64> {
+        let times = (0..RUNS).map(|_| timed(&mut *work)).collect::<Result<_>>()?;
+        Ok(median(times))
+    };
+    let ours = || Run::new(&kldload);
+    let verify = of(&mut || ours().arg("verify").arg(&image).text().map(drop))?;
+    // Too slow to be done three times.
+    let zdb = timed(|| {
+        let zdb = user_land.zdb().args(["-e", "-p"]).arg(&directory);
+        zdb.args(["-bcc", "tank"]).text().map(drop)
+    })?;
+    println!("verify                             {verify:9.2} s");
+    println!("zdb -bcc                           {zdb:9.2} s, {:.1} times as long", zdb / verify);
+
+    let (copied, unpacked) = (work.path().join("copied"), work.path().join("unpacked"));
+    let source = format!("{}:tank/fs@install/", image.display());
+    let copy = of(&mut || {
+        fresh(&copied)?;
+        ours().args(["cp", "-r", &source]).arg(&copied).text().map(drop)
+    })?;
+    let tar = of(&mut || {
+        fresh(&unpacked)?;
+        let tar = Run::new("tar").args(["--xattrs", "--xattrs-include=*", "-xf"]).arg(tree);
+        tar.directory(&unpacked).text().map(drop)
+    })?;
+    println!("cp -r to a directory               {copy:9.2} s");
+    println!("tar x                              {tar:9.2} s");
+    let archive = work.path().join("copied.tar");
+    let to_tar = of(&mut || {
+        if archive.exists() {
+            fs::remove_file(&archive)?;
+        }
+        ours().args(["cp", "-r", &source]).arg(&archive).text().map(drop)
+    })?;
+    println!("cp -r to .tar                      {:9.0} MB/s of tar", size / to_tar);
+    let stream = work.path().join("stream");
+    let send = of(&mut || {
+        let snapshot = format!("{}:tank/fs@install", image.display());
+        ours().args(["send", &snapshot, "-o"]).arg(&stream).text().map(drop)
+    })?;
+    let sent = fs::metadata(&stream)?.len() as f64 / 1e6;
+    println!(
+        "send                               {:9.0} MB/s of stream, {:.0} of tar",
+        sent / send,
+        size / send
+    );
+
+    let large = work.path().join("large.img");
+    write("lz4", &large, "1024G")?;
+    let inspect = of(&mut || ours().arg("inspect").arg(&large).text().map(drop))?;
+    println!("inspect of a pool of 1 TiB         {inspect:9.2} s");
+    Ok(())
+}

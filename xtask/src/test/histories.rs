@@ -1,0 +1,176 @@
+//! Pools with snapshots of different contents, clones, a volume, large dnodes, and a mirror: zdb counts
+//! their blocks as we do, libzpool reads every state and destroys them one by one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::inputs::Inputs;
+use crate::judge_pool::{no_leaks, sparse_copy, use_once, zdb};
+use crate::openzfs::UserLand;
+use crate::run::Run;
+
+const POOL: &str = "history";
+
+/// What the judges get.
+pub struct Histories {
+    /// A pool on one disk, of features that all releases know.
+    single: PathBuf,
+    /// A directory with two disks of a mirror, with features of 2.3.
+    mirror: PathBuf,
+    /// What `kldload verify` says of the first.
+    verified: Value,
+}
+
+impl Histories {
+    /// Writes the pools.
+    pub fn write(inputs: &Inputs) -> Result<Self> {
+        let scratch = inputs.scratch().join("histories");
+        let states = states(&scratch)?;
+        let volume = scratch.join("volume");
+        fs::write(&volume, random(9, 300_000))?;
+        let (single, mirror) = (scratch.join("single"), scratch.join("mirror"));
+        fs::create_dir_all(&single)?;
+        fs::create_dir_all(&mirror)?;
+        let pool = || -> Result<Run> {
+            let named = |name: &str, path: &Path| format!("{name}={}", path.display());
+            let [a, b, c, d] = &states;
+            Ok(inputs
+                .kldload()?
+                .args(["pool", "--name", POOL, "--size", "256M", "--tree"])
+                .arg(c)
+                .args(["--earlier", &named("a", a), "--earlier", &named("b", b)])
+                .args(["--clone", "same@b", "--clone", &named("other@a", d)])
+                .args(["--volume", &named("vol", &volume)])
+                .args(["--property", "dnodesize=auto", "--large-dnodes"]))
+        };
+        let image = single.join("pool.img");
+        pool()?.arg("-o").arg(&image).text()?;
+        pool()?
+            .args(["--features", "openzfs-2.3", "--property", "recordsize=1M"])
+            .args(["--property", "compression=zstd-7", "--seed", "mirror", "-o"])
+            .arg(mirror.join("a.img"))
+            .arg("--mirror")
+            .arg(mirror.join("b.img"))
+            .text()?;
+        let verify = |images: &[PathBuf]| -> Result<Value> {
+            let text = inputs.kldload()?.args(["verify", "--json"]).args(images).text()?;
+            Ok(serde_json::from_str(&text)?)
+        };
+        verify(&[mirror.join("a.img"), mirror.join("b.img")]).context("our own verify")?;
+        let verified = verify(&[image]).context("our own verify")?;
+        Ok(Self { single, mirror, verified })
+    }
+
+    /// What a release thinks of them.
+    pub fn judge(&self, user_land: &UserLand) -> Result<()> {
+        for flags in ["-d", "-mmm"] {
+            zdb(user_land, &self.single, flags, POOL)?;
+        }
+        no_leaks(user_land, &self.single, POOL)?;
+        self.compare_blocks(&zdb(user_land, &self.single, "-Pbb", POOL)?)?;
+        if user_land.version != "2.1" {
+            zdb(user_land, &self.mirror, "-d", POOL)?;
+            no_leaks(user_land, &self.mirror, POOL).context("a mirror")?;
+        }
+        let scratch = tempfile::Builder::new().prefix("judge").tempdir_in(&self.single)?;
+        let copy = sparse_copy(&self.single.join("pool.img"), scratch.path())?;
+        for verb in ["check", "destroy"] {
+            use_once(user_land, verb, POOL, &copy)?;
+            no_leaks(user_land, scratch.path(), POOL)
+                .with_context(|| format!("after libzpool's {verb}"))?;
+        }
+        Ok(())
+    }
+
+    /// Numbers and sizes of blocks by type of object: zdb's and ours.
+    fn compare_blocks(&self, text: &str) -> Result<()> {
+        let theirs = table(text);
+        let ours = self.verified["types"].as_object().context("types of blocks")?;
+        let ours: BTreeMap<String, [u64; 4]> = ours
+            .iter()
+            .map(|(name, counted)| {
+                let number = |field: &str| counted[field].as_u64().unwrap_or(u64::MAX);
+                (name.clone(), ["blocks", "lsize", "psize", "asize"].map(number))
+            })
+            .collect();
+        if theirs.is_empty() || theirs != ours {
+            bail!("blocks by type: zdb counts {theirs:#?}, we {ours:#?}");
+        }
+        Ok(())
+    }
+}
+
+/// Blocks, logical, physical and allocated bytes by the name of their type, as `zdb -Pbb` prints them.
+fn table(text: &str) -> BTreeMap<String, [u64; 4]> {
+    let rows = text.lines().skip_while(|line| !line.starts_with("Blocks")).skip(1);
+    rows.filter_map(|row| {
+        let fields: Vec<&str> = row.split('\t').map(str::trim).collect();
+        let (name, numbers) = fields.split_last()?;
+        let numbers: Option<Vec<u64>> =
+            numbers.iter().take(4).map(|number| number.parse().ok()).collect();
+        Some(((*name).to_owned(), numbers?.try_into().ok()?))
+    })
+    .filter(|(name, _)| name != "Total")
+    .collect()
+}
+
+/// Bytes that do not compress.
+fn random(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(&mut next).take(length).collect()
+}
+
+/// Four directories, each made from another.
+fn states(scratch: &Path) -> Result<[PathBuf; 4]> {
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| scratch.join(name));
+    for directory in ["small", "large"] {
+        fs::create_dir_all(a.join(directory))?;
+    }
+    for number in 0..200 {
+        fs::write(a.join(format!("small/{number}")), format!("file {number}\n").repeat(number))?;
+    }
+    for (number, length) in [2_000_000, 1_000_000, 700_000].into_iter().enumerate() {
+        fs::write(a.join(format!("large/{number}")), random(number as u64, length))?;
+    }
+    // Longer than the bonus area of a small dnode has room for.
+    std::os::unix::fs::symlink("x".repeat(400), a.join("long link"))?;
+    let copy = |from: &Path, to: &Path| -> Result<()> {
+        Run::new("cp").arg("-a").arg(from).arg(to).text().map(drop)
+    };
+    copy(&a, &b)?;
+    fs::write(b.join("large/1"), random(11, 1_100_000))?;
+    fs::remove_file(b.join("large/2"))?;
+    for number in (0..200).step_by(3) {
+        fs::remove_file(b.join(format!("small/{number}")))?;
+    }
+    copy(&b, &c)?;
+    fs::write(c.join("large/2"), random(2, 700_000))?;
+    fs::hard_link(c.join("large/0"), c.join("large/again"))?;
+    copy(&a, &d)?;
+    fs::write(d.join("large/0"), "short now")?;
+    fs::write(d.join("of the clone"), random(12, 200_000))?;
+    Ok([a, b, c, d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_zdb() {
+        let text = "x\n\nBlocks\tLSIZE\tPSIZE\tASIZE\t  avg\t comp\t%Total\tType\n     -\t    -\t    -\t    \
+                    -\t    -\t    -\t     -\tunallocated\n     2\t32768\t 8192\t24576\t12288\t 4.00\t  0.14\t\
+                    object directory\n     9\t1\t1\t1\t1\t1\t100.00\tTotal\n";
+        let expected = [("object directory".to_owned(), [2, 32768, 8192, 24576])];
+        assert_eq!(table(text), BTreeMap::from(expected));
+    }
+}
