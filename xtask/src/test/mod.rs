@@ -43,7 +43,7 @@ const POOL: &[TestStep] = &[
     Step { name: "judge", proves: "the judges notice damage", work: pool::judge },
     Step {
         name: "torture",
-        proves: "OpenZFS lives with pools of the torture tree and of histories",
+        proves: "OpenZFS lives with a pool of the torture tree",
         work: pool::torture,
     },
     Step { name: "debian", proves: "OpenZFS lives with a pool of Debian", work: pool::debian },
@@ -69,6 +69,11 @@ const BOOT: &[TestStep] = &[Step {
 }];
 
 const KERNEL: &[TestStep] = &[
+    Step {
+        name: "histories",
+        proves: "OpenZFS lives with snapshots, clones, volumes and mirrors",
+        work: pool::histories,
+    },
     Step { name: "vm-judge", proves: "the kernel judge notices damage", work: pool::kernel_judge },
     Step {
         name: "vm-torture",

@@ -598,6 +598,8 @@ impl<'p> Worker<'_, 'p> {
     }
 }
 
+/// As zdb counts: what a block pointer holds itself has no physical size.
 fn totals(bp: &BlockPointer) -> Totals {
-    Totals { count: 1, lsize: bp.lsize(), psize: bp.psize(), asize: asize(bp) }
+    let psize = if bp.is_embedded() { 0 } else { bp.psize() };
+    Totals { count: 1, lsize: bp.lsize(), psize, asize: asize(bp) }
 }
