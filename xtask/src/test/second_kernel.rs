@@ -1,9 +1,9 @@
 //! A second kernel from Debian's archive, installed with stock apt inside the machine.
 //!
-//! The tree has what an administrator's machine would have before: headers of that kernel, and the
-//! module built by dkms itself, in a chroot on this machine, because a build of OpenZFS takes most of an
-//! hour without hardware virtualisation. What is judged happens inside: apt, dkms' and initramfs-tools'
-//! hooks, our plugin, the boot loader.
+//! The tree has the second kernel's packages as a local archive, and the module that dkms itself built for
+//! it in a chroot on this machine, because a build of OpenZFS takes most of an hour without hardware
+//! virtualisation. What is judged happens inside: apt, dkms' and initramfs-tools' hooks, our plugin, the
+//! boot loader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -25,7 +25,6 @@ use crate::{checkout, debian};
 
 /// What apt is asked for inside the machine.
 const KERNEL: &str = "linux-image-cloud-amd64";
-/// What is in the tree before.
 const HEADERS: &str = "linux-headers-cloud-amd64";
 
 /// Where the tree keeps the packages, as an archive without network.
@@ -56,8 +55,8 @@ pub fn second_kernel(inputs: &Inputs) -> Result<Verdict> {
     let first = guest.ask("uname -r")?;
     let before = Esp::of(&mut guest)?;
     guest.run("apt-get update", "apt-get update", 60)?;
-    let install = format!("apt-get install -y {KERNEL}");
-    let said = guest.run(&install, &install, 900)?;
+    let install = format!("apt-get install -y {KERNEL} {HEADERS}");
+    let said = guest.run(&install, &install, 1800)?;
     show(&said);
     guest.expect("dpkg --audit", "")?;
     let both = Esp::of(&mut guest)?;
@@ -70,7 +69,7 @@ pub fn second_kernel(inputs: &Inputs) -> Result<Verdict> {
     guest.expect("uname -r", &second)?;
     storage_is_well(&mut guest)?;
     let remove = format!("apt-get purge -y linux-image-amd64 linux-image-{first}");
-    let said = guest.run(&remove, &remove, 900)?;
+    let said = guest.run(&remove, &remove, 1800)?;
     show(&said);
     guest.expect("dpkg --audit", "")?;
     let after = Esp::of(&mut guest)?;
@@ -171,13 +170,13 @@ impl Esp {
     }
 }
 
-/// A copy of the archive `tree` that also has headers of the second kernel, its module built by dkms, and the
-/// packages to install it from. Made once for each tree.
+/// A copy of the archive `tree` that also has the second kernel's module, built by dkms, and the packages to
+/// install it from. Made once for each tree.
 fn tree_with_packages(tree: &Path) -> Result<PathBuf> {
     let directory = checkout::oracle()?.join("second-kernel");
     let made = directory.join("debian.tar");
     let stat = fs::metadata(tree).with_context(|| tree.display().to_string())?;
-    let key = format!("1 {} {} {}", tree.display(), stat.len(), stat.mtime());
+    let key = format!("2 {} {} {}", tree.display(), stat.len(), stat.mtime());
     if checkout::is_complete(&directory, &key) {
         return Ok(made);
     }
@@ -197,10 +196,11 @@ fn tree_with_packages(tree: &Path) -> Result<PathBuf> {
         .args([PREPARE, HEADERS])
         .limit(Duration::from_secs(3600))
         .text()?;
-    if !text.trim_end().ends_with(": built") {
+    let status = text.trim_end().lines().next_back().unwrap_or_default();
+    if !status.contains(": built") {
         bail!("dkms did not build the module of the second kernel:\n{}", crate::run::end_of(&text));
     }
-    println!("    {}", text.trim_end().lines().next_back().unwrap_or_default());
+    println!("    {status}");
     Run::new("tar")
         .args(xattrs)
         .arg(&root)
@@ -216,19 +216,26 @@ fn tree_with_packages(tree: &Path) -> Result<PathBuf> {
 const ENTER: &str = "mount -t proc proc \"$1/proc\"; mount --rbind /dev \"$1/dev\"; \
                      exec chroot \"$1\" /bin/sh -eu -c \"$2\" sh \"$3\"";
 
-/// Installing headers lets dkms build and install; the installation is left to apt in the machine.
+/// Headers depend on the kernel itself, so both are installed, which lets dkms build, and both go again;
+/// what dkms built is kept, and its installation left to apt in the machine.
 const PREPARE: &str = "
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 apt-get update
 apt-get install -y --no-install-recommends $1
 kernel=$(cd /usr/lib/modules && echo *-cloud-amd64)
 version=$(dkms status zfs | sed -n 's|^zfs/\\([^,]*\\),.*|\\1|p' | head -n 1)
+built=/var/lib/dkms/zfs/$version/$kernel
 case $(dkms status zfs/$version -k $kernel) in
 *installed*) dkms uninstall zfs/$version -k $kernel ;;
 *built*) ;;
 *) dkms build zfs/$version -k $kernel ;;
 esac
+cp -a $built /var/lib/dkms/kept
+apt-get purge -y $1 linux-headers-$kernel linux-image-$kernel
+rm -rf $built
+mv /var/lib/dkms/kept $built
 test ! -e /boot/vmlinuz-$kernel
+test ! -e /usr/lib/modules/$kernel
 dkms status zfs/$version -k $kernel";
 
 /// Puts the packages that `root` lacks for the second kernel into it, as the only archive its apt knows.

@@ -47,6 +47,12 @@ const TROUBLES: &[Trouble] = &[
         quoted: "initrd",
     },
     Trouble {
+        what: "a kernel that is not there",
+        work: |entry| entry.replace("linux /kldload/linux-", "linux /kldload/gone-"),
+        meaning: "the boot loader found nothing to start and went into the firmware's setup",
+        quoted: "Boot Maintenance Manager",
+    },
+    Trouble {
         what: "a start into emergency mode",
         work: |entry| with_option(entry, "systemd.unit=emergency.target"),
         meaning: "the machine entered emergency mode",

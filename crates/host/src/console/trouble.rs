@@ -57,6 +57,8 @@ const TABLE: &[(&str, At, Means, &str)] = &[
     ("Error preparing initrd: ", Anywhere, WhileStarting, "systemd-boot could not load the initramfs"),
     ("Error loading \\", Anywhere, WhileStarting, "systemd-boot could not load the kernel"),
     ("Failed to execute ", Start, WhileStarting, "systemd-boot could not start the kernel"),
+    // systemd-boot hides entries without a kernel; what is left to it is the firmware's own menu.
+    ("Boot Maintenance Manager", Anywhere, WhileStarting, "the boot loader found nothing to start and went into the firmware's setup"),
     ("EFI stub: ERROR", Anywhere, WhileStarting, "the kernel did not start from the firmware"),
     // Firmware.
     ("UEFI Interactive Shell", Anywhere, WhileStarting, "the firmware found nothing to boot and opened its shell"),
