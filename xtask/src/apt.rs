@@ -103,6 +103,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/hostname", "hostname"),
     ("/usr/sbin/visudo", "sudo"),
     ("/usr/sbin/pwck", "passwd"),
+    ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/xmllint", "libxml2-utils"),
     ("/usr/bin/fsverity", "fsverity"),
     (KEYRING, "debian-archive-keyring"),

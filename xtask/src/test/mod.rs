@@ -118,6 +118,11 @@ const CONTROLLERS: &[TestStep] = &[
 
 const MACHINES: &[TestStep] = &[
     Step {
+        name: "releases",
+        proves: "apt chooses what we choose, in every release",
+        work: code::releases,
+    },
+    Step {
         name: "boot-trouble",
         proves: "the boot check knows a machine that is lost, and says why",
         work: trouble::boot_trouble,

@@ -1,6 +1,7 @@
 //! How to fetch.
 
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How to fetch.
@@ -18,6 +19,8 @@ pub struct Options {
     pub rate: Option<NonZeroU64>,
     /// Who passes requests on.
     pub proxies: Proxies,
+    /// A PEM file of the authorities that count for HTTPS, instead of those this machine trusts.
+    pub certificates: Option<PathBuf>,
     /// What we call ourselves.
     pub user_agent: String,
 }
@@ -31,6 +34,7 @@ impl Default for Options {
             silence: Duration::from_secs(30),
             rate: None,
             proxies: Proxies::default(),
+            certificates: None,
             user_agent: concat!("kldload/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

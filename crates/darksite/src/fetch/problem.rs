@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use thiserror::Error;
 use tree::Digest;
@@ -132,6 +133,14 @@ pub enum FetchError {
     Proxy {
         /// The address, without a password.
         address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file of trusted authorities is none.
+    #[error("{}: cannot use it as the certificates to trust: {reason}", .path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },

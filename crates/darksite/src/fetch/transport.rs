@@ -38,6 +38,7 @@ pub(super) struct Transport {
     options: Options,
     http_proxy: Option<Proxy>,
     https_proxy: Option<Proxy>,
+    certificates: Option<RootCerts>,
     http: OnceLock<Agent>,
     https: OnceLock<Agent>,
     forwarded: OnceLock<Agent>,
@@ -50,6 +51,7 @@ impl Transport {
             options: options.clone(),
             http_proxy: proxy(proxies.http.as_deref(), &proxies.except)?,
             https_proxy: proxy(proxies.https.as_deref(), &proxies.except)?,
+            certificates: options.certificates.as_deref().map(certificates).transpose()?,
             http: OnceLock::new(),
             https: OnceLock::new(),
             forwarded: OnceLock::new(),
@@ -61,9 +63,10 @@ impl Transport {
         match location {
             Location::File(path) => open_file(path, offset).map_err(|error| Problem::of_io(&error)),
             Location::Http(address) if location.is_https() => {
-                let agent = self
-                    .https
-                    .get_or_init(|| self.config(self.https_proxy.clone(), trusted()).new_agent());
+                let agent = self.https.get_or_init(|| {
+                    let roots = self.certificates.clone().or_else(trusted);
+                    self.config(self.https_proxy.clone(), roots).new_agent()
+                });
                 get(agent, address, offset, None)
             }
             Location::Http(address) => {
@@ -190,8 +193,18 @@ fn proxy(address: Option<&str>, except: &str) -> Result<Option<Proxy>, FetchErro
 
 /// The certificates that this machine trusts.
 fn trusted() -> Option<RootCerts> {
-    let pem = TRUSTED.iter().find_map(|path| std::fs::read(path).ok())?;
-    let certificates: Vec<Certificate<'static>> = ureq::tls::parse_pem(&pem)
+    roots(&TRUSTED.iter().find_map(|path| std::fs::read(path).ok())?)
+}
+
+/// The certificates in a file that somebody named.
+fn certificates(path: &Path) -> Result<RootCerts, FetchError> {
+    let bad = |reason: String| FetchError::Certificates { path: path.to_owned(), reason };
+    let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
+    roots(&pem).ok_or_else(|| bad("there is no certificate in PEM in it".to_owned()))
+}
+
+fn roots(pem: &[u8]) -> Option<RootCerts> {
+    let certificates: Vec<Certificate<'static>> = ureq::tls::parse_pem(pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
             _ => None,

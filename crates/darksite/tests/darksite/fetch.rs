@@ -10,6 +10,7 @@ use darksite::store::Store;
 use tree::Digest;
 
 use crate::server::{Answer, Server};
+use crate::tls::TlsServer;
 
 fn content(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 + at / 251) as u8).collect()
@@ -334,5 +335,26 @@ fn proxies_get_whole_addresses_and_exceptions_none() {
         let fetcher = Fetcher::new(Options { proxies, ..quick() }).unwrap();
         fetcher.all(&store, &[wanted(&data, &[address])], &|_| {}).unwrap();
         assert_eq!(proxy.requests() - before, asked);
+    }
+}
+
+#[test]
+fn https_needs_an_authority_that_is_trusted() {
+    let data = content(100_000);
+    let Some(server) = TlsServer::start("pool/a.deb", &data) else { return };
+    let file = [wanted(&data, &[&server.address])];
+    let (result, blobs) = fetch(&file);
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("certificate"), "{error}");
+    assert_eq!(blobs, 0);
+
+    let trusting = |path: std::path::PathBuf| Options { certificates: Some(path), ..quick() };
+    let (result, blobs) = fetch_with(trusting(server.certificate()), &file);
+    assert_eq!(result.unwrap().fetched, 1);
+    assert_eq!(blobs, 1);
+
+    for (path, with) in [("/nowhere", "No such file"), ("/dev/null", "no certificate")] {
+        let error = Fetcher::new(trusting(path.into())).unwrap_err().to_string();
+        assert!(error.contains(path) && error.contains(with), "{error}");
     }
 }

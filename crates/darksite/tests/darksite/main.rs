@@ -6,3 +6,4 @@ mod archive;
 mod fetch;
 mod server;
 mod source;
+mod tls;

@@ -1,6 +1,7 @@
 //! `kldload darksite sync`: what a recipe needs is fetched, verified and published.
 
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
@@ -51,13 +52,16 @@ pub struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    /// What fetches, with the proxies of the environment.
+    /// What fetches, with the proxies and, as OpenSSL's programs do, the authorities of the environment.
     pub fn fetcher(&self) -> anyhow::Result<Fetcher> {
         let proxies = Proxies::from_variables(|name| std::env::var(name).ok());
         Ok(Fetcher::new(Options {
             threads: self.parallel.into(),
             rate: self.limit_rate.and_then(NonZeroU64::new),
             proxies,
+            certificates: std::env::var_os("SSL_CERT_FILE")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
             ..Options::default()
         })?)
     }
