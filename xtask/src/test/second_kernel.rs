@@ -1,9 +1,8 @@
 //! A second kernel from Debian's archive, installed with stock apt inside the machine.
 //!
-//! The tree has the second kernel's packages as a local archive, and the module that dkms itself built for
-//! it in a chroot on this machine, because a build of OpenZFS takes most of an hour without hardware
-//! virtualisation. What is judged happens inside: apt, dkms' and initramfs-tools' hooks, our plugin, the
-//! boot loader.
+//! The tree has the second kernel's packages as a local archive, and what dkms compiled for it in a chroot
+//! on this machine, because that takes more than an hour without hardware virtualisation. What is judged
+//! happens inside: apt, dkms' and initramfs-tools' hooks, our plugin, the boot loader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -170,13 +169,13 @@ impl Esp {
     }
 }
 
-/// A copy of the archive `tree` that also has the second kernel's module, built by dkms, and the packages to
+/// A copy of the archive `tree` that also has what dkms compiled for the second kernel, and the packages to
 /// install it from. Made once for each tree.
 fn tree_with_packages(tree: &Path) -> Result<PathBuf> {
     let directory = checkout::oracle()?.join("second-kernel");
     let made = directory.join("debian.tar");
     let stat = fs::metadata(tree).with_context(|| tree.display().to_string())?;
-    let key = format!("2 {} {} {}", tree.display(), stat.len(), stat.mtime());
+    let key = format!("3 {} {} {}", tree.display(), stat.len(), stat.mtime());
     if checkout::is_complete(&directory, &key) {
         return Ok(made);
     }
@@ -197,7 +196,7 @@ fn tree_with_packages(tree: &Path) -> Result<PathBuf> {
         .limit(Duration::from_secs(3600))
         .text()?;
     let status = text.trim_end().lines().next_back().unwrap_or_default();
-    if !status.contains(": built") {
+    if !status.starts_with("compiled for ") {
         bail!("dkms did not build the module of the second kernel:\n{}", crate::run::end_of(&text));
     }
     println!("    {status}");
@@ -216,27 +215,29 @@ fn tree_with_packages(tree: &Path) -> Result<PathBuf> {
 const ENTER: &str = "mount -t proc proc \"$1/proc\"; mount --rbind /dev \"$1/dev\"; \
                      exec chroot \"$1\" /bin/sh -eu -c \"$2\" sh \"$3\"";
 
-/// Headers depend on the kernel itself, so both are installed, which lets dkms build, and both go again;
-/// what dkms built is kept, and its installation left to apt in the machine.
-const PREPARE: &str = "
+/// Headers depend on the kernel itself, so both are installed, which lets dkms build, and both go again. What
+/// was compiled stays, and dkms is told to copy it where it would compile: nothing else of it is changed.
+const PREPARE: &str = r#"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 apt-get update
 apt-get install -y --no-install-recommends $1
 kernel=$(cd /usr/lib/modules && echo *-cloud-amd64)
-version=$(dkms status zfs | sed -n 's|^zfs/\\([^,]*\\),.*|\\1|p' | head -n 1)
-built=/var/lib/dkms/zfs/$version/$kernel
-case $(dkms status zfs/$version -k $kernel) in
-*installed*) dkms uninstall zfs/$version -k $kernel ;;
-*built*) ;;
-*) dkms build zfs/$version -k $kernel ;;
-esac
-cp -a $built /var/lib/dkms/kept
+version=$(dkms status zfs -k $kernel | sed -n 's|^zfs/\([^,]*\),.*installed.*|\1|p')
+compiled=/usr/lib/second-kernel/compiled
+mkdir $compiled
+for module in zfs spl; do
+  xz -dc /var/lib/dkms/zfs/$version/$kernel/*/module/$module.ko.xz >$compiled/$module.ko
+done
+cat >/etc/dkms/zfs-$version-$kernel.conf <<END
+PRE_BUILD=""
+POST_BUILD=""
+MAKE[0]="cp $compiled/zfs.ko $compiled/spl.ko module/"
+END
 apt-get purge -y $1 linux-headers-$kernel linux-image-$kernel
-rm -rf $built
-mv /var/lib/dkms/kept $built
 test ! -e /boot/vmlinuz-$kernel
 test ! -e /usr/lib/modules/$kernel
-dkms status zfs/$version -k $kernel";
+case $(dkms status -k $kernel) in *built* | *installed*) exit 1 ;; esac
+echo "compiled for $kernel""#;
 
 /// Puts the packages that `root` lacks for the second kernel into it, as the only archive its apt knows.
 fn repository(directory: &Path, root: &Path) -> Result<()> {
