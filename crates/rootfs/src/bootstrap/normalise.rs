@@ -11,6 +11,7 @@ use crate::identity;
 /// Names that go, and why.
 #[rustfmt::skip]
 const RULES: &[(&str, &str)] = &[
+    ("run/*",                            "made again at each start"),
     ("var/lib/dpkg/*-old",               "the step before the last one of the build"),
     ("var/lib/dpkg/triggers/Lock",       "only there while dpkg runs"),
     ("var/lib/dpkg/lock",                "made again when dpkg runs"),
@@ -35,6 +36,10 @@ pub(super) fn normalise(
     identity::clean(tree, generated, time).map_err(|error| fault(&error))?;
     for (pattern, _) in RULES {
         for found in find(tree, pattern) {
+            // Of what is there only this belongs to a package.
+            if found.path == b"run/lock" {
+                continue;
+            }
             tree.remove(found.parent, &found.name).map_err(|error| fault(&error))?;
         }
     }

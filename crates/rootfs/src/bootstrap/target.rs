@@ -17,6 +17,8 @@ const POLICY: &str = "usr/sbin/policy-rc.d";
 const DAEMONS: &str = "usr/sbin/start-stop-daemon";
 const DKMS: &str = "usr/sbin/dkms";
 const DKMS_CONFIG: &str = "etc/dkms/framework.conf.d";
+/// Our file there; what comes last in the order of names holds.
+const DKMS_OURS: &str = "zz-kldload.conf";
 
 /// The dkms that runs before the root's own one; modules that are in the cache appear as soon as their
 /// source is known, so that they are found built.
@@ -78,6 +80,11 @@ impl Target<'_> {
             _ => Ok(()),
         };
         remove(self.at(OURS))?;
+        let settings = self.at(DKMS_CONFIG).join(DKMS_OURS);
+        if settings.is_file() {
+            fs::remove_file(&settings)
+                .map_err(|error| Fault(format!("{}: {error}", settings.display())))?;
+        }
         let policy = self.at(POLICY);
         fs::remove_file(&policy).map_err(|error| Fault(format!("{}: {error}", policy.display())))
     }
@@ -169,19 +176,15 @@ impl Target<'_> {
         self.run(dpkg.args(["--configure", "--pending"]))
     }
 
-    /// Keeps dkms from making a key.
+    /// Keeps dkms from making a key, until [`clear`](Self::clear) lets it again.
     pub fn unsigned(&self, program: Confined) -> Result<Confined, Fault> {
         let directory = self.at(DKMS_CONFIG);
-        if !directory.is_dir() {
-            return Ok(program);
+        if directory.is_dir() {
+            let path = directory.join(DKMS_OURS);
+            fs::copy(self.aside.join("unsigned.conf"), &path)
+                .map_err(|error| Fault(format!("{}: {error}", path.display())))?;
         }
-        let empty = self.aside.join("framework.conf.d");
-        fs::create_dir_all(&empty)
-            .and_then(|()| {
-                fs::copy(self.aside.join("unsigned.conf"), empty.join("kldload.conf")).map(drop)
-            })
-            .map_err(|error| Fault(format!("{}: {error}", empty.display())))?;
-        Ok(program.bind(empty, DKMS_CONFIG))
+        Ok(program)
     }
 
     /// Makes start-stop-daemon do nothing, wherever it is.
