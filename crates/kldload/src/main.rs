@@ -1,5 +1,6 @@
 //! `kldload`: makes ZFS-on-root disk images on a build host, and boots them.
 
+mod cache;
 mod commands;
 mod failure;
 mod formats;
@@ -13,7 +14,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{boot, build, darksite, export, files, inspect, plan, pool, schema, verify};
+use commands::{
+    boot, build, cache as kept, darksite, export, files, inspect, plan, pool, schema, verify,
+};
 
 /// Makes disk images that run Linux from ZFS, without root, without a ZFS module.
 #[derive(Debug, Parser)]
@@ -27,6 +30,7 @@ const AFTER_HELP: &str = "\
 Exit codes: 0 ok, 1 failed, 2 usage, 3 invalid input, 4 refused for safety, 5 verification mismatch.
 
 Examples:
+  kldload build recipes/debian-trixie-server.toml
   kldload build --tree debian.tar -o out/
   kldload boot --check out/debian.qcow2
   kldload export debian.raw all -o images/ --verify
@@ -48,6 +52,7 @@ enum Command {
     Send(files::SendArgs),
     Verify(verify::VerifyArgs),
     Plan(plan::PlanArgs),
+    Cache(kept::CacheArgs),
     Schema(schema::SchemaArgs),
     #[command(hide = true)]
     Pool(pool::PoolArgs),
@@ -68,6 +73,7 @@ fn main() -> ExitCode {
         Command::Cp(args) => files::cp(&args),
         Command::Send(args) => files::send(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Cache(args) => kept::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Pool(args) => pool::run(&args),

@@ -11,7 +11,7 @@ use serde_json::json;
 pub struct Ui {
     json: bool,
     bar: Option<ProgressBar>,
-    stage: &'static str,
+    stage: String,
     started: Instant,
     done: u64,
     total: u64,
@@ -22,28 +22,37 @@ impl Ui {
     /// `json` asks for one JSON object a line on standard output.
     pub fn new(json: bool) -> Self {
         let now = Instant::now();
-        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8));
-            if let Ok(style) = ProgressStyle::with_template(
-                "{msg:>12} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-            ) {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            bar
-        });
-        Self { json, bar, stage: "", started: now, done: 0, total: 0, reported: now }
+        let bar = (!json && std::io::stderr().is_terminal())
+            .then(|| ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8)));
+        Self { json, bar, stage: String::new(), started: now, done: 0, total: 0, reported: now }
     }
 
     /// Begins a stage of `total` bytes; 0 when that is not known.
-    pub fn stage(&mut self, stage: &'static str, total: u64) {
+    pub fn stage(&mut self, stage: &str, total: u64) {
+        self.begin(
+            stage,
+            total,
+            "{msg:>12} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        );
+    }
+
+    /// Begins a stage of `total` steps; 0 when that is not known.
+    pub fn steps(&mut self, stage: &str, total: u64) {
+        self.begin(stage, total, "{msg:>12} [{bar:40}] {pos}/{len} {eta}");
+    }
+
+    fn begin(&mut self, stage: &str, total: u64, template: &str) {
         self.end_stage();
         let now = Instant::now();
-        (self.stage, self.total, self.done) = (stage, total, 0);
+        (self.stage, self.total, self.done) = (stage.to_owned(), total, 0);
         (self.started, self.reported) = (now, now);
         match &self.bar {
             Some(bar) => {
                 bar.reset();
-                bar.set_message(stage);
+                if let Ok(style) = ProgressStyle::with_template(template) {
+                    bar.set_style(style.progress_chars("=> "));
+                }
+                bar.set_message(stage.to_owned());
                 bar.set_length(total);
             }
             None if self.json => {
@@ -74,7 +83,7 @@ impl Ui {
     /// Prints a fact of the result: `text` for people, `value` for programs.
     pub fn result(&mut self, text: &str, value: serde_json::Value) {
         self.end_stage();
-        self.stage = "";
+        self.stage.clear();
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

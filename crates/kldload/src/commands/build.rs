@@ -1,6 +1,9 @@
-//! `kldload build`: a root tree becomes a disk image.
+//! `kldload build`: a recipe, or a root tree, becomes disk images.
 
 mod images;
+mod recipe;
+mod record;
+mod root;
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -18,14 +21,18 @@ use crate::output::{OutputDirectory, OutputFile};
 use crate::size;
 use crate::ui::Ui;
 
-/// Make a disk image that boots a root tree from ZFS
+/// Make disk images of a machine that runs from ZFS
 ///
-/// The tree is a tar archive (also compressed, or - for standard input), a directory or a saved
+/// A recipe says what the machine is made of and what it is to be: its packages are brought into the
+/// darksite, a root is made of them in a sandbox, and kept for the next build. With --tree, the root is
+/// there already. The tree is a tar archive (also compressed, or - for standard input), a directory or a saved
 /// tree of a Debian system with kernel, initramfs, ZFS module and systemd-boot. Nothing on this
 /// host is changed, and neither root nor ZFS is needed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  kldload build recipes/debian-trixie-server.toml
+  kldload build server.toml -o out/ -f qcow2,vmdk --lock other.lock
   kldload build --tree debian.tar -o out/
   kldload build --tree debian.tar -o out/ -f raw,qcow2,vmdk --disk-size 20G
   kldload build --tree debian.tar -o out/ --property rpool:compression=zstd-9
@@ -33,18 +40,27 @@ Examples:
   kldload build --tree debian.tar -o out/ --manifest out/debian.manifest
   kldload build --tree debian.tar -o out/ --dry-run")]
 pub struct BuildArgs {
+    /// The recipe (NAME.toml); docs/recipes.md has all its keys
+    #[arg(
+        value_name = "RECIPE",
+        required_unless_present = "tree",
+        conflicts_with_all = ["tree", "MachineArgs"]
+    )]
+    recipe: Option<PathBuf>,
     /// The root file system: tar archive, directory or saved tree
     #[arg(long, value_name = "TAR|DIR")]
-    tree: PathBuf,
+    tree: Option<PathBuf>,
     /// Directory for the images; made if it does not exist
     #[arg(short, long, value_name = "DIR", default_value = "out")]
     output: PathBuf,
-    /// Formats to write
-    #[arg(short, long, value_delimiter = ',', default_value = "qcow2")]
+    /// Formats to write; by default those of the recipe, else qcow2
+    #[arg(short, long, value_delimiter = ',')]
     format: Vec<Format>,
-    /// Name of the images, without extension; the tree's name by default
+    /// Name of the images, without extension; by default that of the recipe or the tree
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    recipe_args: recipe::RecipeArgs,
     #[command(flatten)]
     machine: MachineArgs,
     /// Also write the manifest of the tree that the image holds: every path with all attributes
@@ -117,13 +133,22 @@ impl MachineArgs {
 
 /// Runs the command.
 pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
+    match (&args.recipe, &args.tree) {
+        (Some(recipe), _) => recipe::run(args, recipe),
+        (None, Some(tree)) => of_tree(args, tree),
+        (None, None) => anyhow::bail!("name a recipe, or a tree with --tree"),
+    }
+}
+
+fn of_tree(args: &BuildArgs, tree: &Path) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.json);
-    let name = args.name.clone().map_or_else(|| image_name(&args.tree), Ok)?;
-    let formats = formats::distinct(args.format.iter().copied()).map_err(anyhow::Error::msg)?;
+    let name = args.name.clone().map_or_else(|| image_name(tree), Ok)?;
+    let wanted = if args.format.is_empty() { &[Format::Qcow2] } else { &*args.format };
+    let formats = formats::distinct(wanted.iter().copied()).map_err(anyhow::Error::msg)?;
     let options = args.machine.options()?;
     let _directory = OutputDirectory::create(&args.output)?;
 
-    let (tree, blobs) = read_tree(&args.tree, &args.output, &mut ui)?;
+    let (tree, blobs) = read_tree(tree, &args.output, &mut ui)?;
     ui.stage("planning", 0);
     let plan = Plan::new(tree, &blobs, &options)?;
     let report = plan.report();
@@ -134,21 +159,35 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
+    finished(&plan, &blobs, &formats, args, &name, &mut ui)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the images of a plan, and its manifest where that is asked for.
+fn finished(
+    plan: &Plan,
+    blobs: &dyn tree::Blobs,
+    formats: &[Format],
+    args: &BuildArgs,
+    name: &str,
+    ui: &mut Ui,
+) -> anyhow::Result<Vec<(Format, PathBuf)>> {
     let manifest = match &args.manifest {
         Some(path) => {
             let output = OutputFile::create(path)?;
-            write_manifest(&plan, output.file())
+            write_manifest(plan, output.file())
                 .with_context(|| format!("cannot write {}", path.display()))?;
             Some(output)
         }
         None => None,
     };
-    let raw = OutputFile::create(&Format::Raw.path(&args.output, &name))?;
+    let raw = OutputFile::create(&Format::Raw.path(&args.output, name))?;
     raw.file().set_len(plan.disk_size())?;
     ui.stage("writing pool", plan.data_bytes());
-    let summary = plan::image::write(&plan, &blobs, raw.file(), &mut |bytes| ui.advance(bytes))?;
-    let written = images::write(raw, &formats, &args.output, &name, &mut ui)?;
+    let summary = plan::image::write(plan, blobs, raw.file(), &mut |bytes| ui.advance(bytes))?;
+    let written = images::write(raw, formats, &args.output, name, ui)?;
     ui.stage("finishing", 0);
+    let mut images = Vec::new();
     for (format, output) in written {
         let path = output.publish()?;
         let text = format!("{}", path.display());
@@ -163,12 +202,13 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
                 "pool_allocated": summary.allocated,
             }),
         );
+        images.push((format, path));
     }
     if let Some(output) = manifest {
         let path = output.publish()?;
         ui.result(&path.display().to_string(), json!({"event": "manifest", "path": path}));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(images)
 }
 
 fn write_manifest(plan: &Plan, file: &fs::File) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod build;
+pub mod cache;
 pub mod darksite;
 pub mod export;
 pub mod files;

@@ -152,6 +152,11 @@ impl Asked {
         &self.recipe
     }
 
+    /// What is asked of the solver.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
     /// The packages that are asked for by name, those of the profile included.
     pub fn requests(&self) -> &[String] {
         &self.request.packages
@@ -226,6 +231,21 @@ impl Asked {
 }
 
 impl AskedArgs {
+    /// A recipe as it is.
+    pub fn of(recipe: &Path, lock: Option<&Path>) -> Self {
+        Self {
+            recipe: recipe.to_owned(),
+            suite: None,
+            profile: None,
+            architecture: None,
+            mirror: Vec::new(),
+            security_mirror: Vec::new(),
+            keyring: None,
+            ignore_valid_until: false,
+            lock: lock.map(Path::to_owned),
+        }
+    }
+
     /// The command line has the last word.
     fn change(&self, recipe: &mut Packages) {
         if let Some(suite) = &self.suite {

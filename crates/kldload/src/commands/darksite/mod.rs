@@ -6,7 +6,7 @@ mod gc;
 mod list;
 mod sbom;
 mod serve;
-mod sync;
+pub mod sync;
 mod update;
 mod verify;
 
@@ -78,7 +78,7 @@ impl Common {
 }
 
 /// The time now, or that of `SOURCE_DATE_EPOCH`.
-fn now() -> anyhow::Result<Timestamp> {
+pub fn now() -> anyhow::Result<Timestamp> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => {
             let seconds = text.parse().map_err(|_| {

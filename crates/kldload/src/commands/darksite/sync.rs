@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use clap::Args;
-use darksite::fetch::{Fetcher, Options, Proxies};
+use darksite::fetch::{Fetcher, Options, Proxies, Summary};
 use darksite::keys;
 use darksite::lock::Lock;
 use darksite::packages::packages;
@@ -67,34 +67,24 @@ impl NetworkArgs {
     }
 }
 
-/// Runs the command.
-pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
-    let mut ui = Ui::new(args.common.json);
-    let asked = Asked::read(&args.asked)?;
-    let fetcher = args.network.fetcher()?;
-    let site = Site::open(&args.common.dir)?;
-    let _guard = site.guard()?;
+/// Brings what the lock of a recipe names; makes the lock if there is none. Where everything is here
+/// already, nobody is asked.
+pub fn bring(
+    asked: &Asked,
+    site: &Site,
+    fetcher: &Fetcher,
+    ui: &mut Ui,
+) -> anyhow::Result<(Lock, Summary)> {
     let path = asked.lock_path();
     let lock = if path.exists() {
         read_lock(&path)?
     } else {
-        let resolved = asked.resolve(&site, &fetcher, &mut ui)?;
+        let resolved = asked.resolve(site, fetcher, ui)?;
         write_lock(&path, &resolved)?;
         resolved
     };
-    fetch_and_publish(&asked, &site, &lock, &fetcher, &mut ui)
-}
-
-/// Brings the packages of a lock, and publishes them.
-fn fetch_and_publish(
-    asked: &Asked,
-    site: &Site,
-    lock: &Lock,
-    fetcher: &Fetcher,
-    ui: &mut Ui,
-) -> anyhow::Result<ExitCode> {
-    asked.bring_indexes(site, lock, fetcher, ui)?;
-    let wanted = packages(lock, &|suite| asked.places(suite));
+    asked.bring_indexes(site, &lock, fetcher, ui)?;
+    let wanted = packages(&lock, &|suite| asked.places(suite));
     let missing = wanted.iter().filter(|file| !site.store().contains(&file.digest, file.size));
     let bytes = missing.map(|file| file.size).sum();
     ui.stage("fetching packages", bytes);
@@ -102,11 +92,22 @@ fn fetch_and_publish(
         let shared = Mutex::new(&mut *ui);
         fetcher.all(site.store(), &wanted, &|event| shown(&shared, event))?
     };
-    site.save_lock(&asked.name(), lock)?;
+    site.save_lock(&asked.name(), &lock)?;
+    Ok((lock, summary))
+}
+
+/// Runs the command.
+pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
+    let mut ui = Ui::new(args.common.json);
+    let asked = Asked::read(&args.asked)?;
+    let fetcher = args.network.fetcher()?;
+    let site = Site::open(&args.common.dir)?;
+    let _guard = site.guard()?;
+    let (lock, summary) = bring(&asked, &site, &fetcher, &mut ui)?;
     ui.stage("publishing", 0);
     let now = now()?;
     let key = keys::signing_key(&site.keys(), now)?;
-    let published = publish(site, lock, &key, now)?;
+    let published = publish(&site, &lock, &key, now)?;
     let text = format!(
         "{}: {} packages, {}; fetched {} ({})\n{}",
         asked.name(),

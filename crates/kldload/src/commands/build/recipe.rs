@@ -1,0 +1,155 @@
+//! `kldload build RECIPE`: from official packages to the finished machine.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
+use darksite::site::Site;
+use pkg::distribution::Distribution;
+use plan::Plan;
+use rootfs::personalise::{AptArchive, AptSources, personalise};
+use serde_json::json;
+use tree::{LayeredBlobs, MemoryBlobs, Timestamp};
+
+use super::{BuildArgs, finished, record, root};
+use crate::cache::Cache;
+use crate::commands::cache::DirectoryArgs;
+use crate::commands::darksite::asked::{Asked, AskedArgs};
+use crate::commands::darksite::sync::{self, NetworkArgs};
+use crate::commands::plan::{propose, read_files};
+use crate::formats::{self, Format};
+use crate::output::OutputDirectory;
+use crate::ui::Ui;
+
+/// What only builds of recipes take.
+#[derive(Debug, Args)]
+pub struct RecipeArgs {
+    /// The lock file [default: the recipe's name, ending in .lock]
+    #[arg(long, value_name = "FILE", requires = "recipe")]
+    lock: Option<PathBuf>,
+    /// The darksite's directory; made if it does not exist
+    #[arg(long, value_name = "DIR", default_value = "darksite", env = "KLDLOAD_DARKSITE")]
+    darksite: PathBuf,
+    #[command(flatten)]
+    cache: DirectoryArgs,
+    /// Make everything anew, and keep nothing
+    #[arg(long, requires = "recipe")]
+    no_cache: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
+    let mut ui = Ui::new(args.json);
+    let asked = Asked::read(&AskedArgs::of(path, args.recipe_args.lock.as_deref()))?;
+    let recipe = asked.recipe();
+    let files = read_files(&asked)?;
+    let context = || path.display().to_string();
+    // Everything that can be found out before anything is fetched.
+    recipe.personal(&files, None).with_context(context)?;
+    recipe.scripts(&files).with_context(context)?;
+    ensure!(
+        recipe.machine.module_signing.is_none(),
+        "{}: module_signing: this version cannot sign modules yet; leave it out",
+        path.display()
+    );
+    let formats = formats(args, &asked)?;
+    if args.dry_run {
+        let proposal = propose(&asked, &files)?;
+        let value = json!({"event": "plan", "plan": proposal});
+        ui.result(proposal.to_string().trim_end(), value);
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let site = Site::open(&args.recipe_args.darksite)?;
+    let _guard = site.guard()?;
+    let fetcher = args.recipe_args.network.fetcher()?;
+    let (lock, _) = sync::bring(&asked, &site, &fetcher, &mut ui)?;
+    let proposal = propose(&asked, &files)?;
+    let time = root::timestamp(&lock)?;
+
+    let _directory = OutputDirectory::create(&args.output)?;
+    let cache = match args.recipe_args.no_cache {
+        true => None,
+        false => Some(Cache::open(&args.recipe_args.cache.directory()?)?),
+    };
+    let request = root::request(&asked, &files, &lock, &site, time)?;
+    let made = root::root(&request, &asked.name(), cache.as_ref(), &args.output, &mut ui)?;
+
+    ui.stage("personalising", 0);
+    let mut tree = made.tree;
+    let mut generated = MemoryBlobs::default();
+    let machine = recipe.personal(&files, Some(sources(&asked)?)).with_context(context)?;
+    let stamp = Timestamp { seconds: time, nanoseconds: 0 };
+    personalise(&mut tree, &made.blobs, &mut generated, &machine, stamp).with_context(context)?;
+    let blobs = LayeredBlobs { upper: generated, lower: made.blobs };
+
+    ui.stage("planning", 0);
+    let plan = Plan::new(tree, &blobs, &recipe.options(Some(time)))?;
+    plan.report().warnings.iter().for_each(|warning| ui.warn(warning));
+    let name = args.name.clone().or_else(|| recipe.machine.image.name.clone());
+    let name = name.unwrap_or_else(|| asked.name());
+    let images = finished(&plan, &blobs, &formats, args, &name, &mut ui)?;
+    let facts = record::Facts { proposal: &proposal, lock: &lock, plan: &plan, images: &images };
+    record::write(&facts, &site, &args.output, &name, &mut ui)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The formats of the command line, else those of the recipe.
+fn formats(args: &BuildArgs, asked: &Asked) -> anyhow::Result<Vec<Format>> {
+    let wanted = match args.format.is_empty() {
+        false => args.format.clone(),
+        true => {
+            let outputs = asked.recipe().machine.image.outputs.iter();
+            outputs
+                .map(|output| Format::from_str(output.name(), false))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(anyhow::Error::msg)?
+        }
+    };
+    formats::distinct(wanted.into_iter()).map_err(anyhow::Error::msg)
+}
+
+/// The distribution's own archives, whatever mirror this build uses.
+fn sources(asked: &Asked) -> anyhow::Result<AptSources> {
+    let packages = &asked.recipe().packages;
+    let distribution = Distribution::find(&packages.distribution)?;
+    let release = distribution.release(&packages.release)?;
+    let components = match packages.components.is_empty() {
+        true => release.components.clone(),
+        false => packages.components.clone(),
+    };
+    let mut archives: Vec<AptArchive> = Vec::new();
+    let optional = release.optional.iter().filter(|_| packages.backports);
+    for suite in release.suites.iter().chain(optional) {
+        let archive = distribution
+            .archive
+            .get(&suite.archive)
+            .with_context(|| format!("{} has no archive {}", distribution.name, suite.archive))?;
+        match archives.iter_mut().find(|known| known.uri == archive.mirror) {
+            Some(known) => known.suites.push(suite.name.clone()),
+            None => archives.push(AptArchive {
+                uri: archive.mirror.clone(),
+                suites: vec![suite.name.clone()],
+                components: components.clone(),
+            }),
+        }
+    }
+    Ok(AptSources { distribution: distribution.name, archives })
+}
+
+#[cfg(test)]
+mod tests {
+    use plan::recipe::Output;
+
+    use super::*;
+
+    #[test]
+    fn every_output_of_a_recipe_is_a_format() {
+        for output in Output::ALL {
+            assert_eq!(Format::from_str(output.name(), false).unwrap().name(), output.name());
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What lies beside the images: the record of the build, the bill of materials, a signature.
+//!
+//! `NAME.json` names everything that decided the machine and everything that came out, by SHA-256;
+//! `NAME.json.asc` is a detached OpenPGP signature by the darksite's key; `NAME.spdx.json` lists packages.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use darksite::keys;
+use darksite::lock::Lock;
+use darksite::site::Site;
+use plan::Plan;
+use plan::proposal::Proposal;
+use serde_json::{Value, json};
+use tree::{Digest, Hasher};
+
+use crate::commands::darksite::now;
+use crate::formats::Format;
+use crate::output::OutputFile;
+use crate::ui::Ui;
+
+/// What is recorded.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// What was asked.
+    pub proposal: &'a Proposal,
+    /// The packages.
+    pub lock: &'a Lock,
+    /// The machine.
+    pub plan: &'a Plan,
+    /// What came out.
+    pub images: &'a [(Format, PathBuf)],
+}
+
+/// Writes the three files into `directory`.
+pub fn write(
+    facts: &Facts<'_>,
+    site: &Site,
+    directory: &Path,
+    name: &str,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
+    let document = darksite::sbom::spdx(facts.lock, name, site.store())?;
+    let materials = format!("{}\n", serde_json::to_string_pretty(&document)?);
+    let materials_path = directory.join(format!("{name}.spdx.json"));
+    let bytes = facts.images.iter().map(|(_, path)| size(path)).sum::<io::Result<u64>>()?;
+    ui.stage("hashing images", bytes);
+    let mut images = Vec::new();
+    for (format, path) in facts.images {
+        let digest = digest(path, ui)?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        images.push(json!({
+            "file": file, "format": format.name(), "size": size(path)?, "sha256": digest.to_string(),
+        }));
+    }
+    let text = format!("{}\n", serde_json::to_string_pretty(&record(facts, &images, &materials))?);
+    let now = now()?;
+    let key = keys::signing_key(&site.keys(), now)?;
+    let signature = key.detach_sign(text.as_bytes(), now)?;
+    let path = directory.join(format!("{name}.json"));
+    let signature_path = directory.join(format!("{name}.json.asc"));
+    for (path, text) in
+        [(&materials_path, &materials), (&path, &text), (&signature_path, &signature)]
+    {
+        let output = OutputFile::create(path)?;
+        let mut file = output.file();
+        file.write_all(text.as_bytes())?;
+        output.publish()?;
+    }
+    ui.result(
+        &path.display().to_string(),
+        json!({
+            "event": "record", "path": path, "signature": signature_path, "sbom": materials_path,
+            "digest": facts.proposal.digest, "key": key.fingerprint(),
+        }),
+    );
+    Ok(())
+}
+
+fn record(facts: &Facts<'_>, images: &[Value], materials: &str) -> Value {
+    let lock = facts.lock;
+    let packages: Vec<Value> = lock
+        .packages
+        .iter()
+        .map(|package| {
+            json!({
+                "name": package.name, "version": package.version,
+                "architecture": package.architecture, "sha256": package.blob.digest.to_string(),
+            })
+        })
+        .collect();
+    json!({
+        "kldload": env!("CARGO_PKG_VERSION"),
+        "digest": facts.proposal.digest,
+        "recipe": facts.proposal.recipe,
+        "files": facts.proposal.files,
+        "lock": Digest::of(lock.to_string().as_bytes()).to_string(),
+        "sbom": Digest::of(materials.as_bytes()).to_string(),
+        "tree": tree::manifest::digest(facts.plan.tree()).to_string(),
+        "disk_size": facts.plan.disk_size(),
+        "files_size": facts.plan.data_bytes(),
+        "images": images,
+        "packages": packages,
+    })
+}
+
+fn size(path: &Path) -> io::Result<u64> {
+    Ok(path.metadata()?.len())
+}
+
+fn digest(path: &Path, ui: &mut Ui) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match io::Read::read(&mut file, &mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            read => {
+                hasher.update(&buffer[..read]);
+                ui.advance(read as u64);
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The root of a recipe: bootstrapped once, and then found in the cache until anything changes that
+//! decides it.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use darksite::lock::Lock;
+use darksite::site::Site;
+use darksite::source::read_index;
+use pkg::deb::parse_packages;
+use plan::recipe::Files;
+use rootfs::bootstrap::{Bootstrap, Event, LateFile, LateScript, Package, bootstrap};
+use rootfs::personalise::locale;
+use tempfile::TempDir;
+use tree::store::{self, DirStore};
+use tree::{Digest, Tree};
+
+use crate::cache::Cache;
+use crate::commands::darksite::asked::Asked;
+use crate::ui::Ui;
+
+/// Changes when the same packages become another root than before.
+const VERSION: u32 = 1;
+/// Kind of these outputs in the cache.
+const KIND: &str = "roots";
+/// How long one script of a package may take; a kernel module takes minutes.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(3600);
+
+/// A root.
+#[derive(Debug)]
+pub struct Root {
+    /// Its tree.
+    pub tree: Tree,
+    /// Its content.
+    pub blobs: DirStore,
+    /// Without a cache: where it is, as long as this lives.
+    _directory: Option<TempDir>,
+}
+
+/// What is asked of the bootstrap, and the digests that stand for its `.deb` files.
+#[derive(Debug)]
+pub struct Request {
+    bootstrap: Bootstrap,
+    digests: Vec<Digest>,
+}
+
+/// `SOURCE_DATE_EPOCH`, else the date of the lock: so the same lock gives the same machine.
+pub fn timestamp(lock: &Lock) -> anyhow::Result<i64> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text.parse().with_context(|| {
+            format!("SOURCE_DATE_EPOCH={text} is not a number of seconds since 1970")
+        }),
+        Err(_) => Ok(lock.date().map_or(0, |date| date.as_second())),
+    }
+}
+
+/// What is asked of the bootstrap.
+pub fn request(
+    asked: &Asked,
+    files: &Files,
+    lock: &Lock,
+    site: &Site,
+    timestamp: i64,
+) -> anyhow::Result<Request> {
+    let recipe = asked.recipe();
+    let manual = manual(asked, lock, site)?;
+    let packages = lock.packages.iter().map(|package| Package {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        architecture: package.architecture.clone(),
+        deb: site.store().path(&package.blob.digest),
+        automatic: !manual.contains(&package.name),
+    });
+    let mut scripts: Vec<LateScript> = Vec::new();
+    if let Some(script) = recipe.machine.locale.as_ref().and_then(|l| locale::script(l.as_str())) {
+        scripts.push(LateScript { name: "locale".to_owned(), content: script.into_bytes() });
+    }
+    let own = recipe.scripts(files)?;
+    // Without scripts that might look at them, files are added later, which needs no new root.
+    let late = match own.is_empty() {
+        true => Vec::new(),
+        false => recipe.new_files(files)?,
+    };
+    scripts.extend(own.into_iter().map(|(name, content)| LateScript { name, content }));
+    let files = late.into_iter().map(|file| LateFile {
+        path: file.path.trim_start_matches('/').to_owned(),
+        mode: file.mode.into(),
+        content: file.content.unwrap_or_default(),
+    });
+    Ok(Request {
+        bootstrap: Bootstrap {
+            packages: packages.collect(),
+            architecture: lock.architecture.clone(),
+            timestamp,
+            script_timeout: SCRIPT_LIMIT,
+            jobs: 0,
+            modules: None,
+            files: files.collect(),
+            scripts,
+            program: None,
+        },
+        digests: lock.packages.iter().map(|package| package.blob.digest).collect(),
+    })
+}
+
+/// Names of the packages that somebody asked for: by name, by profile, or because they are essential
+/// or of the profile's priority. apt removes none of them by itself.
+fn manual(asked: &Asked, lock: &Lock, site: &Site) -> anyhow::Result<HashSet<String>> {
+    let request = asked.request();
+    let plain = |name: &String| name.split(['=', '/', ':']).next().unwrap_or_default().to_owned();
+    let mut manual: HashSet<String> = request.packages.iter().map(plain).collect();
+    manual.extend(request.optional.iter().flat_map(|set| &set.packages).map(plain));
+    for index in lock.suites.iter().flat_map(|suite| &suite.indexes) {
+        let text = read_index(site.store(), index)?;
+        let packages = parse_packages(&text).with_context(|| index.path.clone())?;
+        let asked = packages.iter().filter(|package| {
+            package.essential && request.essential
+                || request.priority.is_some_and(|least| package.priority >= least)
+        });
+        manual.extend(asked.map(|package| package.name.to_owned()));
+    }
+    Ok(manual)
+}
+
+impl Request {
+    /// Names everything that decides what the root is.
+    fn key(&self) -> String {
+        let Bootstrap { packages, architecture, timestamp, files, scripts, .. } = &self.bootstrap;
+        let packages: Vec<_> = packages
+            .iter()
+            .zip(&self.digests)
+            .map(|(package, digest)| (&package.name, digest.to_string(), package.automatic))
+            .collect();
+        let program = env!("CARGO_PKG_VERSION");
+        let decides = serde_json::json!([
+            VERSION,
+            program,
+            packages,
+            architecture,
+            timestamp,
+            files,
+            scripts
+        ]);
+        Digest::of(decides.to_string().as_bytes()).to_string()
+    }
+}
+
+/// The root, from the cache or made now; without a cache, in `output`.
+pub fn root(
+    request: &Request,
+    name: &str,
+    cache: Option<&Cache>,
+    output: &Path,
+    ui: &mut Ui,
+) -> anyhow::Result<Root> {
+    let Some(cache) = cache else {
+        let directory = tempfile::Builder::new().prefix(".root-").tempdir_in(output)?;
+        let path = directory.path().join("root");
+        let (tree, blobs) = make(&request.bootstrap, &path, ui)?;
+        return Ok(Root { tree, blobs, _directory: Some(directory) });
+    };
+    let key = request.key();
+    if let Some(path) = cache.find(KIND, &key) {
+        return loaded(&path, ui);
+    }
+    let begun = cache.begin(KIND, &key)?;
+    if let Some(path) = begun.made_meanwhile() {
+        return loaded(path, ui);
+    }
+    let bootstrap = Bootstrap { modules: Some(cache.modules()), ..request.bootstrap.clone() };
+    make(&bootstrap, begun.directory(), ui)?;
+    let path: PathBuf = begun.finish(&format!("{name}: {} packages", bootstrap.packages.len()))?;
+    let (tree, blobs) = store::load(&path)?;
+    Ok(Root { tree, blobs, _directory: None })
+}
+
+fn loaded(path: &Path, ui: &mut Ui) -> anyhow::Result<Root> {
+    ui.stage("reading root from cache", 0);
+    let (tree, blobs) = store::load(path)?;
+    Ok(Root { tree, blobs, _directory: None })
+}
+
+fn make(request: &Bootstrap, path: &Path, ui: &mut Ui) -> anyhow::Result<(Tree, DirStore)> {
+    // The last lines that scripts printed: they tell why one failed.
+    let made = bootstrap(request, path, &mut |event| match event {
+        Event::Stage { name, total } => ui.steps(&name, total),
+        Event::Step(_) => ui.advance(1),
+        Event::Said(_) => {}
+        Event::Warning(text) => ui.warn(&text),
+    });
+    Ok(made?)
+}
