@@ -109,7 +109,7 @@ fn formats(args: &BuildArgs, asked: &Asked) -> anyhow::Result<Vec<Format>> {
                 .map_err(anyhow::Error::msg)?
         }
     };
-    formats::distinct(wanted.into_iter()).map_err(anyhow::Error::msg)
+    formats::distinct(wanted).map_err(anyhow::Error::msg)
 }
 
 /// The distribution's own archives, whatever mirror this build uses.
