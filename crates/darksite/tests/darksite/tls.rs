@@ -56,7 +56,7 @@ impl TlsServer {
             lines.by_ref().find_map(|line| line.strip_prefix("ACCEPT ").map(str::to_owned));
         // It must not wait for somebody to read what it says.
         thread::spawn(move || lines.for_each(drop));
-        let address = format!("https://{}", address.expect("the address of openssl s_server"));
+        let address = format!("https://{}", address.unwrap());
         Some(Self { directory, child, address })
     }
 
