@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::inputs::Inputs;
 use crate::checkout;
-use crate::run::Run;
+use crate::run::{self, Output, Run};
 use crate::steps::Verdict;
 
 fn cargo(args: &[&str]) -> Run {
@@ -29,9 +29,14 @@ pub fn clippy(_: &Inputs) -> Result<Verdict> {
 }
 
 pub fn unit(inputs: &Inputs) -> Result<Verdict> {
-    let text = cargo(&["test", "--workspace", "--locked", "--release", "--no-fail-fast"])
-        .env("KLDLOAD_DEBIAN_TAR", inputs.debian()?)
-        .text()?;
+    let tests = cargo(&["test", "--workspace", "--locked", "--release", "--no-fail-fast"])
+        .env("KLDLOAD_DEBIAN_TAR", inputs.debian()?);
+    let Output { status, text } = tests.output()?;
+    if !status.success() {
+        // With all tests run, what the failed ones said is far from the end.
+        let failed = text.split("\nfailures:\n").skip(1).step_by(2).map(run::end_of);
+        bail!("{tests}: {status}\n{}\n{}", failed.collect::<String>(), run::end_of(&text));
+    }
     let passed: usize = text
         .lines()
         .filter_map(|line| {
