@@ -11,7 +11,8 @@ use disk::export::{
     Compression, DynamicVhd, FixedVhd, Gcp, Identity, ImageWriter, Ova, Qcow2, Raw, Runs, Vhdx,
     Vmdk, WriteError, ova,
 };
-use sha2::{Digest, Sha256};
+use plan::recipe::Output;
+use tree::Hasher;
 
 /// Bytes at both ends of a disk that give the images their identifiers: partition tables, with the
 /// GUIDs of disk and partitions, lie there.
@@ -38,6 +39,21 @@ pub enum Format {
     Gcp,
 }
 
+impl From<Output> for Format {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Qcow2 => Self::Qcow2,
+            Output::Raw => Self::Raw,
+            Output::Vhd => Self::Vhd,
+            Output::VhdDynamic => Self::VhdDynamic,
+            Output::Vhdx => Self::Vhdx,
+            Output::Vmdk => Self::Vmdk,
+            Output::Ova => Self::Ova,
+            Output::Gcp => Self::Gcp,
+        }
+    }
+}
+
 /// What `all` means.
 pub const ALL: [Format; 6] =
     [Format::Qcow2, Format::Raw, Format::Vhd, Format::Vhdx, Format::Vmdk, Format::Ova];
@@ -60,11 +76,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// For the disk of `source`, in images called `name`.
-    pub fn new(source: &Source<'_>, name: &str) -> anyhow::Result<Self> {
+    /// For the disk of `source`, in images called `name`. Identifiers come from the disk, and `more`.
+    pub fn new(source: &Source<'_>, name: &str, more: &[u8]) -> anyhow::Result<Self> {
         Ok(Self {
             size: source.size(),
-            identity: identity(source, &[])?,
+            identity: identity(source, more)?,
             zstd: false,
             machine: ova::Machine { name: name.to_owned(), ..ova::Machine::default() },
             runs: source.runs().context("looking for data")?,
@@ -93,16 +109,17 @@ impl Settings {
 }
 
 /// Where the identifiers of images come from: the disk, and `more`.
-pub fn identity(source: &Source<'_>, more: &[u8]) -> anyhow::Result<Identity> {
-    let mut digest = Sha256::new_with_prefix(more);
+fn identity(source: &Source<'_>, more: &[u8]) -> anyhow::Result<Identity> {
+    let mut digest = Hasher::default();
+    digest.update(more);
     let size = source.size();
-    digest.update(size.to_le_bytes());
+    digest.update(&size.to_le_bytes());
     for start in [0, size.saturating_sub(ENDS)] {
         let mut bytes = vec![0; ENDS.min(size) as usize];
         source.read(&mut bytes, start).with_context(|| format!("reading at offset {start}"))?;
         digest.update(&bytes);
     }
-    Ok(Identity(digest.finalize().into()))
+    Ok(Identity(digest.finish().0))
 }
 
 /// `formats` without repetitions; those that would have the same file are an error.

@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open, rename, unlink};
+use tree::{Digest, Hasher};
 
 /// A file without a name, which gets its name when it is complete. If the program ends before,
 /// however it ends, nothing is left.
@@ -68,6 +70,24 @@ impl OutputFile {
         linkat(CWD, unnamed, CWD, &temporary, AtFlags::SYMLINK_FOLLOW)?;
         rename(&temporary, &self.path)?;
         Ok(())
+    }
+}
+
+/// SHA-256 of a file; `progress` is told of each part's bytes. The position that clones of the file share
+/// stays where it is.
+pub fn sha256(file: &File, progress: &mut dyn FnMut(u64)) -> io::Result<Digest> {
+    let mut hasher = Hasher::default();
+    let mut chunk = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        match FileExt::read_at(file, &mut chunk, at)? {
+            0 => return Ok(hasher.finish()),
+            length => {
+                hasher.update(&chunk[..length]);
+                at += length as u64;
+                progress(length as u64);
+            }
+        }
     }
 }
 

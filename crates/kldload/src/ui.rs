@@ -80,6 +80,15 @@ impl Ui {
         }
     }
 
+    /// For work that tells how much of it is done: takes those totals, the first part of the stage being done.
+    pub fn totals(&mut self) -> impl FnMut(u64) {
+        let mut before = 0;
+        move |done| {
+            self.advance(done - before);
+            before = done;
+        }
+    }
+
     /// Prints a fact of the result: `text` for people, `value` for programs.
     pub fn result(&mut self, text: &str, value: serde_json::Value) {
         self.end_stage();

@@ -143,6 +143,7 @@ impl Confined {
             Ok(child) => child,
             Err(source) => {
                 let mut said = String::new();
+                // What was said explains the error; where it cannot be read, the error stands alone.
                 let _ = output.take(LINE).read_to_string(&mut said);
                 return Err(SandboxError::Start { program, source, said });
             }

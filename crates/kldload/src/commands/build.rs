@@ -110,12 +110,6 @@ pub struct MachineArgs {
 impl MachineArgs {
     /// The options of the plan; the time comes from `SOURCE_DATE_EPOCH`.
     pub fn options(&self) -> anyhow::Result<Options> {
-        let timestamp = match std::env::var("SOURCE_DATE_EPOCH") {
-            Ok(text) => Some(text.parse().with_context(|| {
-                format!("SOURCE_DATE_EPOCH={text} is not a number of seconds since 1970")
-            })?),
-            Err(_) => None,
-        };
         Ok(Options {
             pool: self.pool.clone(),
             boot_environment: self.be.clone(),
@@ -125,10 +119,19 @@ impl MachineArgs {
             host_name: self.hostname.clone(),
             disk_size: self.disk_size,
             esp_size: self.esp_size,
-            timestamp,
+            timestamp: source_date_epoch()?,
             seed: self.seed.clone(),
         })
     }
+}
+
+/// `SOURCE_DATE_EPOCH`, if it is set: seconds since 1970.
+fn source_date_epoch() -> anyhow::Result<Option<i64>> {
+    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let seconds = text.parse().with_context(|| {
+        format!("SOURCE_DATE_EPOCH={text} is not a number of seconds since 1970")
+    })?;
+    Ok(Some(seconds))
 }
 
 /// Runs the command.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use darksite::site::read_lock;
+use darksite::lock::Lock;
 use plan::proposal::{LockFacts, PackageFacts, Proposal};
 use plan::recipe::Files;
 use serde_json::json;
@@ -35,29 +35,22 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.json);
     let asked = Asked::read(&args.asked)?;
     let files = read_files(&asked)?;
-    let proposal = propose(&asked, &files)?;
+    let proposal = propose(&asked, &files, asked.lock()?.as_ref())?;
     let value = json!({"event": "plan", "plan": proposal});
     ui.result(proposal.to_string().trim_end(), value);
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plan, with the lock as it is now.
-pub fn propose(asked: &Asked, files: &Files) -> anyhow::Result<Proposal> {
-    let path = asked.lock_path();
-    let locked = match path.exists() {
-        true => {
-            let lock = read_lock(&path)?;
-            Some(LockFacts {
-                digest: tree::Digest::of(lock.to_string().as_bytes()).to_string(),
-                packages: lock.packages.len(),
-                bytes: lock.size(),
-            })
-        }
-        false => None,
-    };
+/// The plan, with the lock if there is one.
+pub fn propose(asked: &Asked, files: &Files, lock: Option<&Lock>) -> anyhow::Result<Proposal> {
+    let locked = lock.map(|lock| LockFacts {
+        digest: tree::Digest::of(lock.to_string().as_bytes()).to_string(),
+        packages: lock.packages.len(),
+        bytes: lock.size(),
+    });
     let packages = PackageFacts {
         requests: asked.requests().to_vec(),
-        lock: path.display().to_string(),
+        lock: asked.lock_path().display().to_string(),
         locked,
     };
     let proposed = Proposal::new(asked.recipe(), files, packages);

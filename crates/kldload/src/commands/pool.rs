@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
-use tree::{Blobs, Tree};
+use tree::{Blobs, LayeredBlobs, Tree};
 
 use super::build::read_tree;
 use crate::output::OutputFile;
@@ -73,13 +73,12 @@ fn content(tree: &Tree) -> zfs::Content<'_> {
 /// Runs the command.
 pub fn run(args: &PoolArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.json);
-    let (tree, blobs) = read(&args.tree, &mut ui)?;
-    let mut all: Vec<Box<dyn Blobs>> = vec![blobs];
+    let (tree, mut all) = read(&args.tree, &mut ui)?;
     let mut earlier = Vec::new();
     for (snapshot, path) in &args.earlier {
         let (tree, blobs) = read(path, &mut ui)?;
         earlier.push((snapshot.clone(), tree));
-        all.push(blobs);
+        all = both(all, blobs);
     }
     let mut clones = Vec::new();
     for clone in &args.clone {
@@ -87,7 +86,7 @@ pub fn run(args: &PoolArgs) -> anyhow::Result<ExitCode> {
             None => (clone.as_str(), None),
             Some((name, path)) => {
                 let (tree, blobs) = read(Path::new(path), &mut ui)?;
-                all.push(blobs);
+                all = both(all, blobs);
                 (name, Some(tree))
             }
         };
@@ -104,7 +103,7 @@ pub fn run(args: &PoolArgs) -> anyhow::Result<ExitCode> {
         let file = tree::File::dense(size, files.insert(bytes));
         volumes.push((name.clone(), zfs::Volume { file, block_size: VOLUME_BLOCK }));
     }
-    all.push(Box::new(files));
+    all = both(all, Box::new(files));
 
     let fs = format!("{}/fs", args.name);
     let beside = |name: &str| format!("{}/{name}", args.name);
@@ -171,7 +170,7 @@ pub fn run(args: &PoolArgs) -> anyhow::Result<ExitCode> {
     }
     ui.stage("writing pool", 0);
     let devices: Vec<_> = outputs.iter().map(OutputFile::file).collect();
-    let summary = zfs::write_mirror(&devices, &pool, &All(all), &mut |bytes| ui.advance(bytes))?;
+    let summary = zfs::write_mirror(&devices, &pool, &all, &mut |bytes| ui.advance(bytes))?;
     let paths = outputs.into_iter().map(OutputFile::publish).collect::<Result<Vec<_>, _>>()?;
     for path in paths {
         ui.result(
@@ -184,8 +183,7 @@ pub fn run(args: &PoolArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn read(path: &Path, ui: &mut Ui) -> anyhow::Result<(Tree, Box<dyn Blobs>)> {
-    let (tree, blobs) = read_tree(path, &std::env::temp_dir(), ui)?;
-    Ok((tree, Box::new(blobs)))
+    read_tree(path, &std::env::temp_dir(), ui)
 }
 
 fn properties<'a>(
@@ -198,18 +196,7 @@ fn properties<'a>(
     texts.into_iter().map(split).collect()
 }
 
-/// Blobs of several trees.
-struct All(Vec<Box<dyn Blobs>>);
-
-impl Blobs for All {
-    fn open(&self, blob: &tree::Digest) -> std::io::Result<Box<dyn std::io::Read + Send + '_>> {
-        let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
-        for blobs in &self.0 {
-            match blobs.open(blob) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => last = error,
-                result => return result,
-            }
-        }
-        Err(last)
-    }
+/// The blobs of two trees.
+fn both(upper: Box<dyn Blobs>, lower: Box<dyn Blobs>) -> Box<dyn Blobs> {
+    Box::new(LayeredBlobs { upper, lower })
 }

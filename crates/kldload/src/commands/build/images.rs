@@ -27,7 +27,7 @@ pub fn write(
     if !others.is_empty() {
         // What the pool does not use was never written, so that there is no free space to look for.
         let source = Source::new(raw.file(), None, false)?;
-        let settings = Settings::new(&source, name)?;
+        let settings = Settings::new(&source, name, &[])?;
         let writers = images
             .iter()
             .map(|(format, output)| {
@@ -35,12 +35,8 @@ pub fn write(
             })
             .collect::<anyhow::Result<Vec<Box<dyn ImageWriter>>>>()?;
         ui.stage("writing images", settings.total());
-        let mut before = 0;
         let options = settings.options(&others, None);
-        export(&source, &settings.runs, writers, options, &mut |done| {
-            ui.advance(done - before);
-            before = done;
-        })?;
+        export(&source, &settings.runs, writers, options, &mut ui.totals())?;
     }
     if let Some(at) = formats.iter().position(|&format| format == Format::Raw) {
         images.insert(at, (Format::Raw, raw));

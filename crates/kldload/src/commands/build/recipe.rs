@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use darksite::site::Site;
-use pkg::distribution::Distribution;
 use plan::Plan;
 use rootfs::personalise::{AptArchive, AptSources, personalise};
 use serde_json::json;
@@ -57,7 +56,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     );
     let formats = formats(args, &asked)?;
     if args.dry_run {
-        let proposal = propose(&asked, &files)?;
+        let proposal = propose(&asked, &files, asked.lock()?.as_ref())?;
         let value = json!({"event": "plan", "plan": proposal});
         ui.result(proposal.to_string().trim_end(), value);
         return Ok(ExitCode::SUCCESS);
@@ -67,7 +66,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let _guard = site.guard()?;
     let fetcher = args.recipe_args.network.fetcher()?;
     let (lock, _) = sync::bring(&asked, &site, &fetcher, &mut ui)?;
-    let proposal = propose(&asked, &files)?;
+    let proposal = propose(&asked, &files, Some(&lock))?;
     let time = root::timestamp(&lock)?;
 
     let _directory = OutputDirectory::create(&args.output)?;
@@ -101,13 +100,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
 fn formats(args: &BuildArgs, asked: &Asked) -> anyhow::Result<Vec<Format>> {
     let wanted = match args.format.is_empty() {
         false => args.format.clone(),
-        true => {
-            let outputs = asked.recipe().machine.image.outputs.iter();
-            outputs
-                .map(|output| Format::from_str(output.name(), false))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(anyhow::Error::msg)?
-        }
+        true => asked.recipe().machine.image.outputs.iter().copied().map(Format::from).collect(),
     };
     formats::distinct(wanted).map_err(anyhow::Error::msg)
 }
@@ -115,7 +108,7 @@ fn formats(args: &BuildArgs, asked: &Asked) -> anyhow::Result<Vec<Format>> {
 /// The distribution's own archives, whatever mirror this build uses.
 fn sources(asked: &Asked) -> anyhow::Result<AptSources> {
     let packages = &asked.recipe().packages;
-    let distribution = Distribution::find(&packages.distribution)?;
+    let distribution = asked.distribution();
     let release = distribution.release(&packages.release)?;
     let components = match packages.components.is_empty() {
         true => release.components.clone(),
@@ -137,11 +130,12 @@ fn sources(asked: &Asked) -> anyhow::Result<AptSources> {
             }),
         }
     }
-    Ok(AptSources { distribution: distribution.name, archives })
+    Ok(AptSources { distribution: distribution.name.clone(), archives })
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
     use plan::recipe::Output;
 
     use super::*;
@@ -150,6 +144,7 @@ mod tests {
     fn every_output_of_a_recipe_is_a_format() {
         for output in Output::ALL {
             assert_eq!(Format::from_str(output.name(), false).unwrap().name(), output.name());
+            assert_eq!(Format::from(output).name(), output.name());
         }
     }
 }

@@ -13,11 +13,11 @@ use darksite::site::Site;
 use plan::Plan;
 use plan::proposal::Proposal;
 use serde_json::{Value, json};
-use tree::{Digest, Hasher};
+use tree::Digest;
 
 use crate::commands::darksite::now;
 use crate::formats::Format;
-use crate::output::OutputFile;
+use crate::output::{OutputFile, sha256};
 use crate::ui::Ui;
 
 /// What is recorded.
@@ -48,7 +48,7 @@ pub fn write(
     ui.stage("hashing images", bytes);
     let mut images = Vec::new();
     for (format, path) in facts.images {
-        let digest = digest(path, ui)?;
+        let digest = sha256(&File::open(path)?, &mut |bytes| ui.advance(bytes))?;
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         images.push(json!({
             "file": file, "format": format.name(), "size": size(path)?, "sha256": digest.to_string(),
@@ -107,19 +107,4 @@ fn record(facts: &Facts<'_>, images: &[Value], materials: &str) -> Value {
 
 fn size(path: &Path) -> io::Result<u64> {
     Ok(path.metadata()?.len())
-}
-
-fn digest(path: &Path, ui: &mut Ui) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match io::Read::read(&mut file, &mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            read => {
-                hasher.update(&buffer[..read]);
-                ui.advance(read as u64);
-            }
-        }
-    }
 }

@@ -48,12 +48,8 @@ pub struct Request {
 
 /// `SOURCE_DATE_EPOCH`, else the date of the lock: so the same lock gives the same machine.
 pub fn timestamp(lock: &Lock) -> anyhow::Result<i64> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => text.parse().with_context(|| {
-            format!("SOURCE_DATE_EPOCH={text} is not a number of seconds since 1970")
-        }),
-        Err(_) => Ok(lock.date().map_or(0, |date| date.as_second())),
-    }
+    let of_lock = || lock.date().map_or(0, |date| date.as_second());
+    Ok(super::source_date_epoch()?.unwrap_or_else(of_lock))
 }
 
 /// What is asked of the bootstrap.

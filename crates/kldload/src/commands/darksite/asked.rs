@@ -10,7 +10,7 @@ use darksite::fetch::Fetcher;
 use darksite::lock::{Lock, LockedSuite};
 use darksite::packages::{Places, indexes, snapshot};
 use darksite::resolve::{Question, resolve};
-use darksite::site::Site;
+use darksite::site::{Site, read_lock};
 use darksite::source::{Reader, SuiteSource};
 use darksite::{Location, LocationError};
 use pkg::deb::{OptionalSet, Policy, Priority, Request};
@@ -171,6 +171,17 @@ impl Asked {
     /// Where the lock is, or will be.
     pub fn lock_path(&self) -> PathBuf {
         self.lock.clone().unwrap_or_else(|| self.path.with_extension("lock"))
+    }
+
+    /// The lock, if there is one yet.
+    pub fn lock(&self) -> anyhow::Result<Option<Lock>> {
+        let path = self.lock_path();
+        Ok(if path.exists() { Some(read_lock(&path)?) } else { None })
+    }
+
+    /// The distribution that the recipe names.
+    pub fn distribution(&self) -> &Distribution {
+        &self.distribution
     }
 
     /// Reads the suites and chooses the packages.

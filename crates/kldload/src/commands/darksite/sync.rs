@@ -11,7 +11,7 @@ use darksite::keys;
 use darksite::lock::Lock;
 use darksite::packages::packages;
 use darksite::publish::publish;
-use darksite::site::{Site, read_lock, write_lock};
+use darksite::site::{Site, write_lock};
 use serde_json::json;
 
 use super::asked::{Asked, AskedArgs};
@@ -75,13 +75,13 @@ pub fn bring(
     fetcher: &Fetcher,
     ui: &mut Ui,
 ) -> anyhow::Result<(Lock, Summary)> {
-    let path = asked.lock_path();
-    let lock = if path.exists() {
-        read_lock(&path)?
-    } else {
-        let resolved = asked.resolve(site, fetcher, ui)?;
-        write_lock(&path, &resolved)?;
-        resolved
+    let lock = match asked.lock()? {
+        Some(lock) => lock,
+        None => {
+            let resolved = asked.resolve(site, fetcher, ui)?;
+            write_lock(&asked.lock_path(), &resolved)?;
+            resolved
+        }
     };
     asked.bring_indexes(site, &lock, fetcher, ui)?;
     let wanted = packages(&lock, &|suite| asked.places(suite));

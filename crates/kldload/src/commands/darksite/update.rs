@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use darksite::lock::{Change, Difference, Lock, difference};
-use darksite::site::{Site, read_lock, write_lock};
+use darksite::lock::{Change, Difference, difference};
+use darksite::site::{Site, write_lock};
 use serde_json::json;
 
 use super::Common;
@@ -41,7 +41,7 @@ pub fn run(args: &UpdateArgs) -> anyhow::Result<ExitCode> {
     let site = Site::open(&args.common.dir)?;
     let _guard = site.guard()?;
     let path = asked.lock_path();
-    let old = if path.exists() { read_lock(&path)? } else { Lock::default() };
+    let old = asked.lock()?.unwrap_or_default();
     let new = asked.resolve(&site, &fetcher, &mut ui)?;
     let changes = difference(&old, &new);
     let value: Vec<_> = changes

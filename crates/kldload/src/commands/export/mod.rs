@@ -171,8 +171,7 @@ impl ExportArgs {
                 .context("reading /dev/urandom")?;
         }
         let more = if self.unique { &random[..] } else { &[] };
-        let mut settings = Settings::new(source, name)?;
-        settings.identity = formats::identity(source, more)?;
+        let mut settings = Settings::new(source, name, more)?;
         settings.zstd = self.zstd;
         settings.machine =
             ova::Machine { name: name.to_owned(), cpus: self.cpus, memory: self.memory };
@@ -272,12 +271,8 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let (runs, total) = (&settings.runs, settings.total());
     let writers = target.writers(&settings)?;
     ui.stage("exporting", total);
-    let mut before = 0;
     let options = settings.options(&formats, args.jobs);
-    let written = ::image::export(&source, runs, writers, options, &mut |done| {
-        ui.advance(done - before);
-        before = done;
-    })?;
+    let written = ::image::export(&source, runs, writers, options, &mut ui.totals())?;
     if args.verify {
         ui.stage("verifying", total * formats.len() as u64);
         target.verify(&source, &settings, &mut ui)?;

@@ -13,11 +13,11 @@ use blk::Window;
 use disk::export::{ImageWriter, Runs, Written};
 use disk::image::{Alone, Format as DiskFormat, open};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use tree::Digest;
 
 use crate::failure::Refused;
 use crate::formats::{Format, Settings};
-use crate::output::{OutputDirectory, OutputFile};
+use crate::output::{OutputDirectory, OutputFile, sha256};
 use crate::ui::Ui;
 
 /// The outputs of one export.
@@ -85,11 +85,7 @@ impl Outputs {
     /// Compares every image with the source.
     pub fn verify(&self, source: &Source<'_>, runs: &Runs, ui: &mut Ui) -> anyhow::Result<()> {
         for (format, output) in &self.files {
-            let mut before = 0;
-            let mut progress = |done: u64| {
-                ui.advance(done - before);
-                before = done;
-            };
+            let mut progress = ui.totals();
             let file = output.file().try_clone()?;
             let result = match format {
                 Format::Gcp => verify_gcp(source, runs, Reader { file, at: 0 }, &mut progress),
@@ -126,7 +122,7 @@ impl Outputs {
                 .map(|((format, output), written)| {
                     let wanted = written.sha256.is_none() && (all || format.compressed());
                     scope.spawn(move || match wanted {
-                        true => digest(output.file()).map(Some),
+                        true => sha256(output.file(), &mut |_| {}).map(|digest| Some(digest.0)),
                         false => Ok(written.sha256),
                     })
                 })
@@ -154,12 +150,12 @@ impl Outputs {
             self.files.into_iter().zip(written.iter().zip(digests))
         {
             let path = output.publish()?;
-            let (sha256, verity) = (hexadecimal(*digest), hexadecimal(written.verity));
+            let (digest, verity) = (hexadecimal(*digest), hexadecimal(written.verity));
             images.push(json!({
                 "format": format.name(),
                 "file": path.file_name().map(|name| name.to_string_lossy()),
                 "length": written.length,
-                "sha256": sha256,
+                "sha256": digest,
                 "fsverity": verity,
             }));
             published.push(Published {
@@ -169,7 +165,7 @@ impl Outputs {
                     "format": format.name(),
                     "path": path,
                     "length": written.length,
-                    "sha256": sha256,
+                    "sha256": digest,
                     "fsverity": verity,
                 }),
             });
@@ -184,19 +180,7 @@ impl Outputs {
 }
 
 fn hexadecimal(digest: Option<[u8; 32]>) -> Option<String> {
-    digest.map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn digest(file: &File) -> io::Result<[u8; 32]> {
-    let mut digest = Sha256::new();
-    let mut reader = Reader { file: file.try_clone()?, at: 0 };
-    let mut chunk = vec![0; 1 << 20];
-    loop {
-        match io::Read::read(&mut reader, &mut chunk)? {
-            0 => return Ok(digest.finalize().into()),
-            length => digest.update(&chunk[..length]),
-        }
-    }
+    digest.map(|digest| Digest(digest).to_string())
 }
 
 /// Reads a file from its start without the position that clones share.

@@ -11,11 +11,11 @@ use ::image::verify::verify;
 use anyhow::Context;
 use blk::{ReadAt, Window};
 use disk::export::{ImageWriter, PIECE, Piece, Stream, WriteError, Written, is_zero};
-use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate};
-use rustix::io::Errno;
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use serde_json::json;
 
 use super::outputs::Published;
+use super::source::open_alone;
 use crate::failure::Refused;
 use crate::formats::Settings;
 use crate::ui::Ui;
@@ -62,21 +62,7 @@ impl Sink {
         if same {
             return Err(Refused(format!("{} is the source", path.display())).into());
         }
-        let flags = OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::BUSY) => {
-                return Err(Refused(format!(
-                    "{} is in use: it, or a partition of it, is mounted, part of an imported pool, or held by a \
-                     device above it. Nothing was written",
-                    path.display()
-                ))
-                .into());
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot open {}", path.display()));
-            }
-        };
+        let file = open_alone(&path, OFlags::RDWR, "Nothing was written")?;
         let size = ReadAt::size(&file).with_context(|| path.display().to_string())?;
         if !force && !is_empty(&file, size).with_context(|| path.display().to_string())? {
             return Err(Refused(format!(
@@ -123,12 +109,7 @@ impl Sink {
     ) -> anyhow::Result<()> {
         let Self::Device { file, .. } = self else { return Ok(()) };
         let window = Window::new(file, 0..settings.size)?;
-        let mut before = 0;
-        verify(source, &settings.runs, &window, &mut |done| {
-            ui.advance(done - before);
-            before = done;
-        })
-        .context("verifying the device")
+        verify(source, &settings.runs, &window, &mut ui.totals()).context("verifying the device")
     }
 
     /// What is told at the end.

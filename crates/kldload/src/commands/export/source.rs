@@ -15,23 +15,12 @@ use crate::failure::Refused;
 pub fn open(path: &Path, format: Option<Format>, backing: &[PathBuf]) -> anyhow::Result<Opened> {
     let kind = fs::metadata(path).with_context(|| format!("cannot open {}", path.display()))?;
     if kind.file_type().is_block_device() {
-        let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::BUSY) => {
-                return Err(Refused(format!(
-                    "{} is in use: it, or a partition of it, is mounted, part of an imported pool, or held \
-                     by a device above it. Its content would change while it is read, and a snapshot of a \
-                     dataset does not freeze the device. Unmount it, run zpool export, or stop the virtual \
-                     machine, then try again",
-                    path.display()
-                ))
-                .into());
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot open {}", path.display()));
-            }
-        };
+        let file = open_alone(
+            path,
+            OFlags::RDONLY,
+            "Its content would change while it is read, and a snapshot of a dataset does not freeze the \
+             device. Unmount it, run zpool export, or stop the virtual machine, then try again",
+        )?;
         // What a guest wrote to its disk does not make it an image.
         let format = format.unwrap_or(Format::Raw);
         return Ok(open_image(Box::new(file), Some(format), &Alone)?);
@@ -44,6 +33,20 @@ pub fn open(path: &Path, format: Option<Format>, backing: &[PathBuf]) -> anyhow:
         .into());
     }
     Ok(open_path(path, format, backing)?)
+}
+
+/// Opens a block device that nothing else uses; `hint` is what to say of one that is in use.
+pub(super) fn open_alone(path: &Path, access: OFlags, hint: &str) -> anyhow::Result<File> {
+    match rustix::fs::open(path, access | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(fd) => Ok(File::from(fd)),
+        Err(Errno::BUSY) => Err(Refused(format!(
+            "{} is in use: it, or a partition of it, is mounted, part of an imported pool, or held by a \
+             device above it. {hint}",
+            path.display()
+        ))
+        .into()),
+        Err(error) => Err(error).with_context(|| format!("cannot open {}", path.display())),
+    }
 }
 
 /// The loop device whose file `path` is.
