@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::SandboxError;
-use crate::command::{CommandError, Program};
+use crate::command::Program;
 
 /// Ids inside: 0 to 65535, which is what Debian Policy 9.2.2 gives out, `nogroup` included.
 const IDS: u32 = 65_536;
@@ -51,9 +51,8 @@ impl Mapping {
                 let map = |program: &str, own: u32, others: u32| {
                     let numbers = [pid, 0, own, 1, 1, others, IDS - 1];
                     let args = numbers.map(|number| number.to_string());
-                    let run =
-                        || -> Result<_, CommandError> { Program::new(program).args(args).run() };
-                    run().map(drop).map_err(SandboxError::Map)
+                    let run = Program::new(program).args(args).run();
+                    run.map(drop).map_err(SandboxError::Map)
                 };
                 map("newuidmap", uid, subuid)?;
                 map("newgidmap", gid, subgid)

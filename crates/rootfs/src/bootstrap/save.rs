@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tree::scan::ScannedBlobs;
 use tree::store::{self, DirStore};
-use tree::{Blobs, Kind, LayeredBlobs, MemoryBlobs, Tree};
+use tree::{Kind, LayeredBlobs, MemoryBlobs, Tree};
 
 use super::Fault;
 
@@ -25,19 +25,13 @@ pub(super) fn save(
         if kept.contains(&file.blob) {
             continue;
         }
+        // The others are saved with the tree.
+        let Some(path) = blobs.lower.whole_file(&file.blob) else { continue };
         let place = kept.path(&file.blob);
         if let Some(parent) = place.parent() {
             fs::create_dir_all(parent).map_err(|error| fault(&error))?;
         }
-        match blobs.lower.whole_file(&file.blob) {
-            Some(path) => {
-                adopt(path, &place).map_err(|error| fault(&error))?;
-            }
-            None => {
-                let content = blobs.open(&file.blob).map_err(|error| fault(&error))?;
-                kept.insert(content).map_err(|error| fault(&error))?;
-            }
-        }
+        adopt(path, &place).map_err(|error| fault(&error))?;
     }
     store::save(output, tree, &blobs).map_err(|error| fault(&error))
 }

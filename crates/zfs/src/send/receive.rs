@@ -470,7 +470,8 @@ impl Open {
         if let Some(before) = before
             && (before.object_type, before.block_size, before.slots) == (kind, size, slots)
         {
-            state.blocks = before.blocks.clone();
+            let before = Arc::unwrap_or_clone(before);
+            state.blocks = before.blocks;
             let keeps_spill = record.flags & HAS_SPILL != 0 || !self.spills_announced;
             state.spill = before.spill.filter(|_| keeps_spill && state.bonus.len() <= room);
         }

@@ -541,13 +541,13 @@ impl<'m, 'a, W: WriteAt> DslWriter<'m, 'a, W> {
         newest: &[u64],
     ) -> Result<(), WriteError> {
         let head_object = self.mos.allocate();
-        let clones: Vec<_> = newest.iter().map(|object| (int_key(*object), *object)).collect();
-        let clones: Vec<_> = clones.iter().map(|(name, object)| (&**name, *object)).collect();
         let snapshot = DatasetPhys {
             next_snapshot: head_object,
             children: 1 + heads.len() as u64,
             deadlist: self.deadlist(&[], &[])?,
-            next_clones: self.name_map(object_type::NEXT_CLONES, &clones)?,
+            next_clones: self.number_set(newest, |this, entries| {
+                this.mos.add_zap(object_type::NEXT_CLONES, entries)
+            })?,
             ..self.phys("$ORIGIN@$ORIGIN", dir.object)
         };
         self.write_phys(snapshot_object, &snapshot, &[])?;
@@ -560,10 +560,10 @@ impl<'m, 'a, W: WriteAt> DslWriter<'m, 'a, W> {
             ..self.phys("$ORIGIN", dir.object)
         };
         self.write_phys(head_object, &head, &[])?;
-        let heads: Vec<_> = heads.iter().map(|object| (int_key(*object), *object)).collect();
-        let heads: Vec<_> = heads.iter().map(|(name, object)| (&**name, *object)).collect();
         dir.head = head_object;
-        dir.clones = self.name_map(object_type::DSL_CLONES, &heads)?;
+        dir.clones = self.number_set(heads, |this, entries| {
+            this.mos.add_zap(object_type::DSL_CLONES, entries)
+        })?;
         self.special_dir(dir)
     }
 

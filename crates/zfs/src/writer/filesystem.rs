@@ -405,8 +405,8 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
             znode.size = value.len() as u64;
             let object = directory + 1 + index as u64;
             let spec = self.znode_spec(object, object_type::PLAIN_FILE_CONTENTS, 1, &znode)?;
-            let known = self.state.is_some();
-            let digest = if known { Digest::of(value) } else { Digest([0; 32]) };
+            let compared = self.state.is_some() && !self.rehearsing;
+            let digest = if compared { Digest::of(value) } else { Digest([0; 32]) };
             let file = File::dense(value.len() as u64, digest);
             self.file(spec, &file, Bytes::Value(value))?;
         }

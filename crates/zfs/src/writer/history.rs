@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tree::{Digest, File, Kind};
+use tree::{Digest, File};
 
 use super::block::Usage;
 use crate::blkptr::BlockPointer;
@@ -53,21 +53,8 @@ pub(crate) struct Known {
     pub attributes: u32,
     pub slots: u32,
     pub generation: u64,
-    /// Kind of inode; see [`kind_code`].
-    pub kind: u8,
-}
-
-/// A number for each kind of inode.
-pub(crate) fn kind_code(kind: &Kind) -> u8 {
-    match kind {
-        Kind::Directory(_) => 0,
-        Kind::File(_) => 1,
-        Kind::Symlink(_) => 2,
-        Kind::CharDevice(_) => 3,
-        Kind::BlockDevice(_) => 4,
-        Kind::Fifo => 5,
-        Kind::Socket => 6,
-    }
+    /// Kind of inode, as a directory entry has it.
+    pub kind: u64,
 }
 
 /// A state of a dataset that was written.

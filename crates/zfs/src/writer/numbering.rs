@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use tree::{Inode, InodeId, Kind, Tree};
 
-use super::history::{Known, kind_code};
+use super::history::Known;
+use super::inode::dirent_type;
 use crate::dnode::MAX_SLOTS;
 use crate::sa::pack_xattrs;
 
@@ -82,7 +83,7 @@ impl Numbering {
             }
             let slots = (plan.slots)(inode, attributes > 0).clamp(1, MAX_SLOTS);
             let before = plan.past.and_then(|past| past.get(&path)).filter(|known| {
-                known.kind == kind_code(&inode.kind)
+                known.kind == dirent_type(&inode.kind)
                     && (known.attributes, known.slots) == (attributes, slots)
             });
             let object = match before {
@@ -111,7 +112,7 @@ impl Numbering {
             }
             if let Some(birth) = plan.remember {
                 let generation = numbering.generations.get(&id).copied().unwrap_or(birth);
-                let kind = kind_code(&inode.kind);
+                let kind = dirent_type(&inode.kind);
                 let known = Known { object, attributes, slots, generation, kind };
                 numbering.paths.insert(path, known);
             }
