@@ -13,11 +13,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context;
+use rootfs::bootstrap;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 /// File in each output that tells what it is.
 const KEPT: &str = "kept.json";
+/// How the name ends of the file that builders of a key lock.
+const TURN: &str = ".turn";
 /// Directory of kernel modules, which has its own order.
 const MODULES: &str = "modules";
 
@@ -111,12 +114,14 @@ impl Cache {
         let directory = self.root.join(kind);
         let failed = || format!("cannot use the cache {}", self.root.display());
         fs::create_dir_all(&directory).with_context(failed)?;
-        let turn = File::create(directory.join(format!(".{key}.turn"))).with_context(failed)?;
+        let turn = File::create(directory.join(format!(".{key}{TURN}"))).with_context(failed)?;
         flock(&turn, FlockOperation::LockExclusive)
             .map_err(std::io::Error::from)
             .with_context(failed)?;
         let new = directory.join(format!(".{key}.new"));
         remove(&new)?;
+        remove(&directory.join(format!("..{key}.new.making")))?;
+        sweep(&directory)?;
         Ok(Begun { new, path: directory.join(key), _turn: turn })
     }
 
@@ -193,6 +198,24 @@ impl Begun {
     }
 }
 
+/// Removes what killed builds of other keys have left in the directory of a kind.
+fn sweep(directory: &Path) -> anyhow::Result<()> {
+    for path in children(directory)? {
+        let name = name_of(&path);
+        if !name.starts_with('.') || name.ends_with(TURN) {
+            continue;
+        }
+        let key = name.trim_start_matches('.').split('.').next().unwrap_or_default();
+        let turn = File::create(directory.join(format!(".{key}{TURN}")))
+            .with_context(|| directory.display().to_string())?;
+        // Whoever makes it now has the lock.
+        if flock(&turn, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
@@ -218,12 +241,13 @@ fn size(path: &Path) -> anyhow::Result<u64> {
 }
 
 fn remove(path: &Path) -> anyhow::Result<()> {
-    let result = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
+    let failed = || format!("cannot remove {}", path.display());
+    match fs::symlink_metadata(path) {
+        // A root under construction may be in it.
+        Ok(metadata) if metadata.is_dir() => bootstrap::remove(path).with_context(failed),
+        Ok(_) => fs::remove_file(path).with_context(failed),
         Err(_) => Ok(()),
-    };
-    result.with_context(|| format!("cannot remove {}", path.display()))
+    }
 }
 
 #[cfg(test)]
@@ -247,6 +271,9 @@ mod tests {
         let begun = cache.begin("roots", "a").unwrap();
         assert!(begun.made_meanwhile().is_some());
         fs::create_dir(begun.directory()).unwrap();
+        // What somebody makes stays when another one begins.
+        drop(cache.begin("roots", "b").unwrap());
+        assert!(begun.directory().exists());
         drop(begun);
         drop(cache);
 
@@ -258,5 +285,18 @@ mod tests {
         assert!(all.iter().any(|entry| entry.key == ".a.new"));
         all.iter().for_each(|entry| cache.remove(entry).unwrap());
         assert!(cache.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_next_build_removes_what_a_killed_one_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(directory.path()).unwrap();
+        let roots = directory.path().join("roots");
+        let left = [".a.new", "..a.new.making", ".b.new", "..b.new.making", ".c.gone"];
+        for name in left {
+            fs::create_dir_all(roots.join(name).join("root")).unwrap();
+        }
+        drop(cache.begin("roots", "a").unwrap());
+        assert!(left.iter().all(|name| !roots.join(name).exists()));
     }
 }

@@ -6,6 +6,7 @@ mod failure;
 mod formats;
 mod image;
 mod output;
+mod scratch;
 mod size;
 mod time;
 mod ui;

@@ -36,6 +36,7 @@ fn main() {
         jobs: number("BOOTSTRAP_JOBS", 0) as usize,
         modules: args.get(2).map(Into::into),
         files: Vec::new(),
+        accounts: Vec::new(),
         scripts: Vec::new(),
         program: None,
     };

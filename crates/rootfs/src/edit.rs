@@ -7,6 +7,7 @@ use tree::{
 };
 
 use crate::RootfsError;
+use crate::glob::find;
 
 /// A tree being changed: new content goes to `generated`, new inodes get `time` and belong to root.
 pub(crate) struct Editor<'a> {
@@ -62,9 +63,9 @@ impl Editor<'_> {
         Ok(())
     }
 
-    /// Gives what is at `path` to somebody.
+    /// Gives what is at `path`, found as the machine would find it, to somebody.
     pub fn give(&mut self, path: &str, uid: u32, gid: u32) {
-        if let Some(id) = self.tree.get(path) {
+        if let Ok(id) = self.tree.resolve(path) {
             let metadata = self.tree.metadata_mut(id);
             (metadata.uid, metadata.gid) = (uid, gid);
         }
@@ -80,6 +81,16 @@ impl Editor<'_> {
         }
         let failed = |error| RootfsError::Tree { path: path.to_owned(), error };
         self.tree.remove(parent, name.as_bytes()).map_err(failed)
+    }
+
+    /// Removes every name that `pattern` matches.
+    pub fn remove_all(&mut self, pattern: &str) -> Result<(), RootfsError> {
+        for found in find(self.tree, pattern) {
+            let path = || String::from_utf8_lossy(&found.path).into_owned();
+            let failed = |error| RootfsError::Tree { path: path(), error };
+            self.tree.remove(found.parent, &found.name).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Writes a symbolic link.

@@ -21,10 +21,11 @@ use super::{Bootstrap, Event, Fault, LateFile, database, modules, normalise, sav
 
 /// What is sent into the sandbox.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Order {
-    pub request: Bootstrap,
-    /// Directory for everything; made and emptied here.
-    pub work: PathBuf,
+pub(super) enum Order {
+    /// Makes a root in `work`, a directory for everything, which is emptied first.
+    Make { request: Bootstrap, work: PathBuf },
+    /// Removes a directory with all that is in it.
+    Remove(PathBuf),
 }
 
 /// What comes out of it, each on a line.
@@ -35,7 +36,7 @@ pub(super) enum Message {
     Failed(String),
 }
 
-/// Where the tree is saved in the directory of an [`Order`].
+/// Where the tree is saved in the directory of [`Order::Make`].
 pub(super) const TREE: &str = "tree";
 const ROOT: &str = "root";
 const ASIDE: &str = "aside";
@@ -50,10 +51,14 @@ pub(super) fn run() -> bool {
         // Who does not listen any more has gone, and we with it.
         let _ = output.write_all(&line).and_then(|()| output.flush());
     };
-    let result = read_order().and_then(|order| {
-        let result = make(&order, &|event| send(&Message::Event(event)));
-        let cleared = clear(&order.work);
-        result.and(cleared)
+    let result = read_order().and_then(|order| match order {
+        Order::Make { request, work } => {
+            let result = make(&request, &work, &|event| send(&Message::Event(event)));
+            let cleared = clear(&work);
+            result.and(cleared)
+        }
+        Order::Remove(directory) => fs::remove_dir_all(&directory)
+            .map_err(|error| Fault(format!("{}: {error}", directory.display()))),
     });
     match &result {
         Ok(()) => send(&Message::Done),
@@ -87,8 +92,7 @@ fn now() -> i64 {
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn make(order: &Order, tell: &(dyn Fn(Event) + Sync)) -> Result<(), Fault> {
-    let Order { request, work } = order;
+fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Result<(), Fault> {
     let begin = now();
     let stage = |name: &str, total: usize| {
         tell(Event::Stage { name: name.to_owned(), total: total as u64 });
@@ -142,6 +146,9 @@ fn make(order: &Order, tell: &(dyn Fn(Event) + Sync)) -> Result<(), Fault> {
     if let Some(cache) = &request.modules {
         modules::keep(cache, &path, &kernels)?;
     }
+    let versions = modules::versions(&path)?;
+    stage("making the initramfs", versions.len());
+    target.initramfs(&versions)?;
     late(&target, &root, request, &stage)?;
     target.clear()?;
     database::automatic(&path, &request.architecture, &facts)?;
@@ -231,6 +238,7 @@ fn unpack(
     let (first, rest) = todo.split_at(1.min(todo.len()));
     let mut unpacked = unpacker.run(first, 1, &done)?;
     unpacked.append(&mut unpacker.run(rest, jobs, &done)?);
+    unpacker.settle(&mut unpacked);
     unpacked.retain(|at, _| todo.contains(&(*at, Manner::Package)));
     database::create(path, &request.architecture, facts, &unpacked)?;
     for (name, mode) in [("dev", 0o755), ("proc", 0o555), ("sys", 0o555), ("tmp", 0o1777)] {
@@ -322,6 +330,15 @@ fn late(
         return Ok(());
     }
     stage("adding files and running scripts", 0);
+    let passwd = target.root.join("etc/passwd");
+    let users = fs::read_to_string(&passwd)
+        .map_err(|error| Fault(format!("{}: {error}", passwd.display())))?;
+    for account in &request.accounts {
+        let known = |line: &str| line.split(':').next() == Some(account.name.as_str());
+        if !users.lines().any(known) {
+            target.add_user(account)?;
+        }
+    }
     for file in &request.files {
         add(root, file, request.timestamp)
             .map_err(|error| Fault(format!("{}: {error}", file.path)))?;

@@ -32,6 +32,8 @@ use thiserror::Error;
 use tree::Tree;
 use tree::store::{self, DirStore, StoreError};
 
+/// The program that runs.
+const OURSELVES: &str = "/proc/self/exe";
 /// The argument with which a program is started again inside the sandbox.
 pub const INSIDE: &str = "sandbox-init";
 
@@ -70,6 +72,22 @@ pub struct LateScript {
     pub content: Vec<u8>,
 }
 
+/// A user who is there before the scripts run; everything else about it comes when the root becomes
+/// somebody's machine ([`personalise`](crate::personalise)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateAccount {
+    /// Login name.
+    pub name: String,
+    /// Number; one that is free if it is not told.
+    pub uid: Option<u32>,
+    /// Groups besides the user's own.
+    pub groups: Vec<String>,
+    /// Login shell.
+    pub shell: String,
+    /// Home directory; `/home/NAME` if it is not told.
+    pub home: Option<String>,
+}
+
 /// What is to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bootstrap {
@@ -87,6 +105,8 @@ pub struct Bootstrap {
     pub modules: Option<PathBuf>,
     /// Files to add.
     pub files: Vec<LateFile>,
+    /// Users to make before the scripts run, by the root's own useradd.
+    pub accounts: Vec<LateAccount>,
     /// Programs to run, in this order.
     pub scripts: Vec<LateScript>,
     /// The program that is started again inside the sandbox; `None`: the one that runs.
@@ -186,16 +206,33 @@ pub fn bootstrap(
     if made.exists() {
         fs::remove_dir_all(&made).map_err(at(&made))?;
     }
-    let program = request.program.take().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-    let order = inside::Order { request, work: work.clone() };
+    let program = request.program.take().unwrap_or_else(|| PathBuf::from(OURSELVES));
+    let order = inside::Order::Make { request, work: work.clone() };
     let result = command(&program, &order, progress);
     if result.is_ok() {
         fs::rename(&made, output).map_err(at(output))?;
     }
-    // Only what belongs to others inside may stay, after a process was killed; the next one removes it.
-    let _ = fs::remove_dir_all(&work);
+    // When this fails, the next one removes it.
+    let _ = remove_with(&program, &work);
     result?;
     Ok(store::load(output)?)
+}
+
+/// Removes a directory in which a bootstrap was going on when its process was killed: what lies there may
+/// belong to ids that exist only in the sandbox.
+pub fn remove(directory: &Path) -> Result<(), BootstrapError> {
+    remove_with(Path::new(OURSELVES), directory)
+}
+
+fn remove_with(program: &Path, directory: &Path) -> Result<(), BootstrapError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let directory = fs::canonicalize(directory).map_err(at(directory))?;
+            command(program, &inside::Order::Remove(directory), &mut |_| ())
+        }
+        result => result.map_err(at(directory)),
+    }
 }
 
 /// Starts the process in the sandbox and listens to it.

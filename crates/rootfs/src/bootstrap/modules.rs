@@ -41,7 +41,15 @@ pub(super) struct Kernel {
     facts: String,
 }
 
-/// The kernels whose headers are in the root. Empty when there is nothing to build for them.
+/// The kernels of the root, as `uname -r` tells them.
+pub(super) fn versions(root: &Path) -> Result<Vec<String>, Fault> {
+    let modules = root.join("usr/lib/modules");
+    let mut versions = names(&modules)?;
+    versions.retain(|version| modules.join(version).join("kernel").is_dir());
+    Ok(versions)
+}
+
+/// The kernels of the root. Empty when there is nothing to build for them.
 pub(super) fn kernels(root: &Path, facts: &[Facts]) -> Result<Vec<Kernel>, Fault> {
     let sources: Vec<&Facts> =
         facts.iter().filter(|facts| facts.package.name.ends_with("-dkms")).collect();
@@ -49,10 +57,7 @@ pub(super) fn kernels(root: &Path, facts: &[Facts]) -> Result<Vec<Kernel>, Fault
         return Ok(Vec::new());
     }
     let mut kernels = Vec::new();
-    for version in names(&root.join("usr/lib/modules"))? {
-        if !root.join("usr/lib/modules").join(&version).join("kernel").is_dir() {
-            continue;
-        }
+    for version in versions(root)? {
         let decides = |facts: &&Facts| {
             let name = facts.package.name.as_str();
             let ours = ["linux-headers-", "linux-image-"].iter().any(|start| {
@@ -116,7 +121,6 @@ pub(super) fn check(target: &Target<'_>, kernels: &[Kernel], facts: &[Facts]) ->
     let Some(zfs) = facts.iter().find(|facts| facts.package.name == "zfs-dkms") else {
         return Ok(());
     };
-    let mut again = false;
     for kernel in kernels {
         if has_zfs(target.root, &kernel.version)? {
             continue;
@@ -133,10 +137,6 @@ pub(super) fn check(target: &Target<'_>, kernels: &[Kernel], facts: &[Facts]) ->
                 kernel.version
             )));
         }
-        again = true;
-    }
-    if again && target.root.join("usr/sbin/update-initramfs").is_file() {
-        target.run(target.program("/usr/sbin/update-initramfs").args(["-u", "-k", "all"]))?;
     }
     Ok(())
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use host::sandbox::{Confined, Said};
 
 use super::facts::Facts;
-use super::{Event, Fault};
+use super::{Event, Fault, LateAccount};
 
 /// Directory in the root for what only the bootstrap needs.
 pub(super) const OURS: &str = ".kldload";
 /// What services ask before they start (invoke-rc.d(8)).
 const POLICY: &str = "usr/sbin/policy-rc.d";
 const DAEMONS: &str = "usr/sbin/start-stop-daemon";
+const INITRAMFS: &str = "usr/sbin/update-initramfs";
 const DKMS: &str = "usr/sbin/dkms";
 const DKMS_CONFIG: &str = "etc/dkms/framework.conf.d";
 /// Our file there; what comes last in the order of names holds.
@@ -66,7 +67,7 @@ impl Target<'_> {
         }
         make(self.at(POLICY), 0o755, "#!/bin/sh\nexit 101\n")?;
         make(self.at(OURS).join("dkms"), 0o755, "")?;
-        make(self.aside.join("start-stop-daemon"), 0o755, "#!/bin/sh\nexit 0\n")?;
+        make(self.aside.join("nothing"), 0o755, "#!/bin/sh\nexit 0\n")?;
         make(self.aside.join("dkms"), 0o755, DKMS_WRAPPER)?;
         make(self.aside.join("unsigned.conf"), 0o644, DKMS_SETTINGS)
     }
@@ -161,6 +162,9 @@ impl Target<'_> {
     /// Lets dpkg configure whatever is not configured, and do what triggers ask for.
     pub fn configure_all(&self, modules: Option<&Path>) -> Result<(), Fault> {
         let mut dpkg = self.without_services(self.dpkg())?;
+        if self.has_initramfs() {
+            dpkg = dpkg.bind(self.aside.join("nothing"), INITRAMFS);
+        }
         if self.at(DKMS).is_file() {
             let inside = format!("{OURS}/dkms");
             // The wrapper goes over the name, the program itself stays reachable under another one.
@@ -190,8 +194,52 @@ impl Target<'_> {
     /// Makes start-stop-daemon do nothing, wherever it is.
     pub fn without_services(&self, program: Confined) -> Result<Confined, Fault> {
         if self.at(DAEMONS).is_file() {
-            return Ok(program.bind(self.aside.join("start-stop-daemon"), DAEMONS));
+            return Ok(program.bind(self.aside.join("nothing"), DAEMONS));
         }
         Ok(program)
+    }
+
+    fn has_initramfs(&self) -> bool {
+        std::fs::symlink_metadata(self.at(INITRAMFS)).is_ok_and(|file| file.is_file())
+    }
+
+    /// Makes the initramfs of each of these kernels. While packages are configured, several would each
+    /// have it made, and all but the last time for nothing.
+    pub fn initramfs(&self, versions: &[String]) -> Result<(), Fault> {
+        if !self.has_initramfs() {
+            return Ok(());
+        }
+        for version in versions {
+            self.run(self.program(&format!("/{INITRAMFS}")).args(["-c", "-k", version]))?;
+            (self.tell)(Event::Step(version.clone()));
+        }
+        Ok(())
+    }
+
+    /// Makes a user, as somebody would later on the machine.
+    pub fn add_user(&self, account: &LateAccount) -> Result<(), Fault> {
+        // No password fits, and yet the account is not locked.
+        let mut args = vec!["--create-home", "--no-log-init", "--password", "*"];
+        let uid = account.uid.map(|uid| uid.to_string());
+        let groups = account.groups.join(",");
+        for (option, value) in [
+            ("--uid", uid.as_deref()),
+            ("--groups", Some(groups.as_str()).filter(|groups| !groups.is_empty())),
+            ("--shell", Some(account.shell.as_str())),
+            ("--home-dir", account.home.as_deref()),
+        ] {
+            if let Some(value) = value {
+                args.extend([option, value]);
+            }
+        }
+        let group = self.at("etc/group");
+        let text = fs::read_to_string(&group)
+            .map_err(|error| Fault(format!("{}: {error}", group.display())))?;
+        match text.lines().any(|line| line.split(':').next() == Some(&account.name)) {
+            true => args.extend(["--gid", &account.name]),
+            false => args.push("--user-group"),
+        }
+        self.run(self.program("/usr/sbin/useradd").args(args).args(["--", &account.name]))
+            .map_err(|Fault(problem)| Fault(format!("the user {}: {problem}", account.name)))
     }
 }

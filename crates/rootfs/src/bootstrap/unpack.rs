@@ -66,7 +66,8 @@ impl<'a> Unpacker<'a> {
         Self { root, facts, newest, claims: Mutex::default(), lost: Mutex::default() }
     }
 
-    /// Unpacks these packages with `jobs` threads; `done` hears of each.
+    /// Unpacks these packages with `jobs` threads; `done` hears of each. After the last of several runs
+    /// [`settle`](Self::settle) takes from the lists what others got.
     pub fn run(
         &self,
         packages: &[(usize, Manner)],
@@ -97,14 +98,17 @@ impl<'a> Unpacker<'a> {
                 scope.spawn(work);
             }
         });
-        let mut all = result.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+        result.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes from the lists of packages the paths that others replaced.
+    pub fn settle(&self, unpacked: &mut BTreeMap<usize, Unpacked>) {
         let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         for (at, paths) in &*lost {
-            if let Some(unpacked) = all.get_mut(at) {
+            if let Some(unpacked) = unpacked.get_mut(at) {
                 unpacked.list.retain(|path| !paths.contains(path));
             }
         }
-        Ok(all)
     }
 
     fn package(&self, at: usize, manner: Manner) -> Result<Unpacked, Fault> {

@@ -32,9 +32,7 @@ pub(super) fn install(root: &mut Root<'_>, sources: &AptSources) -> Result<(), P
     // A root without apt has no use for sources.
     let (true, Some(keyring)) = (root.has("usr/bin/apt-get"), keyring) else { return Ok(()) };
     root.editor.remove("etc/apt/sources.list")?;
-    for found in crate::glob::find(root.editor.tree, "etc/apt/sources.list.d/*") {
-        root.editor.remove(&String::from_utf8_lossy(&found.path))?;
-    }
+    root.editor.remove_all("etc/apt/sources.list.d/*")?;
     let stanzas: Vec<String> = sources
         .archives
         .iter()

@@ -73,9 +73,7 @@ pub(super) fn keyboard(root: &mut Root<'_>, keyboard: &Keyboard) -> Result<(), P
     );
     root.editor.change("etc/default/keyboard", 0o644, &text)?;
     // What console-setup computed for another keyboard; the machine computes it anew.
-    for found in find(root.editor.tree, "etc/console-setup/cached_*") {
-        root.editor.remove(&String::from_utf8_lossy(&found.path))?;
-    }
+    root.editor.remove_all("etc/console-setup/cached_*")?;
     Ok(())
 }
 

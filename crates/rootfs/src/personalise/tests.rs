@@ -317,6 +317,29 @@ fn what_changes() {
 }
 
 #[test]
+fn a_home_below_a_linked_directory_is_its_owners() {
+    let mut generated = MemoryBlobs::default();
+    let mut tree = debian(&mut generated);
+    let link = Inode {
+        metadata: Metadata::default(),
+        kind: Kind::Symlink(b"usr/share".as_slice().into()),
+    };
+    tree.insert(tree.root(), b"people", link).unwrap();
+    let account = Account { home: Some("/people/alice".to_owned()), ..alice() };
+    let machine = Machine { accounts: vec![account], ..Machine::default() };
+    personalise(&mut tree, &MemoryBlobs::default(), &mut generated, &machine, TIME).unwrap();
+    let lines = listing(&tree);
+    for line in [
+        "0700 1000:1000 usr/share/alice",
+        "0644 1000:1000 usr/share/alice/.bashrc",
+        "0700 1000:1000 usr/share/alice/.ssh",
+        "0600 1000:1000 usr/share/alice/.ssh/authorized_keys",
+    ] {
+        assert!(lines.iter().any(|known| known == line), "{line} is missing: {lines:?}");
+    }
+}
+
+#[test]
 fn twice_is_once() {
     let (tree, mut generated) = apply(&machine()).unwrap();
     let mut again = tree.clone();

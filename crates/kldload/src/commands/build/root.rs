@@ -10,19 +10,19 @@ use darksite::lock::Lock;
 use darksite::site::Site;
 use darksite::source::read_index;
 use pkg::deb::parse_packages;
-use plan::recipe::Files;
-use rootfs::bootstrap::{Bootstrap, Event, LateFile, LateScript, Package, bootstrap};
+use plan::recipe::{Files, User};
+use rootfs::bootstrap::{Bootstrap, Event, LateAccount, LateFile, LateScript, Package, bootstrap};
 use rootfs::personalise::locale;
-use tempfile::TempDir;
 use tree::store::{self, DirStore};
 use tree::{Digest, Tree};
 
 use crate::cache::Cache;
 use crate::commands::darksite::asked::Asked;
+use crate::scratch::Scratch;
 use crate::ui::Ui;
 
 /// Changes when the same packages become another root than before.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Kind of these outputs in the cache.
 const KIND: &str = "roots";
 /// How long one script of a package may take; a kernel module takes minutes.
@@ -36,7 +36,7 @@ pub struct Root {
     /// Its content.
     pub blobs: DirStore,
     /// Without a cache: where it is, as long as this lives.
-    _directory: Option<TempDir>,
+    _directory: Option<Scratch>,
 }
 
 /// What is asked of the bootstrap, and the digests that stand for its `.deb` files.
@@ -74,10 +74,10 @@ pub fn request(
         scripts.push(LateScript { name: "locale".to_owned(), content: script.into_bytes() });
     }
     let own = recipe.scripts(files)?;
-    // Without scripts that might look at them, files are added later, which needs no new root.
-    let late = match own.is_empty() {
-        true => Vec::new(),
-        false => recipe.new_files(files)?,
+    // Without scripts that might look at them, files and users are added later, which needs no new root.
+    let (late, accounts) = match own.is_empty() {
+        true => (Vec::new(), Vec::new()),
+        false => (recipe.new_files(files)?, recipe.machine.users.iter().map(account).collect()),
     };
     scripts.extend(own.into_iter().map(|(name, content)| LateScript { name, content }));
     let files = late.into_iter().map(|file| LateFile {
@@ -94,11 +94,22 @@ pub fn request(
             jobs: 0,
             modules: None,
             files: files.collect(),
+            accounts,
             scripts,
             program: None,
         },
         digests: lock.packages.iter().map(|package| package.blob.digest).collect(),
     })
+}
+
+fn account(user: &User) -> LateAccount {
+    LateAccount {
+        name: user.name.to_string(),
+        uid: user.uid,
+        groups: user.groups.iter().map(ToString::to_string).collect(),
+        shell: user.shell.to_string(),
+        home: user.home.as_ref().map(ToString::to_string),
+    }
 }
 
 /// Names of the packages that somebody asked for: by name, by profile, or because they are essential
@@ -123,7 +134,8 @@ fn manual(asked: &Asked, lock: &Lock, site: &Site) -> anyhow::Result<HashSet<Str
 impl Request {
     /// Names everything that decides what the root is.
     fn key(&self) -> String {
-        let Bootstrap { packages, architecture, timestamp, files, scripts, .. } = &self.bootstrap;
+        let Bootstrap { packages, architecture, timestamp, files, accounts, scripts, .. } =
+            &self.bootstrap;
         let packages: Vec<_> = packages
             .iter()
             .zip(&self.digests)
@@ -137,6 +149,7 @@ impl Request {
             architecture,
             timestamp,
             files,
+            accounts,
             scripts
         ]);
         Digest::of(decides.to_string().as_bytes()).to_string()
@@ -152,7 +165,7 @@ pub fn root(
     ui: &mut Ui,
 ) -> anyhow::Result<Root> {
     let Some(cache) = cache else {
-        let directory = tempfile::Builder::new().prefix(".root-").tempdir_in(output)?;
+        let directory = Scratch::create(&output.join(format!(".{name}.root")))?;
         let path = directory.path().join("root");
         let (tree, blobs) = make(&request.bootstrap, &path, ui)?;
         return Ok(Root { tree, blobs, _directory: Some(directory) });

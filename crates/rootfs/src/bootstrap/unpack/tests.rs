@@ -126,8 +126,10 @@ fn files_links_and_lists_as_dpkg_has_them() {
     ];
     let root = Root::open(&path).unwrap();
     let unpacker = Unpacker::new(&root, &facts, 1000);
-    let todo = [(0, Manner::Package), (1, Manner::Package)];
-    let unpacked = unpacker.run(&todo, 2, &|_| ()).unwrap();
+    // As base-files is: alone, before the package that takes a file of it.
+    let mut unpacked = unpacker.run(&[(0, Manner::Package)], 1, &|_| ()).unwrap();
+    unpacked.append(&mut unpacker.run(&[(1, Manner::Package)], 2, &|_| ()).unwrap());
+    unpacker.settle(&mut unpacked);
 
     let read = |name: &str| fs::read_to_string(path.join(name)).unwrap();
     assert_eq!(read("etc/first.conf.dpkg-new"), "setting");
