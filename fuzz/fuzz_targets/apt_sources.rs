@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let _ = darksite::apt_sources::parse_one_line(text);
-    let _ = darksite::apt_sources::parse_deb822(text);
-    let _ = darksite::apt_sources::ignores_valid_until(text);
+    let _ = darksite::deb::apt_sources::parse_one_line(text);
+    let _ = darksite::deb::apt_sources::parse_deb822(text);
+    let _ = darksite::deb::apt_sources::ignores_valid_until(text);
 });

@@ -98,6 +98,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/setfacl", "acl"),
     ("/usr/bin/setpriv", "util-linux"),
     ("/usr/bin/faketime", "faketime"),
+    ("/usr/bin/time", "time"),
     ("/usr/bin/apt-ftparchive", "apt-utils"),
     ("/usr/bin/dpkg-deb", "dpkg"),
     ("/usr/bin/hostname", "hostname"),

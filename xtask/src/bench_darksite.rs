@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::apt::PrivateApt;
+use crate::apt::{KEYRING, PrivateApt};
 use crate::bench::{RUNS, median, stage_seconds, timed};
 use crate::checkout::{fresh, kldload, target};
 use crate::run::Run;
 
-/// Times a cold sync from a local HTTP server, one with nothing to do, and publishing. The packages of
+/// Times a cold sync from a local HTTP server, one with nothing to do, publishing, and solving. The packages of
 /// `profile` are mirrored once from where this machine's apt has them.
 pub fn darksite(profile: &str) -> Result<()> {
     let kldload = kldload()?;
@@ -56,6 +56,7 @@ pub fn darksite(profile: &str) -> Result<()> {
 
     let (mut ours, mut apt_times, mut publishing) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
+        on_disk(work.path())?;
         fresh(&at("second"))?;
         let _ = fs::remove_file(at("second.lock"));
         let mut events = String::new();
@@ -67,12 +68,22 @@ pub fn darksite(profile: &str) -> Result<()> {
         fresh(&at("apt"))?;
         fresh(&at("debs"))?;
         let apt = PrivateApt::with_sources(&at("apt"), &sources)?;
-        let download = apt.get(["download", "-q"]).args(&packages).directory(&at("debs"));
-        apt_times.push(timed(|| download.text().map(drop))?);
+        let debs = at("debs");
+        let download = apt.get(["download", "-q"]).args(&packages).directory(&debs);
+        // What we sync is on disk.
+        apt_times.push(timed(|| download.text().and_then(|_| on_disk(&debs)))?);
     }
     let repository = fs::canonicalize(at("second/current"))?;
-    let mut ftparchive = Vec::new();
+    let bytes: u64 = lock
+        .lines()
+        .filter_map(|line| line.strip_prefix("package ")?.split(' ').nth(3)?.parse::<u64>().ok())
+        .sum();
+    let (mut ftparchive, mut disk) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
+        let script =
+            "head -c \"$1\" /dev/zero | dd of=\"$2\" bs=128k iflag=fullblock conv=fsync 2>&1";
+        let dd = Run::new("sh").args(["-c", script, "sh"]).arg(bytes.to_string()).arg(at("dd"));
+        disk.push(timed(|| dd.text().map(drop))?);
         let script = "apt-ftparchive packages pool > \"$1/Packages\" && xz -kf \"$1/Packages\" && \
                       apt-ftparchive release \"$1\" > \"$1/Release\"";
         fresh(&at("ftparchive"))?;
@@ -97,14 +108,76 @@ pub fn darksite(profile: &str) -> Result<()> {
     let (ours, apt) = (median(ours), median(apt_times));
     let (publishing, ftparchive) = (median(publishing), median(ftparchive));
     println!("packages                         {:9}", packages.len());
+    println!("MB                               {:9.1}", bytes as f64 / 1e6);
     println!("cold sync from local HTTP        {ours:9.2} s");
-    println!("apt-get download                 {apt:9.2} s");
+    println!("apt-get download, sync           {apt:9.2} s");
+    println!("dd conv=fsync of as many bytes   {:9.2} s", median(disk));
     println!("ours / apt                       {:9.2}", ours / apt);
     println!("sync with nothing changed, CPU   {cpu:9.2} s");
     println!("publishing                       {publishing:9.2} s");
     println!("apt-ftparchive, xz               {ftparchive:9.2} s");
     println!("ours / apt-ftparchive            {:9.2}", publishing / ftparchive);
+    solving(&kldload, work.path(), &at("first/current/upstream"))
+}
+
+/// Waits until everything is on the disk that has `path`.
+fn on_disk(path: &Path) -> Result<()> {
+    Run::new("sync").arg("-f").arg(path).text().map(drop)
+}
+
+/// Times choosing a desktop from the indexes in `upstream`: signatures are verified, indexes read from
+/// disk, the solver runs, nothing is fetched.
+fn solving(kldload: &Path, work: &Path, upstream: &Path) -> Result<()> {
+    let at = |name: &str| work.join(name);
+    fs::create_dir_all(at("archive"))?;
+    std::os::unix::fs::symlink(fs::canonicalize(upstream)?, at("archive/dists"))?;
+    let archive = format!("file:{}", at("archive").display());
+    let recipe =
+        format!("profile = \"desktop\"\nmirror = \"{archive}\"\nsecurity_mirror = \"{archive}\"\n");
+    fs::write(at("desktop.toml"), recipe)?;
+    let ours = |more: &[&str]| {
+        let update = Run::new(kldload).args(["darksite", "update", "--json", "--dir"]);
+        update.arg(at("chosen")).args(more).arg(at("desktop.toml"))
+    };
+    // The first time, the indexes are brought.
+    ours(&[]).text()?;
+    let lock = fs::read_to_string(at("desktop.lock"))?;
+    let requests: Vec<&str> =
+        lock.lines().filter_map(|line| line.strip_prefix("request ")).collect();
+    let signed_by = format!("signed-by={KEYRING} arch=amd64 by-hash=no");
+    let components = "main contrib non-free-firmware";
+    let suites = ["trixie", "trixie-updates", "trixie-security"];
+    let sources = suites.map(|suite| format!("deb [{signed_by}] {archive} {suite} {components}\n"));
+    let apt = PrivateApt::with_sources(&at("apt-desktop"), &sources.concat())?;
+    let no_cache = ["-s", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="];
+    let simulate = || apt.get(["install"]).args(no_cache).args(&requests);
+    let (mut our_times, mut apt_times) = (Vec::new(), Vec::new());
+    let (mut our_peaks, mut apt_peaks) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let (seconds, peak) = measured(ours(&["--dry-run"]))?;
+        our_times.push(seconds);
+        our_peaks.push(peak);
+        let (seconds, peak) = measured(simulate())?;
+        apt_times.push(seconds);
+        apt_peaks.push(peak);
+    }
+    let packages = lock.lines().filter(|line| line.starts_with("package ")).count();
+    println!("packages of a desktop            {packages:9}");
+    let row = |what: &str, times, peaks| {
+        println!("{what:<32} {:9.2} s, {:.0} MB", median(times), median(peaks));
+    };
+    row("reading indexes and solving", our_times, our_peaks);
+    row("apt-get -s install", apt_times, apt_peaks);
     Ok(())
+}
+
+/// Seconds that a program takes, and its peak of memory in MB.
+fn measured(run: Run) -> Result<(f64, f64)> {
+    let text = run.within("/usr/bin/time", ["-f", "%e %M"]).text()?;
+    let last = text.lines().last().unwrap_or_default();
+    let (seconds, kilobytes) =
+        last.split_once(' ').with_context(|| format!("time said {last:?}"))?;
+    Ok((seconds.parse()?, kilobytes.parse::<f64>()? * 1024.0 / 1e6))
 }
 
 /// `kldload darksite serve`, until dropped.

@@ -83,6 +83,15 @@ impl Run {
         self
     }
 
+    /// Runs it as the arguments of `program`, after `args`.
+    #[must_use]
+    pub fn within<const N: usize>(mut self, program: &str, args: [&str; N]) -> Self {
+        let inner = std::mem::replace(&mut self.program, program.into());
+        let args = args.map(OsString::from).into_iter().chain([inner]);
+        self.args.splice(0..0, args);
+        self
+    }
+
     /// What is run.
     pub fn path(&self) -> &Path {
         Path::new(&self.program)

@@ -145,3 +145,25 @@ fn only_host_starts_processes() {
         }
     }
 }
+
+/// A second family of package formats must touch no file of the first: what is for all families names
+/// none, except where families are listed.
+#[test]
+fn only_its_own_files_know_a_family() {
+    let lists =
+        ["crates/pkg/src/lib.rs", "crates/darksite/src/lib.rs", "crates/darksite/src/family.rs"];
+    for path in sources() {
+        let inside = path.strip_prefix(checkout()).unwrap().to_owned();
+        let for_all =
+            ["crates/pkg/src", "crates/darksite/src"].iter().any(|room| inside.starts_with(room))
+                && !inside.iter().any(|part| part == "deb")
+                && !lists.iter().any(|list| inside == Path::new(list));
+        if !for_all {
+            continue;
+        }
+        for (number, line) in code(&path).lines().enumerate() {
+            let names = line.contains("deb::") && !line.trim_start().starts_with("//");
+            assert!(!names, "{}:{}: this is for all families", inside.display(), number + 1);
+        }
+    }
+}

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::site::{SiteError, entries};
+use crate::family::family;
+use crate::publish::UPSTREAM;
+use crate::site::{LOCK_FILE, SiteError, entries, read_lock};
 use crate::store::{StoreError, at, digest_of};
 
 /// What was copied.
@@ -48,8 +50,6 @@ impl From<StoreError> for CopyError {
     }
 }
 
-/// Directories that are a repository's alone; what is not in the repository is removed from them.
-const OWN: [&str; 3] = ["dists", "pool", "upstream"];
 /// What a file system may have at its top.
 const IGNORED: [&str; 2] = ["lost+found", "System Volume Information"];
 
@@ -57,10 +57,14 @@ const IGNORED: [&str; 2] = ["lost+found", "System Volume Information"];
 /// a copy that was interrupted goes on. Indexes come after packages, and the signed files last: until
 /// then the copy is what it was.
 pub fn copy(from: &Path, to: &Path, advance: &dyn Fn(u64)) -> Result<Copied, CopyError> {
+    let lock = read_lock(&from.join(LOCK_FILE))?;
+    let family = family(&lock.distribution).map_err(SiteError::from)?;
+    // What is not in the repository is removed from these.
+    let own = [family.directories(), &[UPSTREAM]].concat();
     fs::create_dir_all(to).map_err(at(to))?;
     for entry in entries(to)? {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let known = OWN.contains(&&*name)
+        let known = own.contains(&&*name)
             || name.starts_with("darksite.")
             || name.starts_with(".darksite-");
         if !known && !IGNORED.contains(&&*name) {
@@ -68,7 +72,7 @@ pub fn copy(from: &Path, to: &Path, advance: &dyn Fn(u64)) -> Result<Copied, Cop
         }
     }
     let mut files = walk(from, Path::new(""))?;
-    files.sort_by_key(|path| (rank(path), path.clone()));
+    files.sort_by_key(|path| (family.copy_rank(path), path.clone()));
     let mut copied = Copied::default();
     for path in &files {
         let (source, target) = (from.join(path), to.join(path));
@@ -82,8 +86,8 @@ pub fn copy(from: &Path, to: &Path, advance: &dyn Fn(u64)) -> Result<Copied, Cop
     }
     let wanted: std::collections::HashSet<&PathBuf> = files.iter().collect();
     for path in walk(to, Path::new(""))? {
-        let own = path.iter().next().is_some_and(|first| OWN.iter().any(|name| first == *name));
-        if own && !wanted.contains(&path) {
+        let is_own = path.iter().next().is_some_and(|first| own.iter().any(|name| first == *name));
+        if is_own && !wanted.contains(&path) {
             let path = to.join(path);
             fs::remove_file(&path).map_err(at(&path))?;
             copied.removed += 1;
@@ -92,17 +96,6 @@ pub fn copy(from: &Path, to: &Path, advance: &dyn Fn(u64)) -> Result<Copied, Cop
     let directory = File::open(to).map_err(at(to))?;
     rustix::fs::syncfs(&directory).map_err(|error| at(to)(error.into()))?;
     Ok(copied)
-}
-
-/// What apt reads first is written last.
-fn rank(path: &Path) -> u8 {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    match (path.starts_with("dists"), &*name) {
-        (false, _) => 0,
-        (true, "Release" | "Release.gpg") => 2,
-        (true, "InRelease") => 3,
-        (true, _) => 1,
-    }
 }
 
 /// All regular files below `root`, as paths relative to it.

@@ -1,15 +1,18 @@
 //! Offline repositories of official packages, the "darksite".
 //!
-//! This is the only room that opens network connections. The way of a package: [`source`] verifies a
-//! suite from the distribution's key to its indexes, [`resolve`] chooses, [`mod@lock`] writes down what was
-//! chosen, [`fetch`] brings it into the content-addressed [`store`], [`mod@publish`] makes a plain apt
+//! This is the only room that opens network connections. The way of a package: a suite
+//! is verified from the distribution's key to its indexes ([`deb::source`]), the solver chooses
+//! ([`deb::resolve`]), [`mod@lock`] writes down what was chosen, [`fetch`] brings it into the content-addressed [`store`], [`mod@publish`] makes a plain
 //! repository of hard links, [`serve`] and [`mod@copy`] hand it out, [`verify`] goes the whole way back.
-//! [`site`] is the directory in which all this lies. [`fetch`] and [`store`] know nothing of package
-//! formats.
+//! [`site`] is the directory in which all this lies.
+//!
+//! What is particular to a family of package formats is in a module of its own, [`deb`]; `family` says
+//! what such a module must offer. Nothing else knows a format.
 #![forbid(unsafe_code)]
 
-pub mod apt_sources;
 pub mod copy;
+pub mod deb;
+mod family;
 pub mod fetch;
 pub mod gc;
 pub mod keys;
@@ -17,7 +20,6 @@ mod location;
 pub mod lock;
 pub mod packages;
 pub mod publish;
-pub mod resolve;
 pub mod sbom;
 pub mod seen;
 pub mod serve;

@@ -90,13 +90,6 @@ pub struct LockedIndex {
     pub blob: Blob,
 }
 
-impl LockedIndex {
-    /// The component it is of: what stands before `/binary-`.
-    pub fn component(&self) -> &str {
-        self.path.find("/binary-").and_then(|at| self.path.get(..at)).unwrap_or("main")
-    }
-}
-
 /// A package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LockedPackage {

@@ -1,15 +1,20 @@
 //! From a lock to files to fetch.
 
 use jiff::{SignedDuration, Timestamp};
+use pkg::distribution::DistributionError;
 
 use crate::Location;
+use crate::family::family;
 use crate::fetch::Wanted;
-use crate::lock::{Blob, Lock, LockedSuite};
+use crate::lock::{Lock, LockedSuite};
 
-/// How long after the date of a suite its files are looked for in an archive of snapshots. A file may
-/// reach the archive hours after the `Release` file that names it was made.
-const LATER: [SignedDuration; 3] =
-    [SignedDuration::from_hours(12), SignedDuration::from_hours(36), SignedDuration::ZERO];
+/// How many hours after the date of a suite its files are looked for in an archive of snapshots. A file
+/// may reach the archive hours after the `Release` file that names it was made.
+const LATER: [i64; 3] = [12, 36, 0];
+
+/// The same of signed files and indexes, which are replaced several times a day: a snapshot may have just
+/// the state that was locked.
+const STATES: std::ops::RangeInclusive<i64> = 1..=8;
 
 /// Where the files of a suite are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,17 +32,7 @@ pub fn packages(lock: &Lock, places: &dyn Fn(&LockedSuite) -> Places) -> Vec<Wan
     let suites: Vec<(&str, Vec<Location>)> = lock
         .suites
         .iter()
-        .map(|suite| {
-            let Places { mut mirrors, snapshots } = places(suite);
-            if !mirrors.contains(&suite.mirror) {
-                mirrors.push(suite.mirror.clone());
-            }
-            if let Some(archive) = snapshots {
-                let at = |later| suite.date.saturating_add(later).unwrap_or(suite.date);
-                mirrors.extend(LATER.map(|later| snapshot(&archive, at(later))));
-            }
-            (suite.name.as_str(), mirrors)
-        })
+        .map(|suite| (suite.name.as_str(), archives(suite, places(suite), LATER)))
         .collect();
     lock.packages
         .iter()
@@ -54,47 +49,48 @@ pub fn packages(lock: &Lock, places: &dyn Fn(&LockedSuite) -> Places) -> Vec<Wan
         .collect()
 }
 
-/// Hours after the date of a suite at which an archive of snapshots may have just that state: several
-/// times a day there is a new one.
-const STATES: std::ops::RangeInclusive<i64> = 1..=8;
-
 /// The signed files and indexes of `lock`: for a store that has not seen how the lock was made.
-pub fn indexes(lock: &Lock, places: &dyn Fn(&LockedSuite) -> Places) -> Vec<Wanted> {
+pub fn indexes(
+    lock: &Lock,
+    places: &dyn Fn(&LockedSuite) -> Places,
+) -> Result<Vec<Wanted>, DistributionError> {
+    let family = family(&lock.distribution)?;
     let mut wanted = Vec::new();
     for suite in &lock.suites {
-        let Places { mut mirrors, snapshots } = places(suite);
-        if !mirrors.contains(&suite.mirror) {
-            mirrors.push(suite.mirror.clone());
-        }
-        if let Some(archive) = snapshots {
-            let at = |hours| suite.date.saturating_add(SignedDuration::from_hours(hours));
-            let states = STATES.map(|hours| at(hours).unwrap_or(suite.date));
-            mirrors.extend(states.map(|date| snapshot(&archive, date)));
-        }
-        let mut add = |path: &str, blob: Blob, by_hash: Option<String>| {
-            let name = format!("dists/{}/{path}", suite.name);
-            let by_hash = by_hash.map(|path| format!("dists/{}/{path}", suite.name));
-            let names: Vec<&String> = by_hash.iter().chain([&name]).collect();
-            let locations =
-                mirrors.iter().flat_map(|base| names.iter().map(|name| base.join(name)));
-            let locations = locations.collect();
-            let Blob { digest, size } = blob;
-            wanted.push(Wanted { name: name.clone(), locations, digest, size });
-        };
-        match suite.signature {
-            Some(signature) => {
-                add("Release", suite.release, None);
-                add("Release.gpg", signature, None);
+        let archives = archives(suite, places(suite), STATES);
+        wanted.extend(family.metadata(suite).into_iter().map(|file| {
+            let paths = &file.places;
+            let at = |archive: &Location| {
+                paths.iter().map(|path| archive.join(path)).collect::<Vec<_>>()
+            };
+            Wanted {
+                name: format!("{}: {}", suite.name, file.path),
+                locations: archives.iter().flat_map(at).collect(),
+                digest: file.blob.digest,
+                size: file.blob.size,
             }
-            None => add("InRelease", suite.release, None),
-        }
-        for index in &suite.indexes {
-            let directory = index.path.rsplit_once('/').map_or("", |(directory, _)| directory);
-            let by_hash = format!("{directory}/by-hash/SHA256/{}", index.blob.digest);
-            add(&index.path, index.blob, Some(by_hash));
-        }
+        }));
     }
-    wanted
+    Ok(wanted)
+}
+
+/// Where a suite's files may be: its mirrors, the one of the lock, the archive of snapshots some hours
+/// after the suite's date.
+fn archives(
+    suite: &LockedSuite,
+    places: Places,
+    hours: impl IntoIterator<Item = i64>,
+) -> Vec<Location> {
+    let Places { mut mirrors, snapshots } = places;
+    if !mirrors.contains(&suite.mirror) {
+        mirrors.push(suite.mirror.clone());
+    }
+    if let Some(archive) = snapshots {
+        let later = |hours| suite.date.saturating_add(SignedDuration::from_hours(hours));
+        let dates = hours.into_iter().map(|hours| later(hours).unwrap_or(suite.date));
+        mirrors.extend(dates.map(|date| snapshot(&archive, date)));
+    }
+    mirrors
 }
 
 /// The archive as it was on a date.

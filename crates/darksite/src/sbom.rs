@@ -5,31 +5,49 @@
 //! Debian's indexes tell source packages and maintainers, but licences only in exceptions; what is not
 //! told is `NOASSERTION`.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
-use pkg::deb::{paragraphs, parse_packages};
+use pkg::distribution::DistributionError;
 use serde_json::{Value, json};
+use thiserror::Error;
 use tree::Digest;
 
+use crate::family::{Family, family};
 use crate::lock::{Lock, LockedPackage};
-use crate::source::{SourceError, read_index};
+use crate::source::SourceError;
 use crate::store::Store;
 
-/// What an index tells of a package.
+/// What the archive tells of a package.
 #[derive(Debug, Default, Clone)]
-struct Facts {
-    source: String,
-    source_version: String,
-    maintainer: Option<String>,
-    homepage: Option<String>,
-    license: Option<String>,
-    summary: Option<String>,
+pub struct Facts {
+    /// The source package it was built from.
+    pub source: String,
+    /// That one's version.
+    pub source_version: String,
+    /// Who maintains it, as `NAME <ADDRESS>`.
+    pub maintainer: Option<String>,
+    /// Where its authors are.
+    pub homepage: Option<String>,
+    /// What an index says of its licence.
+    pub license: Option<String>,
+    /// What it is, in one line.
+    pub summary: Option<String>,
+}
+
+/// Why there is no document.
+#[derive(Debug, Error)]
+pub enum SbomError {
+    /// Nobody knows how to read the distribution's indexes.
+    #[error(transparent)]
+    Distribution(#[from] DistributionError),
+    /// An index cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
 }
 
 /// The document of `lock`, called `name`. The indexes are read from `store`.
-pub fn spdx(lock: &Lock, name: &str, store: &Store) -> Result<Value, SourceError> {
-    let facts = facts(lock, store)?;
+pub fn spdx(lock: &Lock, name: &str, store: &Store) -> Result<Value, SbomError> {
+    let family = family(&lock.distribution)?;
+    let facts = family.facts(lock, store)?;
     let digest = Digest::of(lock.to_string().as_bytes());
     let created = lock.date().unwrap_or(Timestamp::UNIX_EPOCH);
     let packages: Vec<Value> = lock
@@ -37,7 +55,7 @@ pub fn spdx(lock: &Lock, name: &str, store: &Store) -> Result<Value, SourceError
         .iter()
         .map(|package| {
             let facts = facts.get(&package.blob.digest).cloned().unwrap_or_default();
-            package_value(lock, package, &facts)
+            package_value(lock, package, &facts, family)
         })
         .collect();
     let describes: Vec<Value> = lock.packages.iter().map(|package| id(package).into()).collect();
@@ -67,40 +85,12 @@ pub fn spdx(lock: &Lock, name: &str, store: &Store) -> Result<Value, SourceError
     }))
 }
 
-fn facts(lock: &Lock, store: &Store) -> Result<HashMap<Digest, Facts>, SourceError> {
-    let wanted: HashMap<Digest, ()> =
-        lock.packages.iter().map(|package| (package.blob.digest, ())).collect();
-    let mut found = HashMap::new();
-    for index in lock.suites.iter().flat_map(|suite| &suite.indexes) {
-        let text = read_index(store, index)?;
-        let packages = parse_packages(&text).map_err(|error| SourceError::Index {
-            path: index.path.clone(),
-            reason: error.to_string(),
-        })?;
-        for package in packages {
-            let Some(digest) = package.sha256.filter(|digest| wanted.contains_key(digest)) else {
-                continue;
-            };
-            let Some(Ok(paragraph)) = paragraphs(package.text).next() else { continue };
-            let get = |name: &str| paragraph.get(name).map(str::to_owned);
-            found.insert(
-                digest,
-                Facts {
-                    source: package.source.to_owned(),
-                    source_version: package.source_version.to_owned(),
-                    maintainer: get("Maintainer"),
-                    homepage: get("Homepage"),
-                    license: get("License"),
-                    summary: get("Description")
-                        .map(|text| text.lines().next().unwrap_or_default().trim().to_owned()),
-                },
-            );
-        }
-    }
-    Ok(found)
-}
-
-fn package_value(lock: &Lock, package: &LockedPackage, facts: &Facts) -> Value {
+fn package_value(
+    lock: &Lock,
+    package: &LockedPackage,
+    facts: &Facts,
+    family: &dyn Family,
+) -> Value {
     let LockedPackage { name, version, architecture, component, .. } = package;
     let location = match lock.suite(&package.suite) {
         Some(suite) => suite.mirror.join(&package.path).to_string(),
@@ -116,7 +106,8 @@ fn package_value(lock: &Lock, package: &LockedPackage, facts: &Facts) -> Value {
         None => "NOASSERTION".to_owned(),
     };
     let purl = format!(
-        "pkg:deb/{}/{}@{}?arch={architecture}&distro={}",
+        "pkg:{}/{}/{}@{}?arch={architecture}&distro={}",
+        family.purl_type(),
         lock.distribution,
         quoted(name),
         quoted(version),

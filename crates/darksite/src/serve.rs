@@ -237,7 +237,7 @@ fn answer(root: &Root, request: &Request) -> Answer {
 
 /// The file that a path means, if it is one that may be served.
 fn file_of(root: &Root, path: &str) -> Option<PathBuf> {
-    let path = pkg::deb::check_path(path.strip_prefix('/')?).ok()?;
+    let path = pkg::path::check_path(path.strip_prefix('/')?).ok()?;
     let (base, path) = match root {
         Root::Repository(directory) => (directory.clone(), path),
         Root::Site(directory) => match path.strip_prefix("snapshots/") {

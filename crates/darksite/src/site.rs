@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use pkg::distribution::DistributionError;
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
@@ -49,6 +50,9 @@ pub enum SiteError {
         /// The directory.
         path: PathBuf,
     },
+    /// Nobody knows what to do with a lock's distribution.
+    #[error(transparent)]
+    Distribution(#[from] DistributionError),
     /// There is nothing yet.
     #[error("{}: nothing was published here yet; run kldload darksite sync", path.display())]
     Empty {

@@ -1,8 +1,9 @@
 //! Content-addressed blobs: `blobs/ab/cdef…`, named by their SHA-256.
 //!
 //! A blob gets its name when its content is complete, checked and on disk, and never changes after
-//! that: a crash leaves at most a partial file, which a later run goes on with. Blobs are read-only, as
-//! published repositories are hard links to them.
+//! that: a crash leaves at most partial files, which a later run goes on with. Many blobs wait for the
+//! disk together ([`Store::settle`]): waiting for each takes longer than writing it. Blobs are
+//! read-only, as published repositories are hard links to them.
 
 mod partial;
 
@@ -10,11 +11,12 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use thiserror::Error;
 use tree::{Digest, Hasher};
 
+use partial::Complete;
 pub use partial::Partial;
 
 /// Directory of the blobs.
@@ -23,6 +25,10 @@ const BLOBS: &str = "blobs";
 const PARTIAL: &str = "partial";
 /// Bytes read at once.
 const CHUNK: usize = 1 << 17;
+/// Most blobs that wait for the disk together: each is an open file.
+const WAITING: usize = 128;
+/// Most bytes that do.
+const WAITING_BYTES: u64 = 256 << 20;
 
 /// Why the store could not do its work.
 #[derive(Debug, Error)]
@@ -56,8 +62,8 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
-    /// Which of the 256 directories have names in them that may not be on disk yet.
-    unsettled: Vec<AtomicBool>,
+    /// Blobs whose content may not be on disk yet.
+    complete: Mutex<Vec<Complete>>,
 }
 
 impl Store {
@@ -67,7 +73,7 @@ impl Store {
         for directory in [root.join(BLOBS), root.join(PARTIAL)] {
             fs::create_dir_all(&directory).map_err(at(&directory))?;
         }
-        Ok(Self { root, unsettled: (0..256).map(|_| AtomicBool::new(false)).collect() })
+        Ok(Self { root, complete: Mutex::default() })
     }
 
     /// Where the blob is, or would be.
@@ -89,7 +95,7 @@ impl Store {
         Partial::open(self, *blob, limit)
     }
 
-    /// Adds `bytes` and tells their name.
+    /// Adds `bytes` and tells their name, which they have once this is [settled](Self::settle).
     pub fn insert(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let blob = Digest::of(bytes);
         let length = bytes.len() as u64;
@@ -125,17 +131,29 @@ impl Store {
         Ok(length)
     }
 
-    /// Makes the names of all blobs added so far survive a crash; their contents already do.
+    /// Gives all blobs that are complete their names, once their contents are on disk, and makes the names
+    /// survive a crash.
     pub fn settle(&self) -> Result<(), StoreError> {
-        let blobs = self.root.join(BLOBS);
-        let mut any = false;
-        for (number, unsettled) in self.unsettled.iter().enumerate() {
-            if unsettled.swap(false, Ordering::AcqRel) {
-                sync_directory(&blobs.join(format!("{number:02x}")))?;
-                any = true;
-            }
+        let complete =
+            std::mem::take(&mut *self.complete.lock().unwrap_or_else(PoisonError::into_inner));
+        if complete.is_empty() {
+            return Ok(());
         }
-        if any { sync_directory(&blobs) } else { Ok(()) }
+        sync_file_system(&self.root)?;
+        for blob in complete {
+            blob.name(self)?;
+        }
+        sync_file_system(&self.root)
+    }
+
+    /// Lets a blob wait for the disk.
+    fn wait(&self, blob: Complete) -> Result<(), StoreError> {
+        let mut complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
+        complete.push(blob);
+        let bytes: u64 = complete.iter().map(|blob| blob.length).sum();
+        let enough = complete.len() >= WAITING || bytes >= WAITING_BYTES;
+        drop(complete);
+        if enough { self.settle() } else { Ok(()) }
     }
 
     /// All blobs with their lengths in bytes, in the order of their names. Other files are left out.
@@ -205,9 +223,9 @@ fn entries(directory: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
     fs::read_dir(directory).and_then(Iterator::collect).map_err(at(directory))
 }
 
-/// Makes the names in `directory` survive a crash.
-pub(crate) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
-    File::open(directory).and_then(|file| file.sync_all()).map_err(at(directory))
+/// Waits until everything written to the file system of `directory` is on disk.
+pub(crate) fn sync_file_system(directory: &Path) -> Result<(), StoreError> {
+    File::open(directory).and_then(|file| Ok(rustix::fs::syncfs(&file)?)).map_err(at(directory))
 }
 
 /// Writes a file that appears whole or not at all.

@@ -10,6 +10,8 @@
 pub mod deb;
 pub mod distribution;
 pub mod openpgp;
+pub mod path;
 pub mod profile;
 pub mod recipe;
 pub mod solve;
+mod text;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use pkg::deb::Version;
+use pkg::distribution::DistributionError;
 
 use super::{Lock, LockedPackage};
+use crate::family::{Family, family};
 
 /// How a package changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,10 +61,12 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What changed from `old` to `new`: security updates first, then by kind and name.
-pub fn difference(old: &Lock, new: &Lock) -> Vec<Difference> {
-    let before = newest(old);
-    let after = newest(new);
+/// What changed from `old` to `new`, both of one distribution: security updates first, then by kind and
+/// name.
+pub fn difference(old: &Lock, new: &Lock) -> Result<Vec<Difference>, DistributionError> {
+    let family = family(&new.distribution)?;
+    let before = newest(old, family);
+    let after = newest(new, family);
     let mut found = Vec::new();
     for (name, package) in &after {
         let change = match before.get(name) {
@@ -74,8 +77,8 @@ pub fn difference(old: &Lock, new: &Lock) -> Vec<Difference> {
                 }
                 Change::Rebuilt
             }
-            Some(old) if is_older(package, old) => Change::Downgraded,
-            Some(_) if is_security(&package.suite) => Change::Security,
+            Some(old) if is_older(package, old, family) => Change::Downgraded,
+            Some(_) if family.is_security(&package.suite) => Change::Security,
             Some(_) => Change::Upgraded,
         };
         found.push(Difference {
@@ -96,19 +99,21 @@ pub fn difference(old: &Lock, new: &Lock) -> Vec<Difference> {
         });
     }
     found.sort_by(|a, b| (a.change, &a.name).cmp(&(b.change, &b.name)));
-    found
+    Ok(found)
 }
 
-/// The newest version of each name. A package may go from one architecture to `all` and back.
-fn newest(lock: &Lock) -> BTreeMap<String, &LockedPackage> {
+/// The newest version of each name. A package may go from one architecture to any
+/// and back.
+fn newest<'a>(lock: &'a Lock, family: &dyn Family) -> BTreeMap<String, &'a LockedPackage> {
     let mut found: BTreeMap<String, &LockedPackage> = BTreeMap::new();
+    let all = family.any_architecture();
     for package in &lock.packages {
-        let native = [lock.architecture.as_str(), "all"].contains(&package.architecture.as_str());
+        let native = [lock.architecture.as_str(), all].contains(&package.architecture.as_str());
         let name = match native {
             true => package.name.clone(),
             false => format!("{}:{}", package.name, package.architecture),
         };
-        let newer = found.get(&name).is_none_or(|known| is_older(known, package));
+        let newer = found.get(&name).is_none_or(|known| is_older(known, package, family));
         if newer {
             found.insert(name, package);
         }
@@ -116,14 +121,6 @@ fn newest(lock: &Lock) -> BTreeMap<String, &LockedPackage> {
     found
 }
 
-fn is_older(one: &LockedPackage, other: &LockedPackage) -> bool {
-    match (Version::parse(&one.version), Version::parse(&other.version)) {
-        (Ok(one), Ok(other)) => one < other,
-        _ => one.version < other.version,
-    }
-}
-
-/// `trixie-security`, `bullseye/updates` and the like.
-fn is_security(suite: &str) -> bool {
-    suite.ends_with("-security") || suite.ends_with("/updates")
+fn is_older(one: &LockedPackage, other: &LockedPackage, family: &dyn Family) -> bool {
+    family.compare_versions(&one.version, &other.version).is_lt()
 }

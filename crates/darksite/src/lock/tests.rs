@@ -24,7 +24,6 @@ fn read_and_written() {
     assert_eq!(lock.to_string(), text);
     assert_eq!(lock.packages[1].component, "updates/main");
     assert_eq!(lock.packages[0].path, "pool/x y.deb");
-    assert_eq!(lock.suites[0].indexes[0].component(), "main");
     assert_eq!(lock.blobs().count(), 6);
     assert_eq!(lock.date().unwrap().to_string(), "2025-05-18T08:05:41Z");
 }
@@ -71,7 +70,8 @@ fn differences() {
         "up 1.10 all @trixie/main",
     ]));
     let (old, mut new) = (old.unwrap(), new.unwrap());
-    let found: Vec<String> = difference(&old, &new).iter().map(ToString::to_string).collect();
+    let found: Vec<String> =
+        difference(&old, &new).unwrap().iter().map(ToString::to_string).collect();
     let expected = [
         "security sec 1.9 -> 1.10 (trixie-security)",
         "upgraded up 1.9 -> 1.10 (trixie)",
@@ -80,8 +80,8 @@ fn differences() {
         "removed gone 1 -> - (trixie)",
     ];
     assert_eq!(found, expected);
-    assert!(difference(&old, &old).is_empty());
+    assert!(difference(&old, &old).unwrap().is_empty());
     new = old.clone();
     new.packages[2].blob.size += 1;
-    assert_eq!(difference(&old, &new)[0].change, Change::Rebuilt);
+    assert_eq!(difference(&old, &new).unwrap()[0].change, Change::Rebuilt);
 }

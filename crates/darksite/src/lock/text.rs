@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use pkg::deb::check_path;
+use pkg::path::check_path;
 use thiserror::Error;
 
 use super::{Blob, HEADER, Lock, LockedIndex, LockedPackage, LockedSuite, VERSION};

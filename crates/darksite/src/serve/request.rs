@@ -1,6 +1,7 @@
 //! The head of a request.
 
-use pkg::deb::parse_date;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 
 use crate::location;
 
@@ -91,7 +92,7 @@ impl Request {
         };
         for header in parsed.headers.iter() {
             let Ok(value) = std::str::from_utf8(header.value) else { continue };
-            let date = || parse_date(value).map(jiff::Timestamp::as_second);
+            let date = || date(value);
             match &*header.name.to_ascii_lowercase() {
                 "connection" => {
                     let has =
@@ -109,6 +110,11 @@ impl Request {
         }
         Ok(request)
     }
+}
+
+/// Seconds since 1970 of a date of HTTP (RFC 9110, 5.6.7), as `Sat, 10 May 2025 09:31:35 GMT`.
+fn date(text: &str) -> Option<i64> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok().map(Timestamp::as_second)
 }
 
 /// Decodes a target: `/a%20b?query`, or with scheme and host as a proxy gets it.

@@ -4,9 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Advice, FlockOperation, flock};
 use tree::{Digest, Hasher};
 
 use super::{CHUNK, PARTIAL, Store, StoreError, at, read_only};
@@ -94,8 +93,8 @@ impl<'a> Partial<'a> {
         self.hasher.clone().finish()
     }
 
-    /// Gives the blob its name, once its content is on disk. If the content is not what the name says,
-    /// nothing is named, everything written is forgotten, and the error tells its digest.
+    /// Says that this is all: the blob gets its name when the store is [settled](Store::settle). If the
+    /// content is not what the name says, everything written is forgotten, and the error tells its digest.
     pub fn publish(mut self) -> Result<(), StoreError> {
         let found = self.digest();
         if found != self.blob {
@@ -103,20 +102,36 @@ impl<'a> Partial<'a> {
             self.restart()?;
             return Err(StoreError::Damaged { path: self.path.clone(), found, length });
         }
-        let target = self.store.path(&self.blob);
-        let directory = target.parent().unwrap_or(&self.store.root);
+        read_only(&self.file).map_err(at(&self.path))?;
+        // The disk may begin; this is advice, and no harm is done where it is not taken.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
+        let Self { store, blob, file, path, temporary, length, .. } = self;
+        store.wait(Complete { blob, path, temporary, length, _file: file })
+    }
+}
+
+/// A blob whose content is right, but may not be on disk yet.
+#[derive(Debug)]
+pub(super) struct Complete {
+    blob: Digest,
+    path: PathBuf,
+    temporary: Option<tempfile::TempPath>,
+    /// In bytes.
+    pub length: u64,
+    /// Open, it keeps other processes away.
+    _file: File,
+}
+
+impl Complete {
+    /// Gives the blob its name.
+    pub(super) fn name(self, store: &Store) -> Result<(), StoreError> {
+        let target = store.path(&self.blob);
+        let directory = target.parent().unwrap_or(&store.root);
         fs::create_dir_all(directory).map_err(at(directory))?;
-        read_only(&self.file).and_then(|()| self.file.sync_all()).map_err(at(&self.path))?;
         match self.temporary {
-            Some(temporary) => {
-                temporary.persist(&target).map_err(|error| at(&target)(error.error))?;
-            }
-            None => fs::rename(&self.path, &target).map_err(at(&target))?,
+            Some(temporary) => temporary.persist(&target).map_err(|error| at(&target)(error.error)),
+            None => fs::rename(&self.path, &target).map_err(at(&target)),
         }
-        if let Some(unsettled) = self.store.unsettled.get(usize::from(self.blob.0[0])) {
-            unsettled.store(true, Ordering::Release);
-        }
-        Ok(())
     }
 }
 

@@ -20,11 +20,12 @@ fn a_blob_has_its_name_only_when_it_is_right() {
     assert_eq!(partial.length(), 3);
     partial.write(b"lo").unwrap();
     partial.publish().unwrap();
+    assert!(!store.contains(&blob, 5));
+    store.settle().unwrap();
     assert!(store.contains(&blob, 5));
     assert!(!store.contains(&blob, 4));
     assert_eq!(store.verify(&blob).unwrap(), 5);
     assert_eq!(store.read(&blob, 5).unwrap(), b"hello");
-    store.settle().unwrap();
     let mode = fs::metadata(store.path(&blob)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o444);
     assert_eq!(store.list().unwrap(), [(blob, 5)]);
@@ -55,9 +56,32 @@ fn two_writers_of_one_blob_do_not_disturb_each_other() {
     second.publish().unwrap();
     first.write(b"lo").unwrap();
     first.publish().unwrap();
+    store.settle().unwrap();
     assert_eq!(store.verify(&blob).unwrap(), 5);
     assert_eq!(store.remove_partials().unwrap(), 0);
     assert_eq!(fs::read_dir(store.root.join(PARTIAL)).unwrap().count(), 0);
+}
+
+#[test]
+fn a_crash_before_the_disk_has_it_all_costs_nothing() {
+    let (directory, store) = store();
+    let blob = store.insert(b"hello").unwrap();
+    drop(store);
+    let store = Store::open(directory.path()).unwrap();
+    assert!(!store.contains(&blob, 5));
+    let partial = store.partial(&blob, 5).unwrap();
+    assert_eq!(partial.length(), 5);
+    partial.publish().unwrap();
+    store.settle().unwrap();
+    assert_eq!(store.read(&blob, 5).unwrap(), b"hello");
+}
+
+#[test]
+fn many_blobs_do_not_wait_for_ever() {
+    let (_directory, store) = store();
+    let blobs: Vec<Digest> =
+        (0..WAITING).map(|number| store.insert(&number.to_be_bytes()).unwrap()).collect();
+    assert_eq!(store.list().unwrap().len(), blobs.len());
 }
 
 #[test]
@@ -76,6 +100,7 @@ fn what_is_left_over_is_bounded_and_can_be_removed() {
 fn damage_is_noticed() {
     let (_directory, store) = store();
     let blob = store.insert(b"hello").unwrap();
+    store.settle().unwrap();
     let path = store.path(&blob);
     fs::remove_file(&path).unwrap();
     File::create(&path).unwrap().write_all(b"hallo").unwrap();

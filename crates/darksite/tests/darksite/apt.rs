@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use darksite::deb::component;
+use darksite::deb::source::{Reader, SuiteSource, SuiteState};
 use darksite::gc::collect;
 use darksite::keys::signing_key;
 use darksite::lock::{Blob, Lock, LockedPackage};
@@ -12,7 +14,7 @@ use darksite::packages::{Places, packages};
 use darksite::publish::{Published, publish};
 use darksite::serve::Server;
 use darksite::site::{KEY_FILE, LOCK_FILE, Site};
-use darksite::source::{SuiteSource, SuiteState, read_index};
+use darksite::source::read_index;
 use darksite::verify;
 use darksite::{copy, fetch, sbom};
 use jiff::ToSpan;
@@ -157,7 +159,7 @@ impl Apt {
 }
 
 /// Mirrors the packages called `names` of an archive: what sync does once the solver has chosen.
-fn mirror(site: &Site, archive: &Path, key: &SigningKey, names: &[&str]) -> Lock {
+pub fn mirror(site: &Site, archive: &Path, key: &SigningKey, names: &[&str]) -> Lock {
     let source = SuiteSource {
         name: "trixie".to_owned(),
         mirrors: vec![format!("file:{}", archive.display()).parse().unwrap()],
@@ -166,7 +168,7 @@ fn mirror(site: &Site, archive: &Path, key: &SigningKey, names: &[&str]) -> Lock
         check_rollback: true,
     };
     let fetcher = fetch::Fetcher::new(fetch::Options::default()).unwrap();
-    let reader = darksite::source::Reader {
+    let reader = Reader {
         fetcher: &fetcher,
         store: site.store(),
         keyring: &key.keyring(),
@@ -186,7 +188,7 @@ fn mirror(site: &Site, archive: &Path, key: &SigningKey, names: &[&str]) -> Lock
                     version: package.version.as_str().to_owned(),
                     blob: Blob { digest: package.sha256.unwrap(), size: package.size.unwrap() },
                     suite: "trixie".to_owned(),
-                    component: index.component().to_owned(),
+                    component: component(index).to_owned(),
                     path: package.filename.to_owned(),
                 });
             }
@@ -303,6 +305,7 @@ fn snapshots_share_and_gc_keeps_what_is_named() {
     let removed = collect(&site, None, false).unwrap();
     assert_eq!((removed.blobs, removed.snapshots.len()), (0, 0));
     let stranger = site.store().insert(b"nobody names this").unwrap();
+    site.store().settle().unwrap();
     assert_eq!(collect(&site, None, true).unwrap().blobs, 1);
     assert_eq!(collect(&site, None, false).unwrap().blobs, 1);
     assert!(!site.store().path(&stranger).exists());

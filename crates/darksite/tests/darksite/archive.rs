@@ -5,9 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use darksite::Location;
+use darksite::deb::source::{Reader, SuiteSource, SuiteState};
 use darksite::fetch::{Fetcher, Options};
 use darksite::seen::Seen;
-use darksite::source::{Reader, SourceError, SuiteSource, SuiteState};
+use darksite::source::SourceError;
 use darksite::store::Store;
 use jiff::{Timestamp, ToSpan};
 use pkg::deb::{IndexFile, Release};

@@ -4,6 +4,7 @@
 mod apt;
 mod archive;
 mod fetch;
+mod lost;
 mod server;
 mod source;
 mod tls;

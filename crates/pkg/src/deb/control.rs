@@ -8,6 +8,8 @@
 
 use thiserror::Error;
 
+use crate::text::shortened;
+
 /// Most fields that one paragraph may have; Debian's longest have about thirty.
 const FIELDS: usize = 256;
 
@@ -191,14 +193,6 @@ impl<'a> Iterator for Paragraphs<'a> {
             self.at = self.text.len();
         }
         result.transpose()
-    }
-}
-
-/// The start of a text, for messages.
-pub(crate) fn shortened(text: &str) -> String {
-    match text.char_indices().nth(80) {
-        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
-        None => text.to_owned(),
     }
 }
 

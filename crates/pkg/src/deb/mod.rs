@@ -6,7 +6,6 @@
 mod container;
 mod control;
 mod packages;
-mod path;
 mod policy;
 mod relation;
 mod release;
@@ -17,13 +16,12 @@ mod version;
 pub use container::{ControlFile, Deb, DebError};
 pub use control::{ControlError, ControlProblem, Field, Paragraph, Paragraphs, paragraphs};
 pub use packages::{IndexError, MultiArch, Package, Priority, parse_packages, write_package};
-pub use path::{PathError, check_path};
 pub use policy::{Pin, PinError, PinTarget, Policy};
 pub use relation::{
     ArchQualifier, Clause, Dependency, Operator, Profile, RelationError, Restriction,
     parse_provides, parse_relations,
 };
-pub use release::{IndexFile, Release, ReleaseError, parse_date, write_date};
+pub use release::{IndexFile, Release, ReleaseError, write_date};
 pub use solve::{
     Chosen, OptionalSet, Reason, Request, Skipped, Solution, SolveError, asked, solve,
 };

@@ -5,10 +5,11 @@ use std::fmt::{self, Write as _};
 use thiserror::Error;
 use tree::Digest;
 
-use super::control::{ControlError, Paragraph, paragraphs, shortened};
-use super::path::{PathError, check_path};
+use super::control::{ControlError, Paragraph, paragraphs};
 use super::relation::is_package_name;
 use super::version::{Version, VersionError};
+use crate::path::{PathError, check_path};
+use crate::text::shortened;
 
 /// How important a package is to a system (Debian Policy 2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

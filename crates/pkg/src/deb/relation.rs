@@ -4,8 +4,8 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::control::shortened;
 use super::version::{Version, VersionError};
+use crate::text::shortened;
 
 /// Most clauses of one field, and most alternatives of one clause; Debian's longest have hundreds.
 const LIMIT: usize = 1 << 14;

@@ -10,8 +10,9 @@ use jiff::fmt::rfc2822;
 use thiserror::Error;
 use tree::Digest;
 
-use super::control::{ControlError, Field, paragraphs, shortened};
-use super::path::{PathError, check_path};
+use super::control::{ControlError, Field, paragraphs};
+use crate::path::{PathError, check_path};
+use crate::text::shortened;
 
 /// A `Release` file; absent fields are empty texts, lists, or `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -252,7 +253,7 @@ fn files(field: &Field<'_>) -> Result<Vec<IndexFile>, ReleaseError> {
 }
 
 /// Reads a date as archives write it: `Sat, 10 May 2025 09:31:35 UTC`, or RFC 2822.
-pub fn parse_date(text: &str) -> Option<Timestamp> {
+fn parse_date(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let zoned = ["UTC", "GMT", "Z"]
         .into_iter()

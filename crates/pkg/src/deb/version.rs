@@ -35,7 +35,7 @@ impl<'a> Version<'a> {
     /// Reads a version; blanks around it do not count.
     pub fn parse(text: &'a str) -> Result<Self, VersionError> {
         let text = text.trim_ascii();
-        let bad = |problem| Err(VersionError { text: super::control::shortened(text), problem });
+        let bad = |problem| Err(VersionError { text: crate::text::shortened(text), problem });
         let (epoch, rest) = match text.split_once(':') {
             None => (0, text),
             Some((epoch, rest)) => {

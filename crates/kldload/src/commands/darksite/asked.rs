@@ -5,13 +5,13 @@ use std::sync::Mutex;
 
 use anyhow::Context;
 use clap::Args;
-use darksite::apt_sources::HostApt;
+use darksite::deb::apt_sources::HostApt;
+use darksite::deb::resolve::{Question, resolve};
+use darksite::deb::source::{Reader, SuiteSource};
 use darksite::fetch::Fetcher;
 use darksite::lock::{Lock, LockedSuite};
 use darksite::packages::{Places, indexes, snapshot};
-use darksite::resolve::{Question, resolve};
 use darksite::site::{Site, read_lock};
-use darksite::source::{Reader, SuiteSource};
 use darksite::{Location, LocationError};
 use pkg::deb::{OptionalSet, Policy, Priority, Request};
 use pkg::distribution::Distribution;
@@ -217,7 +217,7 @@ impl Asked {
         fetcher: &Fetcher,
         ui: &mut Ui,
     ) -> anyhow::Result<()> {
-        let wanted = indexes(lock, &|suite| self.places(suite));
+        let wanted = indexes(lock, &|suite| self.places(suite))?;
         let missing =
             |file: &&darksite::fetch::Wanted| !site.store().contains(&file.digest, file.size);
         let bytes: u64 = wanted.iter().filter(missing).map(|file| file.size).sum();

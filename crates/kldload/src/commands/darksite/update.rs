@@ -43,7 +43,7 @@ pub fn run(args: &UpdateArgs) -> anyhow::Result<ExitCode> {
     let path = asked.lock_path();
     let old = asked.lock()?.unwrap_or_default();
     let new = asked.resolve(&site, &fetcher, &mut ui)?;
-    let changes = difference(&old, &new);
+    let changes = difference(&old, &new)?;
     let value: Vec<_> = changes
         .iter()
         .map(|change| {

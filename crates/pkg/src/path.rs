@@ -15,7 +15,7 @@ pub struct PathError {
 /// Refuses every path that is not plainly below where it starts: absolute ones, `..`, empty parts,
 /// control characters and backslashes. A leading `./` is cut off, as flat repositories write it.
 pub fn check_path(path: &str) -> Result<&str, PathError> {
-    let bad = |problem| Err(PathError { path: super::control::shortened(path), problem });
+    let bad = |problem| Err(PathError { path: crate::text::shortened(path), problem });
     let path = path.strip_prefix("./").unwrap_or(path);
     if path.is_empty() || path.len() > 4095 {
         return bad("is empty or too long");

@@ -3,9 +3,11 @@
 use pkg::deb::{IndexInfo, Request, SolveError, Universe, parse_packages, solve};
 use thiserror::Error;
 
+use super::component;
+use super::source::{Reader, SuiteSource, SuiteState};
 use crate::fetch::Report;
 use crate::lock::{Blob, Lock, LockedPackage};
-use crate::source::{Reader, SourceError, SuiteSource, SuiteState, read_index};
+use crate::source::{SourceError, read_index};
 
 /// A lock, and what people should know about it.
 #[derive(Debug, Clone)]
@@ -95,7 +97,7 @@ fn choose(
             reason,
         };
         let packages = parse_packages(text).map_err(|error| bad(error.to_string()))?;
-        let info = IndexInfo::new(&state.release, index.component(), "");
+        let info = IndexInfo::new(&state.release, component(index), "");
         universe.add(info, packages).map_err(|error| bad(error.to_string()))?;
     }
     let solution = solve(&universe, question.request)?;
@@ -118,7 +120,7 @@ fn choose(
             version,
             blob: Blob { digest, size },
             suite,
-            component: index.component().to_owned(),
+            component: component(index).to_owned(),
             path: package.filename.to_owned(),
         });
     }

@@ -1,0 +1,133 @@
+//! Debian's family: suites of signed `Release` files, `Packages` indexes, `.deb` files.
+
+pub mod apt_sources;
+mod facts;
+mod publish;
+pub mod resolve;
+pub mod source;
+mod verify;
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use pkg::deb::Version;
+use pkg::openpgp::{Keyring, SigningKey};
+use tree::Digest;
+
+use crate::family::{Family, Metadata};
+use crate::lock::{Lock, LockedIndex, LockedSuite};
+use crate::publish::{PublishError, Repository};
+use crate::sbom::Facts;
+use crate::source::SourceError;
+use crate::store::Store;
+use crate::verify::Findings;
+
+/// The file of a suite that has its signature within.
+const INLINE: &str = "InRelease";
+/// The same without one.
+const RELEASE: &str = "Release";
+/// The signature of [`RELEASE`].
+const SIGNATURE: &str = "Release.gpg";
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Deb;
+
+/// The component that an index is of: what stands before `/binary-`.
+pub fn component(index: &LockedIndex) -> &str {
+    index.path.find("/binary-").and_then(|at| index.path.get(..at)).unwrap_or("main")
+}
+
+impl Family for Deb {
+    fn purl_type(&self) -> &'static str {
+        "deb"
+    }
+
+    fn any_architecture(&self) -> &'static str {
+        "all"
+    }
+
+    fn compare_versions(&self, one: &str, other: &str) -> Ordering {
+        match (Version::parse(one), Version::parse(other)) {
+            (Ok(one), Ok(other)) => one.cmp(&other),
+            _ => one.cmp(other),
+        }
+    }
+
+    /// `trixie-security`, `bullseye/updates` and the like.
+    fn is_security(&self, suite: &str) -> bool {
+        suite.ends_with("-security") || suite.ends_with("/updates")
+    }
+
+    fn metadata(&self, suite: &LockedSuite) -> Vec<Metadata> {
+        let dists = format!("dists/{}", suite.name);
+        let plain = |path: &str, blob| Metadata {
+            path: path.to_owned(),
+            blob,
+            places: vec![format!("{dists}/{path}")],
+        };
+        let mut files = match suite.signature {
+            Some(signature) => vec![plain(RELEASE, suite.release), plain(SIGNATURE, signature)],
+            None => vec![plain(INLINE, suite.release)],
+        };
+        files.extend(suite.indexes.iter().map(|index| {
+            let directory = index.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            let by_hash = format!("{dists}/{directory}/by-hash/SHA256/{}", index.blob.digest);
+            let mut file = plain(&index.path, index.blob);
+            file.places.insert(0, by_hash);
+            file
+        }));
+        files
+    }
+
+    fn facts(&self, lock: &Lock, store: &Store) -> Result<HashMap<Digest, Facts>, SourceError> {
+        facts::facts(lock, store)
+    }
+
+    fn directories(&self) -> &'static [&'static str] {
+        &["dists", "pool"]
+    }
+
+    fn copy_rank(&self, path: &Path) -> u8 {
+        let name = path.file_name().and_then(|name| name.to_str());
+        match (path.starts_with("dists"), name) {
+            (false, _) => 0,
+            (true, Some(RELEASE | SIGNATURE)) => 2,
+            (true, Some(INLINE)) => 3,
+            (true, _) => 1,
+        }
+    }
+
+    fn publish(
+        &self,
+        repository: &mut Repository<'_>,
+        lock: &Lock,
+        key: &SigningKey,
+        now: Timestamp,
+    ) -> Result<(), PublishError> {
+        publish::publish(repository, lock, key, now)
+    }
+
+    fn verify_upstream(
+        &self,
+        lock: &Lock,
+        suite: &LockedSuite,
+        place: &dyn Fn(&str) -> PathBuf,
+        keyring: &Keyring,
+        findings: &mut Findings,
+    ) {
+        verify::upstream(lock, suite, place, keyring, findings);
+    }
+
+    fn verify_published(
+        &self,
+        directory: &Path,
+        lock: &Lock,
+        now: Timestamp,
+        findings: &mut Findings,
+    ) {
+        verify::published(directory, lock, now, findings);
+    }
+}

@@ -1,0 +1,169 @@
+//! A plain apt repository: `dists/`, `pool/`, by-hash, signed.
+//!
+//! One suite, named by the codename, has exactly the packages of the lock, in the components they came
+//! from.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use jiff::Timestamp;
+use pkg::deb::{IndexFile, Release, paragraphs, parse_packages, write_package};
+use pkg::openpgp::SigningKey;
+use tree::Digest;
+
+use crate::lock::{Lock, LockedPackage};
+use crate::publish::{PublishError, Repository};
+use crate::source::{SourceError, read_index};
+use crate::store::at;
+
+/// Makes pool, indexes and signatures.
+pub(super) fn publish(
+    repository: &mut Repository<'_>,
+    lock: &Lock,
+    key: &SigningKey,
+    now: Timestamp,
+) -> Result<(), PublishError> {
+    let paths = pool(repository, lock)?;
+    let files = components(repository, lock, &paths)?;
+    sign(repository, lock, files, key, now)
+}
+
+/// Links the packages into the pool; tells where each is.
+fn pool<'a>(
+    repository: &mut Repository<'_>,
+    lock: &'a Lock,
+) -> Result<Vec<(&'a LockedPackage, String)>, PublishError> {
+    let mut taken: HashMap<String, Digest> = HashMap::new();
+    let mut placed = Vec::with_capacity(lock.packages.len());
+    for package in &lock.packages {
+        let plain = match package.path.strip_prefix("pool/") {
+            Some(_) => package.path.clone(),
+            // Of a flat repository.
+            None => format!("pool/{}", package.path),
+        };
+        // Different archives may use one path for different files.
+        let apart = format!("pool/{}/{}", package.suite, plain.trim_start_matches("pool/"));
+        let path = match taken.get(&plain) {
+            Some(digest) if *digest != package.blob.digest => apart,
+            _ => plain,
+        };
+        if taken.insert(path.clone(), package.blob.digest) != Some(package.blob.digest) {
+            repository.link(&path, &package.blob)?;
+        }
+        placed.push((package, path));
+    }
+    Ok(placed)
+}
+
+/// Writes the indexes of each component; gives their lines for the `Release` file.
+fn components(
+    repository: &mut Repository<'_>,
+    lock: &Lock,
+    placed: &[(&LockedPackage, String)],
+) -> Result<Vec<IndexFile>, PublishError> {
+    let mut wanted: HashMap<(&str, Digest), (usize, &LockedPackage, &str)> = HashMap::new();
+    for (number, (package, path)) in placed.iter().enumerate() {
+        let key = (package.suite.as_str(), package.blob.digest);
+        wanted.insert(key, (number, package, path));
+    }
+    let mut entries: BTreeMap<&str, Vec<(usize, String)>> = BTreeMap::new();
+    let suites = lock.suites.iter();
+    for (suite, index) in suites.flat_map(|suite| suite.indexes.iter().map(move |i| (suite, i))) {
+        let text = read_index(repository.store, index)?;
+        let packages = parse_packages(&text).map_err(|error| SourceError::Index {
+            path: index.path.clone(),
+            reason: error.to_string(),
+        })?;
+        for package in packages {
+            let Some(digest) = package.sha256 else { continue };
+            let key = (suite.name.as_str(), digest);
+            let same = |locked: &LockedPackage| {
+                locked.name == package.name && locked.version == package.version.as_str()
+            };
+            let Some((number, locked, path)) =
+                wanted.get(&key).copied().filter(|(_, locked, _)| same(locked))
+            else {
+                continue;
+            };
+            wanted.remove(&key);
+            let Some(Ok(paragraph)) = paragraphs(package.text).next() else { continue };
+            let mut text = String::with_capacity(package.text.len() + 200);
+            write_package(&mut text, &paragraph, path, locked.blob.size, digest);
+            entries.entry(component_of(locked)).or_default().push((number, text));
+        }
+    }
+    if let Some((_, package, _)) = wanted.into_values().min_by_key(|(number, ..)| *number) {
+        return Err(PublishError::Unknown {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            architecture: package.architecture.clone(),
+            suite: package.suite.clone(),
+        });
+    }
+    entries.entry("main").or_default();
+    let mut files = Vec::new();
+    for (component, mut entries) in entries {
+        entries.sort();
+        let text: String = entries.into_iter().map(|(_, text)| text).collect();
+        let name = format!("{component}/binary-{}/Packages", lock.architecture);
+        let xz = compressed(text.as_bytes()).map_err(at(Path::new(&name)))?;
+        for (path, bytes) in [(name.clone(), text.as_bytes()), (format!("{name}.xz"), &xz)] {
+            let file = IndexFile { path, size: bytes.len() as u64, sha256: Digest::of(bytes) };
+            let dists = format!("dists/{}", lock.codename);
+            repository.write(&format!("{dists}/{}", file.path), bytes)?;
+            let plain = repository.place(&format!("{dists}/{}", file.path))?;
+            let by_hash = repository.place(&format!("{dists}/{}", file.by_hash()))?;
+            fs::hard_link(&plain, &by_hash).map_err(at(&by_hash))?;
+            files.push(file);
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+/// The last part of a component's name: a directory of ours.
+fn component_of(package: &LockedPackage) -> &str {
+    package.component.rsplit('/').next().unwrap_or("main")
+}
+
+fn compressed(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 6);
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
+/// Writes the `Release` file in all forms apt may ask for.
+fn sign(
+    repository: &mut Repository<'_>,
+    lock: &Lock,
+    files: Vec<IndexFile>,
+    key: &SigningKey,
+    now: Timestamp,
+) -> Result<(), PublishError> {
+    let mut components: Vec<String> =
+        files.iter().filter_map(|file| file.path.split('/').next().map(str::to_owned)).collect();
+    components.dedup();
+    let release = Release {
+        origin: "kldload".to_owned(),
+        label: "kldload darksite".to_owned(),
+        suite: lock.codename.clone(),
+        codename: lock.codename.clone(),
+        description: format!("Packages of {} {}, as locked", lock.distribution, lock.codename),
+        date: Some(now),
+        architectures: vec![lock.architecture.clone()],
+        components,
+        acquire_by_hash: true,
+        files,
+        ..Release::default()
+    };
+    let text = release.to_text();
+    let inline = key.clearsign(&text, now)?;
+    let apart = key.detach_sign(text.as_bytes(), now)?;
+    let dists = format!("dists/{}", lock.codename);
+    repository.write(&format!("{dists}/Release"), text.as_bytes())?;
+    repository.write(&format!("{dists}/Release.gpg"), apart.as_bytes())?;
+    repository.write(&format!("{dists}/InRelease"), inline.as_bytes())?;
+    Ok(())
+}

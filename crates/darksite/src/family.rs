@@ -1,0 +1,91 @@
+//! What each family of package formats does its own way; the rest of this room is for all of them.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use pkg::distribution::{Distribution, DistributionError};
+use pkg::openpgp::{Keyring, SigningKey};
+use tree::Digest;
+
+use crate::deb::Deb;
+use crate::lock::{Blob, Lock, LockedSuite};
+use crate::publish::{PublishError, Repository};
+use crate::sbom::Facts;
+use crate::source::SourceError;
+use crate::store::Store;
+use crate::verify::Findings;
+
+/// A file of a suite that is no package: signed, or vouched for by what is signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// Its path below the suite, as `main/binary-amd64/Packages.xz`.
+    pub path: String,
+    /// Its content.
+    pub blob: Blob,
+    /// Where archives have it, below their root, the preferred place first.
+    pub places: Vec<String>,
+}
+
+/// A family of package formats: Debian's, or another one day.
+pub trait Family: fmt::Debug + Sync {
+    /// The type of its package URLs.
+    fn purl_type(&self) -> &'static str;
+    /// The architecture of packages that fit any machine.
+    fn any_architecture(&self) -> &'static str;
+    /// The order of versions.
+    fn compare_versions(&self, one: &str, other: &str) -> Ordering;
+    /// Whether a suite of this name has security updates only.
+    fn is_security(&self, suite: &str) -> bool;
+    /// What vouches for the packages of a suite, signed files first.
+    fn metadata(&self, suite: &LockedSuite) -> Vec<Metadata>;
+    /// What indexes tell of the packages of `lock`, by the packages' digests.
+    fn facts(&self, lock: &Lock, store: &Store) -> Result<HashMap<Digest, Facts>, SourceError>;
+
+    /// Directories at the top of its repositories that belong to them alone.
+    fn directories(&self) -> &'static [&'static str];
+    /// When a file of a repository is copied: what clients read first comes last.
+    fn copy_rank(&self, path: &Path) -> u8;
+    /// Makes packages, indexes and signatures of a repository.
+    fn publish(
+        &self,
+        repository: &mut Repository<'_>,
+        lock: &Lock,
+        key: &SigningKey,
+        now: Timestamp,
+    ) -> Result<(), PublishError>;
+
+    /// Goes from the distribution's key to what `lock` says of the packages of `suite`; `place` tells
+    /// where each file of [`Family::metadata`] is.
+    fn verify_upstream(
+        &self,
+        lock: &Lock,
+        suite: &LockedSuite,
+        place: &dyn Fn(&str) -> PathBuf,
+        keyring: &Keyring,
+        findings: &mut Findings,
+    );
+    /// Goes from our key, which signed the repository in `directory`, to its packages.
+    fn verify_published(
+        &self,
+        directory: &Path,
+        lock: &Lock,
+        now: Timestamp,
+        findings: &mut Findings,
+    );
+}
+
+/// The family of a distribution.
+pub fn family(distribution: &str) -> Result<&'static dyn Family, DistributionError> {
+    let distribution = Distribution::find(distribution)?;
+    match distribution.family.as_str() {
+        "deb" => Ok(&Deb),
+        other => Err(DistributionError::Unknown {
+            what: "family of packages",
+            name: other.to_owned(),
+            known: vec!["deb".to_owned()],
+        }),
+    }
+}
