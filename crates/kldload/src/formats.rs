@@ -11,7 +11,6 @@ use disk::export::{
     Compression, DynamicVhd, FixedVhd, Gcp, Identity, ImageWriter, Ova, Qcow2, Raw, Runs, Vhdx,
     Vmdk, WriteError, ova,
 };
-use plan::recipe::Output;
 use tree::Hasher;
 
 /// Bytes at both ends of a disk that give the images their identifiers: partition tables, with the
@@ -37,21 +36,6 @@ pub enum Format {
     Ova,
     /// Google Cloud: disk.raw in a tar.gz
     Gcp,
-}
-
-impl From<Output> for Format {
-    fn from(output: Output) -> Self {
-        match output {
-            Output::Qcow2 => Self::Qcow2,
-            Output::Raw => Self::Raw,
-            Output::Vhd => Self::Vhd,
-            Output::VhdDynamic => Self::VhdDynamic,
-            Output::Vhdx => Self::Vhdx,
-            Output::Vmdk => Self::Vmdk,
-            Output::Ova => Self::Ova,
-            Output::Gcp => Self::Gcp,
-        }
-    }
 }
 
 /// What `all` means.

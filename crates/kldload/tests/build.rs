@@ -162,6 +162,53 @@ fn the_same_tree_gives_the_same_image_wherever_it_is_built() {
     assert_ne!(digest(&one), digest(&two));
 }
 
+/// The stream is what `kldload send -R` makes of the image, and is received as the tree.
+#[test]
+fn a_stream_of_all_datasets_is_built() {
+    let fixture = Fixture::new();
+    fixture.put("etc/motd", "hello");
+    // Read from standard input, which keeps nothing in memory but the tree.
+    let mut command = kldload();
+    command.args(["build", "--name", "root", "--tree", "-", "-o"]).arg(fixture.out());
+    command.args(["-f", "zfs-stream,raw", "--json"]).args(&SMALL[2..]);
+    let output = command.stdin(fs::File::open(fixture.tar()).unwrap()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (raw, stream) = (fixture.out().join("root.raw"), fixture.out().join("root.zfs"));
+    let size = fs::metadata(&stream).unwrap().len();
+    let stream_event = stdout.lines().find(|line| line.contains(r#""event":"stream""#)).unwrap();
+    assert!(stream_event.contains(&format!(r#""size":{size}"#)), "{stream_event}");
+    let names: Vec<_> = fs::read_dir(fixture.out()).unwrap().flatten().collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+
+    let sent = fixture.dir.path().join("sent.zfs");
+    let place = format!("{}:rpool@install", raw.display());
+    let output = kldload().args(["send", "-R", &place, "-o"]).arg(&sent).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(digest(&sent), digest(&stream));
+
+    let spool = tempfile::tempfile().unwrap();
+    spool.set_len(1 << 30).unwrap();
+    let mut receiver = zfs::send::Receiver::new(spool).unwrap();
+    receiver.receive(std::io::BufReader::new(fs::File::open(&stream).unwrap())).unwrap();
+    let named = |name: &str| receiver.received().iter().find(|one| one.name == name);
+    assert!(named("rpool@install").is_some() && named("rpool/var/log@install").is_some());
+    let system = named("rpool/ROOT/debian@install").unwrap();
+    let filesystem = receiver.filesystem(system.guid).unwrap();
+    let motd = filesystem.resolve(b"etc/motd", true).unwrap();
+    let mut content = [0; 5];
+    motd.object.read_at(0, &mut content).unwrap();
+    assert_eq!(&content, b"hello");
+
+    // Alone, without an image beside it.
+    fs::remove_dir_all(fixture.out()).unwrap();
+    let small = ["-f", "zfs-stream", SMALL[2], SMALL[3], SMALL[4], SMALL[5]];
+    assert!(fixture.build(&fixture.tar(), &small).status.success());
+    let names: Vec<_> = fs::read_dir(fixture.out()).unwrap().flatten().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert_eq!(digest(&stream), digest(&sent));
+}
+
 #[test]
 fn a_dry_run_tells_the_plan_and_writes_nothing() {
     let fixture = Fixture::new();

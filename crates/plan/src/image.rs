@@ -1,13 +1,17 @@
 //! Carries a plan out on a disk image, in user space.
 
-use std::io;
+use std::io::{self, Write};
+use std::sync::Arc;
 
-use blk::{Window, WriteAt};
+use blk::{ReadAt, Window, WriteAt};
 use disk::{fat, gpt};
 use thiserror::Error;
 use tree::{Blobs, LayeredBlobs};
+use zfs::read::{Device, Pool};
+use zfs::send::{SendError, send_pool};
 
 use crate::Plan;
+use crate::machine::SNAPSHOT;
 
 /// Why a disk image could not be written. What is in it then is of no use.
 #[derive(Debug, Error)]
@@ -21,6 +25,9 @@ pub enum ImageError {
     /// The pool.
     #[error("writing the pool")]
     Pool(#[from] zfs::WriteError),
+    /// The stream of the pool.
+    #[error("writing the stream")]
+    Stream(#[from] SendError),
     /// The image file.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -50,4 +57,13 @@ pub fn write(
     let table = plan.disk.to_table(plan.guid("disk"), &plan.partition_guids());
     gpt::write(&disk, &table)?;
     Ok(summary)
+}
+
+/// Sends all datasets of the pool on `disk`, which [`write`] wrote, as one stream (`zfs send -R`) up to
+/// their snapshots of the build, and tells its length. `out` should be buffered.
+pub fn send(plan: &Plan, disk: impl ReadAt + 'static, out: impl Write) -> Result<u64, ImageError> {
+    let data = Arc::new(Window::new(disk, plan.disk.pool.clone())?);
+    let device = Device { name: "the new disk".to_owned(), data };
+    let pool = Pool::open(&[device]).map_err(SendError::from)?;
+    Ok(send_pool(&pool, SNAPSHOT, out)?)
 }

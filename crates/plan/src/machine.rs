@@ -39,7 +39,7 @@ pub struct Options {
 }
 
 /// Name of the snapshot that every dataset gets.
-const SNAPSHOT: &str = "install";
+pub(crate) const SNAPSHOT: &str = "install";
 
 /// A machine, planned down to its partitions.
 #[derive(Debug)]

@@ -19,12 +19,26 @@ pub(crate) const INDIRECT_SHIFT: u32 = 17;
 /// Block pointers in an indirect block.
 pub(crate) const POINTERS_PER_INDIRECT: u64 = (1 << INDIRECT_SHIFT) / BLKPTR_SIZE as u64;
 
-const CORE_SIZE: usize = 64;
+/// Bytes of a dnode before its block pointers.
+pub(crate) const CORE_SIZE: usize = 64;
 
 pub(crate) const FLAG_USED_BYTES: u8 = 1 << 0;
 pub(crate) const FLAG_USERUSED_ACCOUNTED: u8 = 1 << 1;
 pub(crate) const FLAG_SPILL_BLKPTR: u8 = 1 << 2;
 pub(crate) const FLAG_USEROBJUSED_ACCOUNTED: u8 = 1 << 3;
+
+/// What object sets are (`dmu_objset_type_t`).
+pub(crate) mod objset_type {
+    pub(crate) const META: u64 = 1;
+    pub(crate) const ZFS: u64 = 2;
+    pub(crate) const ZVOL: u64 = 3;
+}
+
+/// The objects of a volume (`ZVOL_OBJ`, `ZVOL_ZAP_OBJ`).
+pub(crate) mod volume_object {
+    pub(crate) const DATA: u64 = 1;
+    pub(crate) const PROPERTIES: u64 = 2;
+}
 
 /// Object types (`dmu_object_type_t`) that the writer uses.
 pub(crate) mod object_type {

@@ -1,6 +1,7 @@
 //! `kldload build`: a recipe, or a root tree, becomes disk images.
 
 mod images;
+mod products;
 mod recipe;
 mod record;
 mod root;
@@ -16,10 +17,11 @@ use clap::Args;
 use plan::{Options, Plan};
 use serde_json::json;
 
-use crate::formats::{self, Format};
+use crate::formats::Format;
 use crate::output::{OutputDirectory, OutputFile};
 use crate::size;
 use crate::ui::Ui;
+use products::{Product, Products};
 
 /// Make disk images of a machine that runs from ZFS
 ///
@@ -35,6 +37,7 @@ Examples:
   kldload build server.toml -o out/ -f qcow2,vmdk --lock other.lock
   kldload build --tree debian.tar -o out/
   kldload build --tree debian.tar -o out/ -f raw,qcow2,vmdk --disk-size 20G
+  kldload build --tree debian.tar -o out/ -f zfs-stream --pool tank
   kldload build --tree debian.tar -o out/ --property rpool:compression=zstd-9
   kldload build --tree debian.tar -o out/ --dataset var/lib/docker:/var/lib/docker
   kldload build --tree debian.tar -o out/ --manifest out/debian.manifest
@@ -55,7 +58,7 @@ pub struct BuildArgs {
     output: PathBuf,
     /// Formats to write; by default those of the recipe, else qcow2
     #[arg(short, long, value_delimiter = ',')]
-    format: Vec<Format>,
+    format: Vec<Product>,
     /// Name of the images, without extension; by default that of the recipe or the tree
     #[arg(long)]
     name: Option<String>,
@@ -146,8 +149,9 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
 fn of_tree(args: &BuildArgs, tree: &Path) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.json);
     let name = args.name.clone().map_or_else(|| image_name(tree), Ok)?;
-    let wanted = if args.format.is_empty() { &[Format::Qcow2] } else { &*args.format };
-    let formats = formats::distinct(wanted.iter().copied()).map_err(anyhow::Error::msg)?;
+    let usual = [Product::Image(Format::Qcow2)];
+    let wanted: &[Product] = if args.format.is_empty() { &usual } else { &args.format };
+    let products = Products::new(wanted).map_err(anyhow::Error::msg)?;
     let options = args.machine.options()?;
     let _directory = OutputDirectory::create(&args.output)?;
 
@@ -162,19 +166,19 @@ fn of_tree(args: &BuildArgs, tree: &Path) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    finished(&plan, &blobs, &formats, args, &name, &mut ui)?;
+    finished(&plan, &blobs, &products, args, &name, &mut ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the images of a plan, and its manifest where that is asked for.
+/// Writes the images and the stream of a plan, and its manifest where that is asked for.
 fn finished(
     plan: &Plan,
     blobs: &dyn tree::Blobs,
-    formats: &[Format],
+    products: &Products,
     args: &BuildArgs,
     name: &str,
     ui: &mut Ui,
-) -> anyhow::Result<Vec<(Format, PathBuf)>> {
+) -> anyhow::Result<Vec<(Product, PathBuf)>> {
     let manifest = match &args.manifest {
         Some(path) => {
             let output = OutputFile::create(path)?;
@@ -188,14 +192,17 @@ fn finished(
     raw.file().set_len(plan.disk_size())?;
     ui.stage("writing pool", plan.data_bytes());
     let summary = plan::image::write(plan, blobs, raw.file(), &mut |bytes| ui.advance(bytes))?;
-    let written = images::write(raw, formats, &args.output, name, ui)?;
+    let stream = match products.stream {
+        true => Some(write_stream(plan, raw.file(), &args.output, name, ui)?),
+        false => None,
+    };
+    let written = images::write(raw, &products.images, &args.output, name, ui)?;
     ui.stage("finishing", 0);
-    let mut images = Vec::new();
+    let mut made = Vec::new();
     for (format, output) in written {
         let path = output.publish()?;
-        let text = format!("{}", path.display());
         ui.result(
-            &text,
+            &path.display().to_string(),
             json!({
                 "event": "image",
                 "format": format.name(),
@@ -205,13 +212,34 @@ fn finished(
                 "pool_allocated": summary.allocated,
             }),
         );
-        images.push((format, path));
+        made.push((Product::Image(format), path));
+    }
+    if let Some((output, size)) = stream {
+        let path = output.publish()?;
+        let value = json!({"event": "stream", "path": path, "size": size});
+        ui.result(&path.display().to_string(), value);
+        made.push((Product::Stream, path));
     }
     if let Some(output) = manifest {
         let path = output.publish()?;
         ui.result(&path.display().to_string(), json!({"event": "manifest", "path": path}));
     }
-    Ok(images)
+    Ok(made)
+}
+
+/// Writes the stream of the pool on the finished disk `raw`; tells its length.
+fn write_stream(
+    plan: &Plan,
+    raw: &fs::File,
+    directory: &Path,
+    name: &str,
+    ui: &mut Ui,
+) -> anyhow::Result<(OutputFile, u64)> {
+    ui.stage("writing stream", 0);
+    let output = OutputFile::create(&Product::Stream.path(directory, name))?;
+    let buffer = BufWriter::with_capacity(1 << 20, output.file());
+    let size = plan::image::send(plan, raw.try_clone()?, buffer)?;
+    Ok((output, size))
 }
 
 fn write_manifest(plan: &Plan, file: &fs::File) -> io::Result<()> {

@@ -82,7 +82,7 @@ impl Default for Image {
     }
 }
 
-/// A format of images.
+/// What a build writes: a format of images, or a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Output {
@@ -102,11 +102,13 @@ pub enum Output {
     Ova,
     /// disk.raw in a tar.gz.
     Gcp,
+    /// The pool's datasets as a send stream.
+    ZfsStream,
 }
 
 impl Output {
     /// All formats.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Qcow2,
         Self::Raw,
         Self::Vhd,
@@ -115,6 +117,7 @@ impl Output {
         Self::Vmdk,
         Self::Ova,
         Self::Gcp,
+        Self::ZfsStream,
     ];
 
     /// What recipes and command lines call it.
@@ -128,6 +131,7 @@ impl Output {
             Self::Vmdk => "vmdk",
             Self::Ova => "ova",
             Self::Gcp => "gcp",
+            Self::ZfsStream => "zfs-stream",
         }
     }
 }

@@ -6,12 +6,12 @@ use super::cipher::MAC;
 use super::{CryptError, Keys};
 use crate::blkptr::BLKPTR_SIZE;
 use crate::codec::ByteOrder;
+use crate::dnode::CORE_SIZE;
 
 /// `DMU_OT_OBJSET`.
 pub(super) const OBJSET: u8 = 11;
-/// Size of a dnode slot and of what precedes its block pointers.
+/// Size of a dnode slot.
 pub(super) const SLOT: usize = 512;
-pub(super) const CORE: usize = 64;
 /// The only flag of a dnode that is carried over: it has a spill block.
 pub(super) const SPILL: u8 = 4;
 
@@ -107,7 +107,7 @@ impl DnodeParts {
     pub(super) fn new(bytes: &[u8]) -> Option<Self> {
         let length = (usize::from(*bytes.get(12)?) + 1) * SLOT;
         let spill = bytes.get(7)? & SPILL != 0;
-        let start = CORE + usize::from(*bytes.get(3)?) * BLKPTR_SIZE;
+        let start = CORE_SIZE + usize::from(*bytes.get(3)?) * BLKPTR_SIZE;
         let end = length - if spill { BLKPTR_SIZE } else { 0 };
         if start > end || length > bytes.len() {
             return None;
@@ -126,8 +126,8 @@ pub(super) fn dnode_covered(
     portable: bool,
     out: &mut Vec<u8>,
 ) {
-    let mut core = [0; CORE];
-    if let Some(bytes) = dnode.first_chunk::<CORE>() {
+    let mut core = [0; CORE_SIZE];
+    if let Some(bytes) = dnode.first_chunk::<CORE_SIZE>() {
         core = *bytes;
     }
     core[7] &= SPILL;
@@ -138,7 +138,7 @@ pub(super) fn dnode_covered(
         core[16..24].reverse();
     }
     out.extend_from_slice(&core);
-    let pointers = dnode.get(CORE..parts.bonus.start).unwrap_or_default();
+    let pointers = dnode.get(CORE_SIZE..parts.bonus.start).unwrap_or_default();
     let spill = dnode.get(parts.bonus.end..parts.length).unwrap_or_default();
     for bytes in pointers.chunks_exact(BLKPTR_SIZE).chain(spill.chunks_exact(BLKPTR_SIZE)) {
         Pointer(&words(bytes, order)).covered(version, out);

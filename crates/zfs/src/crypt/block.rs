@@ -1,8 +1,9 @@
 //! Opening stored blocks.
 
-use super::auth::{CORE, DnodeParts, OBJSET, Pointer, dnode_covered};
+use super::auth::{DnodeParts, OBJSET, Pointer, dnode_covered};
 use super::{CryptError, Keys};
 use crate::codec::ByteOrder;
+use crate::dnode::CORE_SIZE;
 use crate::read::object_type::is_encrypted;
 
 /// `DMU_OT_DNODE`.
@@ -69,7 +70,7 @@ pub(super) fn split_dnodes(
         let dnode = data.get(at..).unwrap_or_default();
         let parts = DnodeParts::new(dnode).ok_or(IMPOSSIBLE)?;
         dnode_covered(dnode, &parts, order, version, false, &mut extra);
-        let core = dnode.first_chunk::<CORE>().ok_or(IMPOSSIBLE)?;
+        let core = dnode.first_chunk::<CORE_SIZE>().ok_or(IMPOSSIBLE)?;
         let bonus = dnode.get(parts.bonus.clone()).ok_or(IMPOSSIBLE)?;
         // Type, type of the bonus, length of the bonus.
         if core[0] != 0 && is_encrypted(core[4]) && core[10..12] != [0, 0] {

@@ -3,9 +3,7 @@
 //! Source: OpenZFS `include/sys/dnode.h`.
 
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
-use crate::dnode::{DNODE_SIZE, FLAG_SPILL_BLKPTR, FLAG_USED_BYTES};
-
-const CORE_SIZE: usize = 64;
+use crate::dnode::{CORE_SIZE, DNODE_SIZE, FLAG_SPILL_BLKPTR, FLAG_USED_BYTES};
 
 /// A dnode.
 #[derive(Debug, Clone, PartialEq, Eq)]

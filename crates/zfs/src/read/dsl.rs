@@ -12,7 +12,7 @@ use super::property::{self, Property};
 use super::{Filesystem, Object, Pool, ReadError, zap};
 use crate::blkptr::BlockPointer;
 use crate::crypt::KeyError;
-use crate::dnode::object_type;
+use crate::dnode::{object_type, volume_object};
 use crate::zap::OwnedValue;
 
 /// OpenZFS allows 50 levels.
@@ -22,8 +22,6 @@ const DATASET_SIZE: usize = 320;
 const DATASET_BP_AT: usize = 128;
 const FLAG_INCONSISTENT: u64 = 1;
 const FLAG_DEFER_DESTROY: u64 = 8;
-/// Object of a volume's properties.
-const VOLUME_PROPERTIES: u64 = 2;
 
 /// What a dataset is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -269,7 +267,7 @@ impl<'p> Walk<'p> {
         };
         let volume_size = match (kind, &objset) {
             (DatasetKind::Volume, Some(Ok(objset))) => objset
-                .object(VOLUME_PROPERTIES)
+                .object(volume_object::PROPERTIES)
                 .and_then(|object| zap::number(&object, b"size"))
                 .ok()
                 .flatten(),
@@ -358,12 +356,11 @@ impl Pool {
 
     /// The content of a volume: its object and its size in bytes.
     pub fn volume(&self, dataset: &Dataset) -> Result<(Object<'_>, u64), ReadError> {
-        const VOLUME_DATA: u64 = 1;
         let size = dataset.volume_size.ok_or_else(|| ReadError::WrongKind {
             what: dataset.name.clone(),
             expected: "a volume",
         })?;
-        Ok((self.objset(dataset)?.object(VOLUME_DATA)?, size))
+        Ok((self.objset(dataset)?.object(volume_object::DATA)?, size))
     }
 
     /// The properties of a dataset that are set on it or inherited, by name.

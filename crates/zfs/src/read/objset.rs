@@ -9,7 +9,7 @@ use super::object::{Object, Source};
 use super::{Blocks, ReadError};
 use crate::blkptr::BlockPointer;
 use crate::crypt::Keys;
-use crate::dnode::{DNODE_SIZE, object_type};
+use crate::dnode::{DNODE_SIZE, object_type, objset_type};
 
 const ZIL_LOG_AT: usize = 512 + 16;
 const TYPE_AT: usize = 512 + 192;
@@ -78,9 +78,9 @@ impl<'p> Objset<'p> {
         let meta = dnode_at(0)?.ok_or_else(|| ReadError::damaged(what(), "it has no dnodes"))?;
         let at = |index: usize| dnode_at(USER_USED_AT + index * DNODE_SIZE).ok().flatten();
         let kind = match u64_at(&block, TYPE_AT) {
-            1 => ObjsetKind::Meta,
-            2 => ObjsetKind::Filesystem,
-            3 => ObjsetKind::Volume,
+            objset_type::META => ObjsetKind::Meta,
+            objset_type::ZFS => ObjsetKind::Filesystem,
+            objset_type::ZVOL => ObjsetKind::Volume,
             other => ObjsetKind::Other(other),
         };
         let intent_log = block.get(ZIL_LOG_AT..).and_then(BlockPointer::from_bytes);

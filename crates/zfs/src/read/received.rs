@@ -8,10 +8,7 @@ use super::block::Blocks;
 use super::vdev::{Leaf, Vdev, Vdevs};
 use super::{Object, Objset, ReadError, zap};
 use crate::blkptr::BlockPointer;
-
-/// Object of a volume's content, and of its properties.
-const VOLUME_DATA: u64 = 1;
-const VOLUME_PROPERTIES: u64 = 2;
+use crate::dnode::volume_object;
 
 /// Reads blocks of a spool, which is laid out as a disk of a pool.
 #[derive(Debug)]
@@ -32,8 +29,8 @@ impl Spool {
 
 /// Content and size of a volume.
 pub(crate) fn volume<'p>(objset: &Objset<'p>) -> Result<(Object<'p>, u64), ReadError> {
-    let properties = objset.object(VOLUME_PROPERTIES)?;
+    let properties = objset.object(volume_object::PROPERTIES)?;
     let size =
         zap::number(&properties, b"size")?.ok_or_else(|| properties.damaged("it has no size"))?;
-    Ok((objset.object(VOLUME_DATA)?, size))
+    Ok((objset.object(volume_object::DATA)?, size))
 }

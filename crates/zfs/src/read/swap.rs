@@ -6,11 +6,10 @@
 
 use super::object_type::{self, Swap};
 use crate::blkptr::BLKPTR_SIZE;
-use crate::dnode::{DNODE_SIZE, FLAG_SPILL_BLKPTR};
+use crate::dnode::{CORE_SIZE, DNODE_SIZE, FLAG_SPILL_BLKPTR};
 
 const ZBT_MICRO: u64 = (1 << 63) + 3;
 const ZBT_LEAF: u64 = 1 << 63;
-const DNODE_CORE: usize = 64;
 
 /// Swaps all words of `N` bytes; what is left over stays.
 fn words<const N: usize>(bytes: &mut [u8]) {
@@ -102,13 +101,13 @@ fn dnode(bytes: &mut [u8]) {
     words::<2>(part(bytes, 8, 4));
     words::<8>(part(bytes, 16, 16));
     let pointers = usize::from(field(bytes, 3)).min(3) * BLKPTR_SIZE;
-    words::<8>(part(bytes, DNODE_CORE, pointers));
+    words::<8>(part(bytes, CORE_SIZE, pointers));
     let length = bytes.get(10..12).and_then(|bytes| bytes.first_chunk());
     let length = length.map_or(0, |bytes| usize::from(u16::from_le_bytes(*bytes)));
     let spill = field(bytes, 7) & FLAG_SPILL_BLKPTR != 0;
     let end = bytes.len() - if spill { BLKPTR_SIZE.min(bytes.len()) } else { 0 };
     let bonus_type = field(bytes, 4);
-    let start = (DNODE_CORE + pointers).min(end);
+    let start = (CORE_SIZE + pointers).min(end);
     content(object_type::swap(bonus_type), part(bytes, start, length.min(end - start)));
     if spill {
         words::<8>(part(bytes, end, BLKPTR_SIZE));

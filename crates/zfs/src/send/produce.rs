@@ -8,7 +8,7 @@ use std::io::Write;
 use super::record::{Begin, EmbeddedWrite, ObjectRecord, SpillRecord, WriteRecord};
 use super::{Record, StreamError, StreamWriter, features};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
-use crate::dnode::object_type;
+use crate::dnode::{object_type, objset_type};
 use crate::read::{Dataset, DatasetKind, Object, Objset, Pool, ReadError, zap};
 
 /// `DRR_FLAG_FREERECORDS` and `DRR_FLAG_SPILL_BLOCK`.
@@ -84,11 +84,15 @@ pub fn send_snapshot<W: Write>(
     }
     let objset = pool.objset(to)?;
     let flags = feature_flags(pool, to, options)?;
+    let objset_type = match to.kind {
+        DatasetKind::Volume => objset_type::ZVOL,
+        _ => objset_type::ZFS,
+    };
     out.write(&Record::Begin(Begin {
         compound: false,
         features: flags,
         creation: to.creation,
-        objset_type: if to.kind == DatasetKind::Volume { 3 } else { 2 },
+        objset_type: objset_type as u32,
         flags: BEGIN_FLAGS,
         to_guid: to.guid,
         from_guid: from.map_or(0, |from| from.guid),

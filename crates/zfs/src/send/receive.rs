@@ -31,7 +31,7 @@ use crate::blkptr::{BLKPTR_SIZE, BlockKind, BlockPointer, EMBEDDED_MAX};
 use crate::checksum::fletcher4;
 use crate::codec::{BlockCompression, ByteOrder};
 use crate::compress::Compression;
-use crate::dnode::{DNODE_SIZE, DNODES_PER_BLOCK, Dnode, object_type};
+use crate::dnode::{CORE_SIZE, DNODE_SIZE, DNODES_PER_BLOCK, Dnode, object_type, objset_type};
 use crate::nvlist::{NvList, decode_xdr};
 use crate::read::received::{device, volume};
 use crate::read::{Filesystem, Object, Objset, ReadError};
@@ -47,7 +47,6 @@ const AREA_SHIFT: u32 = 30;
 const MAX_OBJECT: u64 = 1 << 48;
 /// Largest block.
 const MAX_BLOCK: u64 = 16 << 20;
-const CORE: usize = 64;
 const OFF: u8 = 2;
 /// `DRR_OBJECT_SPILL`, `DRR_FLAG_SPILL_BLOCK`.
 const HAS_SPILL: u8 = 4;
@@ -243,7 +242,7 @@ impl<D: WriteAt + 'static> Receiver<D> {
             guid: begin.to_guid,
             from_guid: begin.from_guid,
             creation: begin.creation,
-            is_volume: begin.objset_type == 3,
+            is_volume: u64::from(begin.objset_type) == objset_type::ZVOL,
             name,
         };
         Ok(Open { what, objects, spills_announced: begin.flags & SPILLS_ARE_ANNOUNCED != 0 })
@@ -302,6 +301,9 @@ impl<D: WriteAt + 'static> Receiver<D> {
             Record::Spill(spill) => {
                 let kind = BlockKind { object_type: object_type::SA, level: 0 };
                 let object = open.object(spill.object)?;
+                if object.bonus.len() > bonus_room(object.slots, true) {
+                    return Err(fault("a spill block of an object that has no room for one"));
+                }
                 object.spill = Some(self.store(spill.data, spill.length, OFF, kind)?);
                 Ok(())
             }
@@ -363,7 +365,7 @@ impl<D: WriteAt + 'static> Receiver<D> {
             };
             table.add(&mut self.out, *number, &dnode)?;
         }
-        let kind = if open.what.is_volume { 3 } else { 2 };
+        let kind = if open.what.is_volume { objset_type::ZVOL } else { objset_type::ZFS };
         let objset = table.finish(&mut self.out, kind, None, 1)?;
         self.snapshots.insert(open.what.guid, Snapshot { objects: open.objects, objset });
         self.received.push(open.what);
@@ -394,6 +396,12 @@ fn known_compression(number: u8) -> Result<(), Fault> {
     }
 }
 
+/// Bonus bytes of a dnode of `slots` slots that has one block pointer, and a spill block or none.
+fn bonus_room(slots: u64, has_spill: bool) -> usize {
+    let pointers = if has_spill { 2 } else { 1 };
+    (slots as usize * DNODE_SIZE).saturating_sub(CORE_SIZE + pointers * BLKPTR_SIZE)
+}
+
 impl State {
     /// Number of the block of `size` bytes at `offset`.
     fn block(&self, offset: u64, size: u64) -> Result<u64, Fault> {
@@ -405,9 +413,8 @@ impl State {
 
     /// Block pointers that the dnode has room for, at most three.
     fn pointers(&self) -> usize {
-        let spill = if self.spill.is_some() { BLKPTR_SIZE } else { 0 };
-        let room = (self.slots as usize * DNODE_SIZE).saturating_sub(CORE + spill);
-        (room.saturating_sub(self.bonus.len()) / BLKPTR_SIZE).clamp(1, 3)
+        let room = bonus_room(self.slots, self.spill.is_some());
+        (1 + room.saturating_sub(self.bonus.len()) / BLKPTR_SIZE).min(3)
     }
 }
 
@@ -423,10 +430,8 @@ impl Open {
         let (number, slots) = (record.object, u64::from(record.slots.max(1)));
         let block = DNODES_PER_BLOCK as u64;
         let size = u64::from(record.block_size);
-        let room = slots as usize * DNODE_SIZE - CORE - 2 * BLKPTR_SIZE;
+        let has_spill = record.flags & HAS_SPILL != 0;
         let length = record.bonus_length as usize;
-        // Without spill block the bonus may be longer by one pointer.
-        let room = if record.flags & HAS_SPILL == 0 { room + BLKPTR_SIZE } else { room };
         let (Ok(kind), Ok(bonus_type)) =
             (u8::try_from(record.object_type), u8::try_from(record.bonus_type))
         else {
@@ -438,7 +443,7 @@ impl Open {
             || size == 0
             || size > MAX_BLOCK
             || !size.is_multiple_of(512)
-            || length > room
+            || length > bonus_room(slots, has_spill)
             || length > record.bonus.len()
             || kind == 0
         {
@@ -472,8 +477,9 @@ impl Open {
         {
             let before = Arc::unwrap_or_clone(before);
             state.blocks = before.blocks;
-            let keeps_spill = record.flags & HAS_SPILL != 0 || !self.spills_announced;
-            state.spill = before.spill.filter(|_| keeps_spill && state.bonus.len() <= room);
+            let keeps_spill = has_spill || !self.spills_announced;
+            let has_room = length <= bonus_room(slots, true);
+            state.spill = before.spill.filter(|_| keeps_spill && has_room);
         }
         self.objects.insert(number, Arc::new(state));
         Ok(())

@@ -144,41 +144,19 @@ impl<W: WriteAt> BlockWriter<W> {
         block: EncodedBlock,
         params: &BlockParams,
     ) -> Result<BlockPointer, WriteError> {
-        let pointer = self.place_unnoted(block, params)?;
-        if let Some(journal) = &mut self.journal
-            && !pointer.is_hole()
-        {
+        let pointer = match block {
+            EncodedBlock::Hole => return Ok(BlockPointer::HOLE),
+            EncodedBlock::Embedded(pointer) => pointer,
+            EncodedBlock::Stored { data, lsize, compression, checksum } => {
+                let place = self.allocate(data.len() as u64, params.copies)?;
+                self.write_at(&place, &data, lsize, params, compression, checksum)?
+            }
+        };
+        self.usage += Usage::of(&pointer);
+        if let Some(journal) = &mut self.journal {
             journal.push(pointer);
         }
         Ok(pointer)
-    }
-
-    fn place_unnoted(
-        &mut self,
-        block: EncodedBlock,
-        params: &BlockParams,
-    ) -> Result<BlockPointer, WriteError> {
-        match block {
-            EncodedBlock::Hole => Ok(BlockPointer::HOLE),
-            EncodedBlock::Embedded(pointer) => {
-                let lsize = pointer.embedded_lsize();
-                let metadata = object_type::is_metadata(params.kind.object_type);
-                self.usage.uncompressed += if metadata { 0 } else { lsize };
-                Ok(pointer)
-            }
-            EncodedBlock::Stored { data, lsize, compression, checksum } => {
-                let place = self.allocate(data.len() as u64, params.copies)?;
-                let psize = data.len() as u64;
-                let data_block =
-                    params.kind.level == 0 && !object_type::is_metadata(params.kind.object_type);
-                self.usage += Usage {
-                    allocated: place.allocated(),
-                    compressed: psize,
-                    uncompressed: if data_block { lsize } else { psize },
-                };
-                self.write_at(&place, &data, lsize, params, compression, checksum)
-            }
-        }
     }
 
     /// Allocates room for `psize` bytes.

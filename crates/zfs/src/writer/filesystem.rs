@@ -20,12 +20,13 @@ use super::inode::{
     S_IFDIR, S_IFREG, base_znode, device_number, digest_of, dirent_type, slots_for,
 };
 use super::numbering::{Numbering, Plan};
-use super::objset::{DnodeTable, OS_TYPE_VOLUME, OS_TYPE_ZFS, ObjectSpec};
+use super::objset::{DnodeTable, ObjectSpec};
 use super::pipeline::Pipeline;
 use crate::blkptr::{BlockKind, BlockPointer};
 use crate::compress::Compression;
 use crate::dnode::{
     BONUS_SIZE, DNODE_SIZE, FLAG_USEROBJUSED_ACCOUNTED, FLAG_USERUSED_ACCOUNTED, object_type,
+    objset_type, volume_object,
 };
 use crate::sa::{Layouts, Znode, pack_xattrs, registry_zap_entries};
 use crate::zap::{self, Entry, ZapOptions, ZapValue};
@@ -210,8 +211,6 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
         volume: &Volume,
         blobs: &dyn Blobs,
     ) -> Result<WrittenFilesystem, WriteError> {
-        const DATA: u64 = 1;
-        const PROPERTIES: u64 = 2;
         let spec = |object, object_type| ObjectSpec {
             object,
             object_type,
@@ -220,8 +219,9 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
         };
         let file = &volume.file;
         self.storage.record_size = volume.block_size;
-        self.file(spec(DATA, object_type::ZVOL), file, Bytes::Blob(blobs))?;
-        self.zap(spec(PROPERTIES, object_type::ZVOL_PROP), &[Entry::new(b"size", file.size)])?;
+        self.file(spec(volume_object::DATA, object_type::ZVOL), file, Bytes::Blob(blobs))?;
+        let properties = spec(volume_object::PROPERTIES, object_type::ZVOL_PROP);
+        self.zap(properties, &[Entry::new(b"size", file.size)])?;
         while !self.line.is_empty() {
             self.complete_one()?;
         }
@@ -670,7 +670,7 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
     fn finish(mut self, accounts: Option<&[Vec<u8>; 3]>) -> Result<WrittenFilesystem, WriteError> {
         self.set_others_aside();
         let Self { out, storage, dnodes, large_blocks, zstd, large_dnodes, mut state, .. } = self;
-        let os_type = if accounts.is_some() { OS_TYPE_ZFS } else { OS_TYPE_VOLUME };
+        let os_type = if accounts.is_some() { objset_type::ZFS } else { objset_type::ZVOL };
         let objset = dnodes.finish(out, os_type, accounts, storage.copies + 1)?;
         if let (Some(state), Some(mut journal)) = (&mut state, out.journal.take()) {
             state.others.append(&mut journal);

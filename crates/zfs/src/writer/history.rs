@@ -10,13 +10,14 @@ use std::sync::Arc;
 use tree::{Digest, File};
 
 use super::block::Usage;
+use super::dsl::TXG_CREATE;
 use crate::blkptr::BlockPointer;
 use crate::sa::Layouts;
 
 /// Transaction group in which the content of state `state` is born, counted from 0 in the whole
 /// pool.
 pub(crate) fn birth(state: usize) -> u64 {
-    4 + 2 * state as u64
+    TXG_CREATE + 2 * state as u64
 }
 
 /// Transaction group of a snapshot of state `state`.

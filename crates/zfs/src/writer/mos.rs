@@ -6,10 +6,12 @@ use blk::WriteAt;
 use super::WriteError;
 use super::block::{BlockParams, BlockWriter, Reserved, Usage};
 use super::indirect::{BlockTree, levels_for};
-use super::objset::{self, OBJSET_SIZE, OS_TYPE_META, ObjectSpec, TABLE_POINTERS};
+use super::objset::{self, OBJSET_SIZE, ObjectSpec, TABLE_POINTERS};
 use crate::blkptr::{BlockKind, BlockPointer};
 use crate::compress::Compression;
-use crate::dnode::{DNODE_BLOCK_SIZE, DNODE_SIZE, DNODES_PER_BLOCK, INDIRECT_SHIFT, object_type};
+use crate::dnode::{
+    DNODE_BLOCK_SIZE, DNODE_SIZE, DNODES_PER_BLOCK, INDIRECT_SHIFT, object_type, objset_type,
+};
 use crate::zap::{self, Entry, ZapObject, ZapOptions};
 
 /// Copies of everything in the MOS.
@@ -262,7 +264,7 @@ impl<'a, W: WriteAt> Mos<'a, W> {
         }
         pointers.resize(TABLE_POINTERS, BlockPointer::HOLE);
         let used = table.dnodes.iter().chain(&table.indirect).map(Reserved::allocated).sum();
-        let objset = objset::encode(OS_TYPE_META, levels, max_block_id, used, &pointers);
+        let objset = objset::encode(objset_type::META, levels, max_block_id, used, &pointers);
         let params = BlockParams { fill, ..Self::params(object_type::OBJSET) };
         self.out.fill(&table.objset, &objset, &params)
     }

@@ -20,10 +20,6 @@ pub(crate) const TABLE_POINTERS: usize = 3;
 /// cannot grow in open context.
 const TABLE_LEVELS: u8 = 6;
 
-/// `os_type` of the meta object set and of filesystems.
-pub(crate) const OS_TYPE_META: u64 = 1;
-pub(crate) const OS_TYPE_ZFS: u64 = 2;
-pub(crate) const OS_TYPE_VOLUME: u64 = 3;
 /// User, object and project accounting are complete.
 const OS_FLAGS_ACCOUNTED: u64 = 0b111;
 

@@ -11,13 +11,13 @@ use rootfs::personalise::{AptArchive, AptSources, personalise};
 use serde_json::json;
 use tree::{LayeredBlobs, MemoryBlobs, Timestamp};
 
+use super::products::{Product, Products};
 use super::{BuildArgs, finished, record, root};
 use crate::cache::Cache;
 use crate::commands::cache::DirectoryArgs;
 use crate::commands::darksite::asked::{Asked, AskedArgs};
 use crate::commands::darksite::sync::{self, NetworkArgs};
 use crate::commands::plan::{propose, read_files};
-use crate::formats::{self, Format};
 use crate::output::OutputDirectory;
 use crate::ui::Ui;
 
@@ -54,7 +54,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
         "{}: module_signing: this version cannot sign modules yet; leave it out",
         path.display()
     );
-    let formats = formats(args, &asked)?;
+    let products = products(args, &asked)?;
     if args.dry_run {
         let proposal = propose(&asked, &files, asked.lock()?.as_ref())?;
         let value = json!({"event": "plan", "plan": proposal});
@@ -90,19 +90,18 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     plan.report().warnings.iter().for_each(|warning| ui.warn(warning));
     let name = args.name.clone().or_else(|| recipe.machine.image.name.clone());
     let name = name.unwrap_or_else(|| asked.name());
-    let images = finished(&plan, &blobs, &formats, args, &name, &mut ui)?;
+    let images = finished(&plan, &blobs, &products, args, &name, &mut ui)?;
     let facts = record::Facts { proposal: &proposal, lock: &lock, plan: &plan, images: &images };
     record::write(&facts, &site, &args.output, &name, &mut ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The formats of the command line, else those of the recipe.
-fn formats(args: &BuildArgs, asked: &Asked) -> anyhow::Result<Vec<Format>> {
-    let wanted = match args.format.is_empty() {
-        false => args.format.clone(),
-        true => asked.recipe().machine.image.outputs.iter().copied().map(Format::from).collect(),
-    };
-    formats::distinct(wanted).map_err(anyhow::Error::msg)
+/// What the command line wants, else what the recipe wants.
+fn products(args: &BuildArgs, asked: &Asked) -> anyhow::Result<Products> {
+    let outputs = &asked.recipe().machine.image.outputs;
+    let of_recipe: Vec<Product> = outputs.iter().copied().map(Product::from).collect();
+    let wanted = if args.format.is_empty() { &of_recipe } else { &args.format };
+    Products::new(wanted).map_err(anyhow::Error::msg)
 }
 
 /// The distribution's own archives, whatever mirror this build uses.
@@ -131,20 +130,4 @@ fn sources(asked: &Asked) -> anyhow::Result<AptSources> {
         }
     }
     Ok(AptSources { distribution: distribution.name.clone(), archives })
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::ValueEnum;
-    use plan::recipe::Output;
-
-    use super::*;
-
-    #[test]
-    fn every_output_of_a_recipe_is_a_format() {
-        for output in Output::ALL {
-            assert_eq!(Format::from_str(output.name(), false).unwrap().name(), output.name());
-            assert_eq!(Format::from(output).name(), output.name());
-        }
-    }
 }

@@ -15,8 +15,8 @@ use plan::proposal::Proposal;
 use serde_json::{Value, json};
 use tree::Digest;
 
+use super::products::Product;
 use crate::commands::darksite::now;
-use crate::formats::Format;
 use crate::output::{OutputFile, sha256};
 use crate::ui::Ui;
 
@@ -30,7 +30,7 @@ pub struct Facts<'a> {
     /// The machine.
     pub plan: &'a Plan,
     /// What came out.
-    pub images: &'a [(Format, PathBuf)],
+    pub images: &'a [(Product, PathBuf)],
 }
 
 /// Writes the three files into `directory`.
@@ -47,11 +47,11 @@ pub fn write(
     let bytes = facts.images.iter().map(|(_, path)| size(path)).sum::<io::Result<u64>>()?;
     ui.stage("hashing images", bytes);
     let mut images = Vec::new();
-    for (format, path) in facts.images {
+    for (product, path) in facts.images {
         let digest = sha256(&File::open(path)?, &mut |bytes| ui.advance(bytes))?;
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         images.push(json!({
-            "file": file, "format": format.name(), "size": size(path)?, "sha256": digest.to_string(),
+            "file": file, "format": product.name(), "size": size(path)?, "sha256": digest.to_string(),
         }));
     }
     let text = format!("{}\n", serde_json::to_string_pretty(&record(facts, &images, &materials))?);
