@@ -5,6 +5,7 @@ mod apt;
 mod bench;
 mod bench_darksite;
 mod bench_export;
+mod bench_recipe;
 mod bench_zfs;
 mod checkout;
 mod collide;
@@ -42,6 +43,8 @@ enum Benchmark {
     Darksite,
     /// A disk as images of every format, beside qemu-img
     Export,
+    /// The machine of a recipe from a synced darksite, beside mmdebstrap
+    Recipe,
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,7 +65,7 @@ enum Task {
         /// Tar archive of the Debian that is built; made when not given
         #[arg(long, env = "KLDLOAD_TEST_TREE")]
         tree: Option<PathBuf>,
-        /// Profile whose packages are mirrored by the benchmark "darksite"
+        /// Profile of the benchmarks "darksite" and "recipe"
         #[arg(long, default_value = "server")]
         profile: String,
     },
@@ -146,6 +149,10 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { name: Benchmark::Darksite, profile, .. } => {
             apt::install_missing()?;
             bench_darksite::darksite(&profile)
+        }
+        Task::Bench { name: Benchmark::Recipe, profile, .. } => {
+            apt::install_missing()?;
+            bench_recipe::recipe(&profile)
         }
         Task::JudgePool { image, pool, quick, openzfs, dump } => {
             apt::install_missing()?;

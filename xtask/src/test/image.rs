@@ -13,7 +13,7 @@ use crate::steps::Verdict;
 use crate::{apt, judge_pool, vm};
 
 /// An ordinary user of this machine (`nobody` in Debian).
-const NOBODY: u32 = 65534;
+pub const NOBODY: u32 = 65534;
 
 pub fn tools(inputs: &Inputs) -> Result<Verdict> {
     let images = inputs.images()?;

@@ -7,6 +7,7 @@ mod histories;
 mod image;
 mod inputs;
 mod pool;
+mod recipe;
 mod second_kernel;
 mod stale_pool;
 mod trouble;
@@ -139,11 +140,18 @@ const MACHINES: &[TestStep] = &[
     },
 ];
 
-const ROOTS: &[TestStep] = &[Step {
-    name: "bootstrap",
-    proves: "our root is mmdebstrap's, scripts do what scripts may",
-    work: bootstrap::bootstrap,
-}];
+const ROOTS: &[TestStep] = &[
+    Step {
+        name: "bootstrap",
+        proves: "our root is mmdebstrap's, scripts do what scripts may",
+        work: bootstrap::bootstrap,
+    },
+    Step {
+        name: "recipe",
+        proves: "a recipe becomes the same machine everywhere, which boots",
+        work: recipe::recipe,
+    },
+];
 
 /// Runs the steps, or those in `only`.
 pub fn run(machines: Machines, only: &[String]) -> Result<()> {
