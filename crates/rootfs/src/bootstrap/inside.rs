@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use archive::tar::{self, EntryKind};
-use rustix::fs::Timespec;
+use rustix::fs::{Mode, Timespec};
 use serde::{Deserialize, Serialize};
 use tree::{MemoryBlobs, scan};
 
@@ -43,6 +43,8 @@ const ASIDE: &str = "aside";
 
 /// Reads an order and carries it out.
 pub(super) fn run() -> bool {
+    // What is made here belongs to the root, whatever the user keeps from others.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     let output = Mutex::new(io::stdout());
     let send = |message: &Message| {
         let mut line = serde_json::to_vec(message).unwrap_or_default();
