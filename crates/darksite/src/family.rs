@@ -13,7 +13,7 @@ use tree::Digest;
 use crate::deb::Deb;
 use crate::lock::{Blob, Lock, LockedSuite};
 use crate::publish::{PublishError, Repository};
-use crate::sbom::Facts;
+use crate::sbom::{Facts, Licenses, SbomError};
 use crate::source::SourceError;
 use crate::store::Store;
 use crate::verify::Findings;
@@ -43,6 +43,13 @@ pub trait Family: fmt::Debug + Sync {
     fn metadata(&self, suite: &LockedSuite) -> Vec<Metadata>;
     /// What indexes tell of the packages of `lock`, by the packages' digests.
     fn facts(&self, lock: &Lock, store: &Store) -> Result<HashMap<Digest, Facts>, SourceError>;
+    /// What the packages of `lock` themselves say of their licences.
+    fn licenses(
+        &self,
+        lock: &Lock,
+        store: &Store,
+        advance: &(dyn Fn(u64) + Sync),
+    ) -> Result<Licenses, SbomError>;
 
     /// Directories at the top of its repositories that belong to them alone.
     fn directories(&self) -> &'static [&'static str];

@@ -1,9 +1,10 @@
 //! A software bill of materials of a lock, as SPDX 2.3 in JSON
 //! (<https://spdx.github.io/spdx-spec/v2.3/>).
 //!
-//! Only the lock and the indexes it names are read, so the same lock always gives the same document.
-//! Debian's indexes tell source packages and maintainers, but licences only in exceptions; what is not
-//! told is `NOASSERTION`.
+//! Only the lock, the indexes it names and, for [`licenses`], its packages are read, so the same lock
+//! always gives the same document. What is not told is `NOASSERTION`.
+
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use pkg::distribution::DistributionError;
@@ -14,7 +15,7 @@ use tree::Digest;
 use crate::family::{Family, family};
 use crate::lock::{Lock, LockedPackage};
 use crate::source::SourceError;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// What the archive tells of a package.
 #[derive(Debug, Default, Clone)]
@@ -33,6 +34,28 @@ pub struct Facts {
     pub summary: Option<String>,
 }
 
+/// What a package says of its licence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct License {
+    /// As an expression of SPDX, if there is one.
+    pub declared: Option<String>,
+    /// In the words of the package.
+    pub named: String,
+}
+
+/// Licences by the packages' digests.
+pub type Licenses = HashMap<Digest, License>;
+
+/// Reads what the packages of `lock` say of their licences, all of which are in `store`; `advance` hears
+/// of bytes that were read.
+pub fn licenses(
+    lock: &Lock,
+    store: &Store,
+    advance: &(dyn Fn(u64) + Sync),
+) -> Result<Licenses, SbomError> {
+    family(&lock.distribution)?.licenses(lock, store, advance)
+}
+
 /// Why there is no document.
 #[derive(Debug, Error)]
 pub enum SbomError {
@@ -42,10 +65,26 @@ pub enum SbomError {
     /// An index cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// A package is not in the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A package cannot be read.
+    #[error("package {path}: {reason}")]
+    Package {
+        /// Its path below the archive.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// The document of `lock`, called `name`. The indexes are read from `store`.
-pub fn spdx(lock: &Lock, name: &str, store: &Store) -> Result<Value, SbomError> {
+pub fn spdx(
+    lock: &Lock,
+    name: &str,
+    store: &Store,
+    licenses: &Licenses,
+) -> Result<Value, SbomError> {
     let family = family(&lock.distribution)?;
     let facts = family.facts(lock, store)?;
     let digest = Digest::of(lock.to_string().as_bytes());
@@ -55,7 +94,8 @@ pub fn spdx(lock: &Lock, name: &str, store: &Store) -> Result<Value, SbomError> 
         .iter()
         .map(|package| {
             let facts = facts.get(&package.blob.digest).cloned().unwrap_or_default();
-            package_value(lock, package, &facts, family)
+            let license = licenses.get(&package.blob.digest);
+            package_value(lock, package, &facts, license, family)
         })
         .collect();
     let describes: Vec<Value> = lock.packages.iter().map(|package| id(package).into()).collect();
@@ -89,6 +129,7 @@ fn package_value(
     lock: &Lock,
     package: &LockedPackage,
     facts: &Facts,
+    license: Option<&License>,
     family: &dyn Family,
 ) -> Value {
     let LockedPackage { name, version, architecture, component, .. } = package;
@@ -113,6 +154,8 @@ fn package_value(
         quoted(version),
         lock.codename
     );
+    let declared = license.and_then(|license| license.declared.as_deref());
+    let declared = declared.unwrap_or("NOASSERTION");
     let mut value = json!({
         "SPDXID": id(package),
         "name": name,
@@ -122,7 +165,7 @@ fn package_value(
         "filesAnalyzed": false,
         "checksums": [{"algorithm": "SHA256", "checksumValue": package.blob.digest.to_string()}],
         "licenseConcluded": "NOASSERTION",
-        "licenseDeclared": "NOASSERTION",
+        "licenseDeclared": declared,
         "copyrightText": "NOASSERTION",
         "comment": format!("suite {}, component {component}", package.suite),
         "externalRefs": [{
@@ -145,9 +188,14 @@ fn package_value(
         if let Some(summary) = &facts.summary {
             add("summary", summary.clone());
         }
-        if let Some(license) = &facts.license {
-            // What an archive says need not be an expression of SPDX.
-            add("licenseComments", format!("the archive's index says: {license}"));
+        // What is said need not be an expression of SPDX.
+        let named = match (license, &facts.license) {
+            (Some(license), _) => Some(("package", &license.named)),
+            (None, Some(named)) => Some(("archive's index", named)),
+            (None, None) => None,
+        };
+        if let Some((who, named)) = named {
+            add("licenseComments", format!("the {who} says: {named}"));
         }
     }
     value

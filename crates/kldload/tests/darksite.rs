@@ -46,14 +46,14 @@ impl World {
         let _ = fs::remove_dir_all(self.path("archive"));
         let mut index = String::new();
         for (name, version, depends) in packages {
-            let content = format!("{name} {version}");
+            let content = deb(name, version);
             let path = format!("pool/main/{name}_{version}_all.deb");
             self.write(&format!("archive/{path}"), &content);
             index += &format!("Package: {name}\nVersion: {version}\nArchitecture: all\n");
             if !depends.is_empty() {
                 index += &format!("Depends: {depends}\n");
             }
-            let (size, digest) = (content.len(), Digest::of(content.as_bytes()));
+            let (size, digest) = (content.len(), Digest::of(&content));
             index += &format!("Filename: {path}\nSize: {size}\nSHA256: {digest}\n\n");
         }
         let path = "main/binary-amd64/Packages";
@@ -87,6 +87,31 @@ impl World {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {text}{error}");
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
+}
+
+/// The smallest .deb there is.
+fn deb(name: &str, version: &str) -> Vec<u8> {
+    let control = format!("Package: {name}\nVersion: {version}\nArchitecture: all\n");
+    let mut tar = vec![0; 512];
+    tar[..9].copy_from_slice(b"./control");
+    tar[100..107].copy_from_slice(b"0000644");
+    tar[124..135].copy_from_slice(format!("{:011o}", control.len()).as_bytes());
+    tar[156] = b'0';
+    tar[257..265].copy_from_slice(b"ustar\x0000");
+    tar[148..156].fill(b' ');
+    let sum: u32 = tar.iter().map(|&byte| u32::from(byte)).sum();
+    tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    tar.extend(control.as_bytes());
+    tar.resize(2048, 0);
+    let mut bytes = b"!<arch>\n".to_vec();
+    let members =
+        [("debian-binary", &b"2.0\n"[..]), ("control.tar", &tar), ("data.tar", &[0; 1024])];
+    for (name, content) in members {
+        let head = format!("{name:<16}0           0     0     100644  {:<10}`\n", content.len());
+        bytes.extend(head.as_bytes());
+        bytes.extend(content);
+    }
+    bytes
 }
 
 fn event(events: &[Value], name: &str) -> Value {

@@ -2,6 +2,7 @@
 
 pub mod apt_sources;
 mod facts;
+mod licenses;
 mod publish;
 pub mod resolve;
 pub mod source;
@@ -19,7 +20,7 @@ use tree::Digest;
 use crate::family::{Family, Metadata};
 use crate::lock::{Lock, LockedIndex, LockedSuite};
 use crate::publish::{PublishError, Repository};
-use crate::sbom::Facts;
+use crate::sbom::{Facts, Licenses, SbomError};
 use crate::source::SourceError;
 use crate::store::Store;
 use crate::verify::Findings;
@@ -84,6 +85,15 @@ impl Family for Deb {
 
     fn facts(&self, lock: &Lock, store: &Store) -> Result<HashMap<Digest, Facts>, SourceError> {
         facts::facts(lock, store)
+    }
+
+    fn licenses(
+        &self,
+        lock: &Lock,
+        store: &Store,
+        advance: &(dyn Fn(u64) + Sync),
+    ) -> Result<Licenses, SbomError> {
+        licenses::read(lock, store, advance)
     }
 
     fn directories(&self) -> &'static [&'static str] {

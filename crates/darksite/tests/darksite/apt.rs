@@ -44,6 +44,11 @@ fn have(programs: &[&str]) -> bool {
     missing.is_empty()
 }
 
+/// A copyright file as DEP 5 wants it.
+const COPYRIGHT: &str = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n\
+     Files: *\nCopyright: Some One\nLicense: GPL-3+\n\n\
+     Files: x\nCopyright: Another One\nLicense: Expat\n Permission is hereby granted ...\n";
+
 /// Packages a directory with dpkg-deb; returns the .deb.
 fn deb(directory: &Path, control: &str) -> PathBuf {
     let field = |name: &str| {
@@ -58,7 +63,15 @@ fn deb(directory: &Path, control: &str) -> PathBuf {
     );
     let root = directory.join(&name);
     write(&root.join("DEBIAN/control"), format!("{control}\n").as_bytes());
-    write(&root.join("usr/share/doc").join(field("Package")).join("readme"), name.as_bytes());
+    let documents = root.join("usr/share/doc");
+    match field("Package").as_str() {
+        // As packages of one source do.
+        "hello-data" => {
+            fs::create_dir_all(&documents).unwrap();
+            std::os::unix::fs::symlink("hello", documents.join("hello-data")).unwrap();
+        }
+        package => write(&documents.join(package).join("copyright"), COPYRIGHT.as_bytes()),
+    }
     let file = directory.join(format!("{name}.deb"));
     run(Command::new("dpkg-deb").args(["--root-owner-group", "-b"]).arg(&root).arg(&file));
     fs::remove_dir_all(root).unwrap();
@@ -257,6 +270,14 @@ fn apt_takes_what_we_publish() {
         apt.update();
     }
 
+    // `hello` says it in its copyright file, `hello-data` shares the directory.
+    let licenses = sbom::licenses(&lock, site.store(), &|_| {}).unwrap();
+    let document = sbom::spdx(&lock, "test", site.store(), &licenses).unwrap();
+    for package in document["packages"].as_array().unwrap() {
+        assert_eq!(package["licenseDeclared"], "GPL-3.0-or-later AND MIT", "{package}");
+        assert_eq!(package["licenseComments"], "the package says: Expat; GPL-3+");
+    }
+
     let keyring = key.keyring();
     for place in [&first.path, &medium] {
         let verified =
@@ -399,7 +420,7 @@ fn a_copy_replaces_an_earlier_one_and_spares_strangers() {
 #[test]
 fn the_bill_of_materials_is_complete() {
     let (_directory, site, _, [_, lock]) = two_snapshots();
-    let document = sbom::spdx(&lock, "test", site.store()).unwrap();
+    let document = sbom::spdx(&lock, "test", site.store(), &sbom::Licenses::new()).unwrap();
     assert_eq!(document["spdxVersion"], "SPDX-2.3");
     let listed = document["packages"].as_array().unwrap();
     assert_eq!(listed.len(), 2);

@@ -5,6 +5,7 @@
 
 mod container;
 mod control;
+mod copyright;
 mod packages;
 mod policy;
 mod relation;
@@ -15,6 +16,7 @@ mod version;
 
 pub use container::{ControlFile, Deb, DebError};
 pub use control::{ControlError, ControlProblem, Field, Paragraph, Paragraphs, paragraphs};
+pub use copyright::{licenses, spdx_expression};
 pub use packages::{IndexError, MultiArch, Package, Priority, parse_packages, write_package};
 pub use policy::{Pin, PinError, PinTarget, Policy};
 pub use relation::{

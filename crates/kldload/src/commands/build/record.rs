@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use darksite::keys;
 use darksite::lock::Lock;
+use darksite::sbom::Licenses;
 use darksite::site::Site;
 use plan::Plan;
 use plan::proposal::Proposal;
@@ -41,7 +42,7 @@ pub fn write(
     name: &str,
     ui: &mut Ui,
 ) -> anyhow::Result<()> {
-    let document = darksite::sbom::spdx(facts.lock, name, site.store())?;
+    let document = darksite::sbom::spdx(facts.lock, name, site.store(), &Licenses::new())?;
     let materials = format!("{}\n", serde_json::to_string_pretty(&document)?);
     let materials_path = directory.join(format!("{name}.spdx.json"));
     let bytes = facts.images.iter().map(|(_, path)| size(path)).sum::<io::Result<u64>>()?;

@@ -3,14 +3,20 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
+use darksite::sbom::{licenses, spdx};
 use darksite::site::{LOCK_FILE, read_lock};
 
 use super::Common;
 use crate::output::OutputFile;
+use crate::ui::Ui;
 
 /// Write the software bill of materials of a lock, as SPDX 2.3 in JSON
+///
+/// Packages, versions, digests, sources and suppliers are those of the lock and its indexes; licences are
+/// read from the packages' own copyright files, where they are machine-readable.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -35,7 +41,15 @@ pub fn run(args: &SbomArgs) -> anyhow::Result<ExitCode> {
     };
     let lock = read_lock(&path)?;
     let name = format!("{}-{}-{}", lock.distribution, lock.codename, lock.architecture);
-    let document = darksite::sbom::spdx(&lock, &name, site.store())?;
+    // Where the document goes to standard output, no event may.
+    let mut ui = Ui::new(args.common.json && args.output.is_some());
+    ui.stage("reading licences", lock.size());
+    let licenses = {
+        let shared = Mutex::new(&mut ui);
+        let advance = |bytes| shared.lock().unwrap_or_else(PoisonError::into_inner).advance(bytes);
+        licenses(&lock, site.store(), &advance)?
+    };
+    let document = spdx(&lock, &name, site.store(), &licenses)?;
     let text = format!("{}\n", serde_json::to_string_pretty(&document)?);
     match &args.output {
         Some(path) => {

@@ -1,0 +1,116 @@
+//! What licences packages name: their copyright files, read out of the `.deb`s in the store.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use archive::tar::{EntryKind, Reader, TarError};
+use pkg::deb::{Deb, DebError, licenses, spdx_expression};
+
+use crate::lock::{Lock, LockedPackage};
+use crate::sbom::{License, Licenses, SbomError};
+use crate::store::{Store, at};
+
+/// Longest copyright file looked at, in bytes.
+const LIMIT: usize = 4 << 20;
+
+/// What a package has at `/usr/share/doc/NAME/copyright`.
+enum Copyright {
+    Text(String),
+    /// The directory is a link to that of another package.
+    Of(String),
+}
+
+/// Of the packages of `lock`, by their digests; `advance` hears of bytes that were read.
+pub(super) fn read(
+    lock: &Lock,
+    store: &Store,
+    advance: &(dyn Fn(u64) + Sync),
+) -> Result<Licenses, SbomError> {
+    let next = AtomicUsize::new(0);
+    let found = Mutex::new((HashMap::new(), None));
+    let run = || {
+        while let Some(package) = lock.packages.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = copyright(package, store);
+            advance(package.blob.size);
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            match result {
+                Ok(Some(copyright)) => drop(found.0.insert(package.name.as_str(), copyright)),
+                Ok(None) => {}
+                Err(error) => {
+                    found.1.get_or_insert(error);
+                    return;
+                }
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(run);
+        }
+        run();
+    });
+    let (found, error) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = error {
+        return Err(error);
+    }
+    let text = |name: &str| match found.get(name)? {
+        Copyright::Text(text) => Some(text),
+        Copyright::Of(other) => match found.get(other.as_str())? {
+            Copyright::Text(text) => Some(text),
+            Copyright::Of(_) => None,
+        },
+    };
+    let known = lock.packages.iter().filter_map(|package| {
+        let names = licenses(text(&package.name)?)?;
+        let declared = spdx_expression(&names);
+        let named = names.into_iter().collect::<Vec<_>>().join("; ");
+        Some((package.blob.digest, License { declared, named }))
+    });
+    Ok(known.collect())
+}
+
+fn copyright(package: &LockedPackage, store: &Store) -> Result<Option<Copyright>, SbomError> {
+    let bad = |reason: DebError| SbomError::Package {
+        path: package.path.clone(),
+        reason: reason.to_string(),
+    };
+    let path = store.path(&package.blob.digest);
+    let file = File::open(&path).map_err(at(&path))?;
+    let deb = Deb::open(BufReader::with_capacity(1 << 17, file)).map_err(bad)?;
+    let found = deb.data(|data| find(data, &package.name)).map_err(bad)?;
+    found.map_err(|source| bad(DebError::Tar { member: "data.tar".to_owned(), source }))
+}
+
+fn find(data: &mut dyn Read, name: &str) -> Result<Option<Copyright>, TarError> {
+    let directory = format!("usr/share/doc/{name}");
+    let wanted = format!("{directory}/copyright");
+    let mut reader = Reader::new(data);
+    while let Some(entry) = reader.next_entry()? {
+        let path = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
+        match entry.kind {
+            EntryKind::Symlink(target) if path == directory.as_bytes() => {
+                let target = String::from_utf8_lossy(&target).into_owned();
+                let other = target.rsplit('/').next().unwrap_or_default();
+                return Ok(Some(Copyright::Of(other.to_owned())));
+            }
+            EntryKind::File { .. } if path == wanted.as_bytes() => {
+                let mut content = Vec::new();
+                loop {
+                    let chunk = reader.chunk()?;
+                    if chunk.is_empty() || content.len() > LIMIT {
+                        break;
+                    }
+                    content.extend_from_slice(chunk);
+                }
+                return Ok(Some(Copyright::Text(String::from_utf8_lossy(&content).into_owned())));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
