@@ -16,7 +16,7 @@ const VERBS: [&str; 5] = ["check", "change", "grow", "upgrade", "destroy"];
 /// Judges the pool called `pool` in the file `image`, which stays as it is.
 pub fn judge(user_land: &UserLand, image: &Path, pool: &str) -> Result<()> {
     judge_as_it_is(user_land, image, pool)?;
-    judge_in_use(user_land, image, pool)
+    judge_in_use(user_land, image, pool, &VERBS)
 }
 
 /// What `zdb` thinks of the image: labels, configuration, features, every block, no leaks.
@@ -59,10 +59,10 @@ pub fn no_leaks(user_land: &UserLand, directory: &Path, pool: &str) -> Result<()
 }
 
 /// Uses the pool, in a copy, as a machine would, with every assertion of OpenZFS on.
-pub fn judge_in_use(user_land: &UserLand, image: &Path, pool: &str) -> Result<()> {
+pub fn judge_in_use(user_land: &UserLand, image: &Path, pool: &str, verbs: &[&str]) -> Result<()> {
     let scratch = scratch(image)?;
     let copy = sparse_copy(image, scratch.path())?;
-    for verb in VERBS {
+    for verb in verbs {
         use_once(user_land, verb, pool, &copy)?;
         no_leaks(user_land, scratch.path(), pool)
             .with_context(|| format!("after libzpool's {verb}"))?;
@@ -90,10 +90,7 @@ pub fn sparse_copy(image: &Path, directory: &Path) -> Result<PathBuf> {
 
 /// Only the first verb: import, scrub, every path and byte, accounting, export.
 pub fn check(user_land: &UserLand, image: &Path, pool: &str) -> Result<()> {
-    let scratch = scratch(image)?;
-    let copy = sparse_copy(image, scratch.path())?;
-    use_once(user_land, "check", pool, &copy)?;
-    no_leaks(user_land, scratch.path(), pool)
+    judge_in_use(user_land, image, pool, &VERBS[..1])
 }
 
 /// That the judges would notice: a pool that libzpool makes passes, the same pool damaged does not.

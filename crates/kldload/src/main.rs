@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    boot, build, cache as kept, darksite, export, files, inspect, plan, pool, schema, verify,
+    boot, build, cache as kept, darksite, dump, export, files, inspect, plan, pool, schema, verify,
 };
 
 /// Makes disk images that run Linux from ZFS, without root, without a ZFS module.
@@ -56,6 +56,8 @@ enum Command {
     Cache(kept::CacheArgs),
     Schema(schema::SchemaArgs),
     #[command(hide = true)]
+    Dump(dump::DumpArgs),
+    #[command(hide = true)]
     Pool(pool::PoolArgs),
     /// Not for people: the part of a build that runs in the sandbox
     #[command(name = rootfs::bootstrap::INSIDE, hide = true)]
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Cache(args) => kept::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Dump(args) => dump::run(&args),
         Command::Pool(args) => pool::run(&args),
         Command::Inside => {
             let made = rootfs::bootstrap::inside();

@@ -5,7 +5,7 @@
 //! and newer. What it writes depends on its arguments only.
 //!
 //! [`read`] reads any pool, [`verify`] proves one sound, [`space`] tells what of its devices is in
-//! use, [`send`] writes and receives streams. Each module's page says where its layer stands; the
+//! use, [`send`] writes and receives streams, [`dump`] shows objects as `zdb` does. Each module's page says where its layer stands; the
 //! formats below them ([`nvlist`], [`zap`], [`sa`], [`codec`], [`raidz`], [`crypt`]) stand alone.
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ pub mod codec;
 mod compress;
 pub mod crypt;
 mod dnode;
+pub mod dump;
 mod feature;
 #[cfg(test)]
 mod fixture;

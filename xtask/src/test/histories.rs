@@ -1,5 +1,5 @@
 //! Pools with snapshots of different contents, clones, a volume, large dnodes, and a mirror: zdb counts
-//! their blocks as we do, libzpool reads every state and destroys them one by one.
+//! their blocks and shows every object as we do, libzpool reads every state and destroys them one by one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::inputs::Inputs;
-use crate::judge_pool::{no_leaks, sparse_copy, use_once, zdb};
+use super::objects;
+use crate::judge_pool::{judge_in_use, no_leaks, zdb};
 use crate::openzfs::UserLand;
 use crate::run::Run;
 
@@ -23,6 +24,10 @@ pub struct Histories {
     mirror: PathBuf,
     /// What `kldload verify` says of the first.
     verified: Value,
+    /// What `kldload dump` says of both.
+    dumps: [String; 2],
+    /// Directories with the states, by the snapshots or datasets that have them.
+    states: [(&'static str, PathBuf); 4],
 }
 
 impl Histories {
@@ -60,9 +65,14 @@ impl Histories {
             let text = inputs.kldload()?.args(["verify", "--json"]).args(images).text()?;
             Ok(serde_json::from_str(&text)?)
         };
-        verify(&[mirror.join("a.img"), mirror.join("b.img")]).context("our own verify")?;
+        let disks = [mirror.join("a.img"), mirror.join("b.img")];
+        verify(&disks).context("our own verify")?;
+        let dump = |images: &[PathBuf]| inputs.kldload()?.arg("dump").args(images).text();
+        let dumps = [dump(std::slice::from_ref(&image))?, dump(&disks)?];
         let verified = verify(&[image]).context("our own verify")?;
-        Ok(Self { single, mirror, verified })
+        let [a, b, c, d] = states;
+        let states = [("fs@a", a), ("same", b), ("fs", c), ("other", d)];
+        Ok(Self { single, mirror, verified, dumps, states })
     }
 
     /// What a release thinks of them.
@@ -72,16 +82,35 @@ impl Histories {
         }
         no_leaks(user_land, &self.single, POOL)?;
         self.compare_blocks(&zdb(user_land, &self.single, "-Pbb", POOL)?)?;
+        self.compare_objects(user_land, &self.single, &self.dumps[0])?;
+        self.compare_contents(user_land)?;
         if user_land.version != "2.1" {
             zdb(user_land, &self.mirror, "-d", POOL)?;
             no_leaks(user_land, &self.mirror, POOL).context("a mirror")?;
+            self.compare_objects(user_land, &self.mirror, &self.dumps[1]).context("a mirror")?;
         }
-        let scratch = tempfile::Builder::new().prefix("judge").tempdir_in(&self.single)?;
-        let copy = sparse_copy(&self.single.join("pool.img"), scratch.path())?;
-        for verb in ["check", "destroy"] {
-            use_once(user_land, verb, POOL, &copy)?;
-            no_leaks(user_land, scratch.path(), POOL)
-                .with_context(|| format!("after libzpool's {verb}"))?;
+        judge_in_use(user_land, &self.single.join("pool.img"), POOL, &["check", "destroy"])
+    }
+
+    fn compare_objects(&self, user_land: &UserLand, disks: &Path, ours: &str) -> Result<()> {
+        let count = objects::compare(ours, &zdb(user_land, disks, "-Pddddd", POOL)?)?;
+        println!("    OpenZFS {}: {count} objects are the same", user_land.version);
+        Ok(())
+    }
+
+    /// zdb reads files of every state as they were written.
+    fn compare_contents(&self, user_land: &UserLand) -> Result<()> {
+        let scratch = tempfile::tempdir()?;
+        let copy = scratch.path().join("copy");
+        for (dataset, state) in &self.states {
+            for path in ["large/0", "large/1", "small/0", "small/100"] {
+                let Ok(expected) = fs::read(state.join(path)) else { continue };
+                let zdb = user_land.zdb().args(["-e", "-p"]).arg(&self.single).arg("-r");
+                zdb.arg(format!("{POOL}/{dataset}")).arg(path).arg(&copy).text()?;
+                if fs::read(&copy)? != expected {
+                    bail!("zdb -r: {path} of {dataset} is another file");
+                }
+            }
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ mod export;
 mod histories;
 mod image;
 mod inputs;
+mod objects;
 mod pool;
 mod recipe;
 mod second_kernel;

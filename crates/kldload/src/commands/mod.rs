@@ -4,6 +4,7 @@ pub mod boot;
 pub mod build;
 pub mod cache;
 pub mod darksite;
+pub mod dump;
 pub mod export;
 pub mod files;
 pub mod inspect;

@@ -80,7 +80,7 @@ pub struct Dataset {
 
 impl Dataset {
     /// Whether it has an object set.
-    pub(crate) fn has_content(&self) -> bool {
+    pub fn has_content(&self) -> bool {
         !self.bp.is_hole()
     }
 

@@ -111,6 +111,33 @@ fn a_compound_stream_ends_twice() {
     assert_eq!(ends, 3);
 }
 
+/// A spill block's pointer lies where a long bonus area ends.
+#[test]
+fn a_spill_block_never_overlaps_a_bonus_area() {
+    let of_object = |bonus: usize| {
+        let begin = Begin { objset_type: 2, to_guid: 1, ..Begin::default() };
+        let object = ObjectRecord {
+            object: 1,
+            object_type: 19,
+            bonus_type: 44,
+            block_size: 512,
+            bonus_length: bonus as u32,
+            slots: 1,
+            bonus: vec![1; bonus],
+            ..ObjectRecord::default()
+        };
+        let spill =
+            SpillRecord { object: 1, length: 512, data: vec![1; 512], ..Default::default() };
+        let records = [Record::Begin(begin), Record::Object(object), Record::Spill(spill)];
+        let mut receiver = Receiver::new(blk::Memory::zeroed(1 << 20)).unwrap();
+        receiver.receive(&written(&records)[..])
+    };
+    of_object(192).unwrap();
+    let error = of_object(200).unwrap_err().to_string();
+    assert!(error.contains("no room"), "{error}");
+    assert!(of_object(328).is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
