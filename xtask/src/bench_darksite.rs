@@ -181,13 +181,15 @@ fn measured(run: Run) -> Result<(f64, f64)> {
 }
 
 /// `kldload darksite serve`, until dropped.
-struct Server {
+pub struct Server {
     child: Child,
-    address: String,
+    /// Where it listens, as `http://127.0.0.1:3142`.
+    pub address: String,
 }
 
 impl Server {
-    fn start(kldload: &Path, site: &Path) -> Result<Self> {
+    /// Starts one on a free port.
+    pub fn start(kldload: &Path, site: &Path) -> Result<Self> {
         let mut child = Command::new(kldload)
             .args(["darksite", "serve", "--json", "--listen", "127.0.0.1:0", "--dir"])
             .arg(site)

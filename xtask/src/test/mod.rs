@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod code;
+mod darksite;
 mod export;
 mod histories;
 mod image;
@@ -123,6 +124,11 @@ const MACHINES: &[TestStep] = &[
         name: "releases",
         proves: "apt chooses what we choose, in every release",
         work: code::releases,
+    },
+    Step {
+        name: "apt-installs",
+        proves: "a stock apt installs a profile from our repository",
+        work: darksite::apt_installs,
     },
     Step {
         name: "boot-trouble",

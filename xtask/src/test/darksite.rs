@@ -1,0 +1,68 @@
+//! A stock apt, in an empty root, and a repository that we published.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::inputs::Inputs;
+use crate::apt::is_root;
+use crate::bench_darksite::Server;
+use crate::run::Run;
+use crate::steps::Verdict;
+
+/// The core profile is mirrored and served; apt, which knows nothing else, must install it without a
+/// warning, with exactly the packages of the lock.
+pub fn apt_installs(inputs: &Inputs) -> Result<Verdict> {
+    if !is_root() {
+        println!("    only root can look into the root with dpkg");
+        return Ok(Verdict::Skipped);
+    }
+    let scratch = tempfile::tempdir_in(inputs.scratch())?;
+    let at = |name: &str| scratch.path().join(name);
+    fs::write(at("core.toml"), "profile = \"core\"\n")?;
+    let sync = inputs.kldload()?.args(["darksite", "sync", "--dir"]);
+    sync.arg(at("site")).arg(at("core.toml")).limit(Duration::from_secs(1800)).text()?;
+    let lock = fs::read_to_string(at("core.lock"))?;
+    let of_kind = |kind: &'static str| {
+        lock.lines().filter_map(move |line| line.strip_prefix(kind)?.strip_prefix(' '))
+    };
+    let server = Server::start(inputs.kldload()?.path(), &at("site"))?;
+    let key = at("site/keys/public.asc");
+    let source = format!(
+        "deb [signed-by={} arch=amd64] {} trixie main contrib non-free-firmware",
+        key.display(),
+        server.address
+    );
+    let root = at("root");
+    let text = Run::new("mmdebstrap")
+        .args(["--mode=root", "--variant=important", "--architectures=amd64"])
+        .args(["--aptopt=APT::Install-Recommends \"false\""])
+        .args(["--aptopt=APT::Update::Error-Mode \"any\""])
+        .args(["--aptopt=Acquire::http::Proxy \"DIRECT\""])
+        .arg(format!("--include={}", of_kind("request").collect::<Vec<_>>().join(",")))
+        .arg("trixie")
+        .arg(&root)
+        .arg(source)
+        .env("LC_ALL", "C.UTF-8")
+        .limit(Duration::from_secs(3600))
+        .text()?;
+    let complaint = text.lines().find(|line| line.starts_with("W: ") && line.contains("apt"));
+    ensure!(complaint.is_none(), "apt complains: {complaint:?}");
+    let installed = Run::new("dpkg-query")
+        .arg(format!("--admindir={}", root.join("var/lib/dpkg").display()))
+        .args(["-W", "-f", "${Package} ${Version}\n"])
+        .text()?;
+    let installed: BTreeSet<String> = installed.lines().map(str::to_owned).collect();
+    let locked = of_kind("package")
+        .map(|package| {
+            let mut words = package.split(' ');
+            Ok(format!("{} {}", words.next().context("name")?, words.next().context("version")?))
+        })
+        .collect::<Result<BTreeSet<String>>>()?;
+    let differ: Vec<&String> = installed.symmetric_difference(&locked).collect();
+    ensure!(differ.is_empty(), "apt installed other packages than were locked: {differ:?}");
+    println!("    apt installed the {} packages of the lock from {}", locked.len(), server.address);
+    Ok(Verdict::Passed)
+}
