@@ -209,6 +209,15 @@ impl Target<'_> {
         if !self.has_initramfs() {
             return Ok(());
         }
+        // Random, from the postinst of zfsutils-linux. No machine of ours has one, so that any machine may
+        // import the pool; in here it would be the same for all machines, and another in each build.
+        let hostid = self.at("etc/hostid");
+        match fs::remove_file(&hostid) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Fault(format!("{}: {error}", hostid.display())));
+            }
+            _ => {}
+        }
         for version in versions {
             self.run(self.program(&format!("/{INITRAMFS}")).args(["-c", "-k", version]))?;
             (self.tell)(Event::Step(version.clone()));
