@@ -1,6 +1,7 @@
 //! `cargo xtask bench export`: one disk as images, by us and by the lines of `qemu-img` that we replace.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::Result;
@@ -57,6 +58,46 @@ pub fn export(tree: &Path) -> Result<()> {
             let Ok(ours) = fs::metadata(images.join(format!("image.{name}"))) else { continue };
             let percent = (ours.len() as f64 / length as f64 - 1.0) * 100.0;
             println!("    {name:<6} {:9.1} MB ({percent:+.1} %)", ours.len() as f64 / 1e6);
+        }
+    }
+    fs::remove_file(&raw)?;
+    holes(&kldload, work.path())
+}
+
+/// The same GiB of data in a small disk and in a large one: holes should cost nothing.
+fn holes(kldload: &Path, work: &Path) -> Result<()> {
+    let disk = work.join("sparse");
+    for (name, size) in [("10 GiB", 10_u64 << 30), ("1 TiB", 1 << 40)] {
+        sparse(&disk, size)?;
+        for format in ["qcow2", "raw"] {
+            let images = work.join("ours");
+            fresh(&images)?;
+            let export = Run::new(kldload).arg("export").arg(&disk).arg(format);
+            let export = export.args(["--name", "image", "-o"]).arg(&images);
+            let seconds = timed(|| export.text().map(drop))?;
+            println!("kldload export {format:<5} 1 GiB of data in {name:<6} {seconds:7.2} s");
+        }
+    }
+    Ok(())
+}
+
+/// A disk of `size` bytes with half a GiB that can be compressed at either end.
+fn sparse(path: &Path, size: u64) -> Result<()> {
+    const HALF: u64 = 512 << 20;
+    const BLOCK: usize = 1 << 20;
+    let file = File::create(path)?;
+    file.set_len(size)?;
+    let (mut state, mut block) = (1_u64, Vec::with_capacity(BLOCK));
+    for start in [0, size - HALF] {
+        for at in (start..start + HALF).step_by(BLOCK) {
+            block.clear();
+            while block.len() < BLOCK {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                block.extend_from_slice(&(state & 0x3f3f_3f3f_3f3f_3f3f).to_le_bytes());
+            }
+            file.write_all_at(&block, at)?;
         }
     }
     Ok(())
