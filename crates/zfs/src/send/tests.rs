@@ -129,7 +129,7 @@ fn a_spill_block_never_overlaps_a_bonus_area() {
         let spill =
             SpillRecord { object: 1, length: 512, data: vec![1; 512], ..Default::default() };
         let records = [Record::Begin(begin), Record::Object(object), Record::Spill(spill)];
-        let mut receiver = Receiver::new(blk::Memory::zeroed(1 << 20)).unwrap();
+        let mut receiver = Receiver::new(blk::Memory::zeroed(8 << 20)).unwrap();
         receiver.receive(&written(&records)[..])
     };
     of_object(192).unwrap();
