@@ -144,7 +144,7 @@ fn solving(kldload: &Path, work: &Path, upstream: &Path) -> Result<()> {
     let lock = fs::read_to_string(at("desktop.lock"))?;
     let requests: Vec<&str> =
         lock.lines().filter_map(|line| line.strip_prefix("request ")).collect();
-    let signed_by = format!("signed-by={KEYRING} arch=amd64 by-hash=no targets=Packages");
+    let signed_by = format!("signed-by={KEYRING} arch=amd64 by-hash=no target=Packages");
     let components = "main contrib non-free-firmware";
     let suites = ["trixie", "trixie-updates", "trixie-security"];
     let sources = suites.map(|suite| format!("deb [{signed_by}] {archive} {suite} {components}\n"));
