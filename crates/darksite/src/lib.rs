@@ -19,6 +19,7 @@ pub mod keys;
 mod location;
 pub mod lock;
 pub mod packages;
+mod parallel;
 pub mod publish;
 pub mod sbom;
 pub mod seen;

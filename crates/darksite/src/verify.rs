@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use jiff::Timestamp;
 use pkg::openpgp::Keyring;
@@ -19,6 +17,7 @@ use tree::Digest;
 
 use crate::family::family;
 use crate::lock::{Blob, Lock};
+use crate::parallel::each;
 use crate::publish::UPSTREAM;
 use crate::site::{LOCK_FILE, Site, SiteError, read_lock};
 use crate::store::digest_of;
@@ -123,36 +122,26 @@ impl Findings {
             }
         }
         let work: Vec<(&Path, Blob)> = unique.into_values().collect();
-        let next = AtomicUsize::new(0);
         let sum = Mutex::new((0, 0, Vec::new()));
-        let run = || {
-            while let Some((path, blob)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let result = digest_of(path);
-                let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-                match result {
-                    Ok((digest, size)) => {
-                        sum.0 += 1;
-                        sum.1 += size;
-                        if (Blob { digest, size }) != *blob {
-                            let expected = blob.digest;
-                            sum.2.push(format!(
-                                "{}: damaged: SHA-256 is {digest} ({size} bytes), {expected} is expected",
-                                path.display()
-                            ));
-                        }
-                        drop(sum);
-                        advance(size);
+        each(&work, |(path, blob)| {
+            let result = digest_of(path);
+            let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+            match result {
+                Ok((digest, size)) => {
+                    sum.0 += 1;
+                    sum.1 += size;
+                    if (Blob { digest, size }) != *blob {
+                        let expected = blob.digest;
+                        sum.2.push(format!(
+                            "{}: damaged: SHA-256 is {digest} ({size} bytes), {expected} is expected",
+                            path.display()
+                        ));
                     }
-                    Err(error) => sum.2.push(format!("{}: {error}", path.display())),
+                    drop(sum);
+                    advance(size);
                 }
+                Err(error) => sum.2.push(format!("{}: {error}", path.display())),
             }
-        };
-        let threads = thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(run);
-            }
-            run();
         });
         let (files, bytes, mut damaged) = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
         damaged.sort();

@@ -1,7 +1,7 @@
 //! The machine of a recipe: built twice in different circumstances, recorded, booted.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,21 +94,22 @@ fn elsewhere(inputs: &Inputs, scratch: &Path, out: &Path) -> Result<()> {
     Run::new("cp")
         .arg("-r")
         .args(
-            ["site", "debian-trixie-core.toml", "debian-trixie-core.lock"].map(|n| scratch.join(n)),
+            ["site", &format!("{RECIPE}.toml"), &format!("{RECIPE}.lock")].map(|n| scratch.join(n)),
         )
         .arg(&home)
         .text()?;
-    Run::new("chown").args(["-R", &NOBODY.to_string()]).arg(&home).text()?;
-    chown(&home, Some(NOBODY), Some(NOBODY))?;
+    Run::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}")]).arg(&home).text()?;
     // Its subordinate ids, seen by nobody else.
     fs::write(here.join("ids"), format!("{NOBODY}:200000:65536\n"))?;
-    let script = "hostname elsewhere && mount --bind \"$1/ids\" /etc/subuid && \
+    let script = format!(
+        "hostname elsewhere && mount --bind \"$1/ids\" /etc/subuid && \
                   mount --bind \"$1/ids\" /etc/subgid && cd \"$1/home\" && umask 077 && \
-                  exec setpriv --reuid 65534 --regid 65534 --clear-groups \
-                  faketime '2031-05-06 07:08:09' ../kldload build debian-trixie-core.toml \
-                  --darksite site --no-cache -o .";
+                  exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups \
+                  faketime '2031-05-06 07:08:09' ../kldload build {RECIPE}.toml \
+                  --darksite site --no-cache -o ."
+    );
     Run::new("unshare")
-        .args(["--mount", "--uts", "--net", "sh", "-c", script, "sh"])
+        .args(["--mount", "--uts", "--net", "sh", "-c", &script, "sh"])
         .arg(here)
         .env("HOME", &home)
         .env("TMPDIR", &home)

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use pkg::deb::{paragraphs, parse_packages};
+use pkg::deb::paragraphs;
 use tree::Digest;
 
+use super::packages;
 use crate::lock::Lock;
 use crate::sbom::Facts;
 use crate::source::{SourceError, read_index};
@@ -16,11 +17,7 @@ pub(super) fn facts(lock: &Lock, store: &Store) -> Result<HashMap<Digest, Facts>
     let mut found = HashMap::new();
     for index in lock.suites.iter().flat_map(|suite| &suite.indexes) {
         let text = read_index(store, index)?;
-        let packages = parse_packages(&text).map_err(|error| SourceError::Index {
-            path: index.path.clone(),
-            reason: error.to_string(),
-        })?;
-        for package in packages {
+        for package in packages(&text, index)? {
             let Some(digest) = package.sha256.filter(|digest| wanted.contains(digest)) else {
                 continue;
             };

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use archive::tar::{EntryKind, Reader, TarError};
 use pkg::deb::{Deb, DebError, licenses, spdx_expression};
 
 use crate::lock::{Lock, LockedPackage};
+use crate::parallel::each;
 use crate::sbom::{License, Licenses, SbomError};
 use crate::store::{Store, at};
 
@@ -30,34 +29,25 @@ pub(super) fn read(
     store: &Store,
     advance: &(dyn Fn(u64) + Sync),
 ) -> Result<Licenses, SbomError> {
-    let next = AtomicUsize::new(0);
-    let found = Mutex::new((HashMap::new(), None));
-    let run = || {
-        while let Some(package) = lock.packages.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = copyright(package, store);
-            advance(package.blob.size);
-            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            match result {
-                Ok(Some(copyright)) => drop(found.0.insert(package.name.as_str(), copyright)),
-                Ok(None) => {}
-                Err(error) => {
-                    found.1.get_or_insert(error);
-                    return;
-                }
+    let found = Mutex::new(Ok(HashMap::new()));
+    let found_now = || found.lock().unwrap_or_else(PoisonError::into_inner);
+    each(&lock.packages, |package| {
+        // One that cannot be read is enough.
+        if found_now().is_err() {
+            return;
+        }
+        let result = copyright(package, store);
+        advance(package.blob.size);
+        let mut found = found_now();
+        match (result, found.as_mut()) {
+            (Ok(Some(copyright)), Ok(found)) => {
+                found.insert(package.name.as_str(), copyright);
             }
+            (Err(error), Ok(_)) => *found = Err(error),
+            _ => {}
         }
-    };
-    let threads = thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(run);
-        }
-        run();
     });
-    let (found, error) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if let Some(error) = error {
-        return Err(error);
-    }
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     let text = |name: &str| match found.get(name)? {
         Copyright::Text(text) => Some(text),
         Copyright::Of(other) => match found.get(other.as_str())? {

@@ -13,12 +13,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use pkg::deb::Version;
+use pkg::deb::{IndexFile, Package, Version, parse_packages};
 use pkg::openpgp::{Keyring, SigningKey};
 use tree::Digest;
 
 use crate::family::{Family, Metadata};
-use crate::lock::{Lock, LockedIndex, LockedSuite};
+use crate::lock::{Blob, Lock, LockedIndex, LockedSuite};
 use crate::publish::{PublishError, Repository};
 use crate::sbom::{Facts, Licenses, SbomError};
 use crate::source::SourceError;
@@ -39,6 +39,12 @@ pub(crate) struct Deb;
 /// The component that an index is of: what stands before `/binary-`.
 pub fn component(index: &LockedIndex) -> &str {
     index.path.find("/binary-").and_then(|at| index.path.get(..at)).unwrap_or("main")
+}
+
+/// The packages in the text of an index.
+fn packages<'a>(text: &'a str, index: &LockedIndex) -> Result<Vec<Package<'a>>, SourceError> {
+    parse_packages(text)
+        .map_err(|error| SourceError::Index { path: index.path.clone(), reason: error.to_string() })
 }
 
 impl Family for Deb {
@@ -74,10 +80,10 @@ impl Family for Deb {
             None => vec![plain(INLINE, suite.release)],
         };
         files.extend(suite.indexes.iter().map(|index| {
-            let directory = index.path.rsplit_once('/').map_or("", |(directory, _)| directory);
-            let by_hash = format!("{dists}/{directory}/by-hash/SHA256/{}", index.blob.digest);
+            let Blob { digest: sha256, size } = index.blob;
+            let by_hash = IndexFile { path: index.path.clone(), size, sha256 }.by_hash();
             let mut file = plain(&index.path, index.blob);
-            file.places.insert(0, by_hash);
+            file.places.insert(0, format!("{dists}/{by_hash}"));
             file
         }));
         files

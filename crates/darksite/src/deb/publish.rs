@@ -9,13 +9,14 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
-use pkg::deb::{IndexFile, Release, paragraphs, parse_packages, write_package};
+use pkg::deb::{IndexFile, Release, paragraphs, write_package};
 use pkg::openpgp::SigningKey;
 use tree::Digest;
 
+use super::packages;
 use crate::lock::{Lock, LockedPackage};
 use crate::publish::{PublishError, Repository};
-use crate::source::{SourceError, read_index};
+use crate::source::read_index;
 use crate::store::at;
 
 /// Makes pool, indexes and signatures.
@@ -72,11 +73,7 @@ fn components(
     let suites = lock.suites.iter();
     for (suite, index) in suites.flat_map(|suite| suite.indexes.iter().map(move |i| (suite, i))) {
         let text = read_index(repository.store, index)?;
-        let packages = parse_packages(&text).map_err(|error| SourceError::Index {
-            path: index.path.clone(),
-            reason: error.to_string(),
-        })?;
-        for package in packages {
+        for package in packages(&text, index)? {
             let Some(digest) = package.sha256 else { continue };
             let key = (suite.name.as_str(), digest);
             let same = |locked: &LockedPackage| {
