@@ -8,10 +8,12 @@ mod file;
 mod memory;
 mod range_set;
 mod window;
+mod write_behind;
 
 pub use memory::Memory;
 pub use range_set::RangeSet;
 pub use window::Window;
+pub use write_behind::WriteBehind;
 
 use std::io;
 use std::ops::Range;

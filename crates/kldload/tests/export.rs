@@ -216,3 +216,76 @@ fn an_interrupt_leaves_nothing() {
     assert_eq!(status.signal(), Some(2), "{status}");
     assert!(names(&directory.path().join("out")).is_empty());
 }
+
+/// A loop device over a file, until it is dropped.
+struct Loop(String);
+
+impl Loop {
+    /// Nothing where loop devices cannot be had: that needs root, and a kernel that has them.
+    fn over(image: &Path) -> Option<Self> {
+        let output = Command::new("losetup").args(["--find", "--show"]).arg(image).output().ok()?;
+        let device = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        output.status.success().then_some(Self(device))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
+/// A mount, until it is dropped.
+struct Mount<'a>(&'a Path);
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).status();
+    }
+}
+
+#[test]
+fn what_is_mounted_is_neither_read_nor_written() {
+    let directory = directory();
+    let path = directory.path();
+    let file = path.join("mounted.raw");
+    fs::File::create(&file).unwrap().set_len(4 << 20).unwrap();
+    let made = Command::new("/usr/sbin/mke2fs").args(["-q", "-t", "ext4"]).arg(&file).status();
+    let mount = path.join("mount");
+    fs::create_dir(&mount).unwrap();
+    let device = made.is_ok_and(|status| status.success()).then(|| Loop::over(&file)).flatten();
+    let mounted = device.as_ref().filter(|device| {
+        let output = Command::new("mount").args(["-t", "ext4", &device.0]).arg(&mount).output();
+        output.is_ok_and(|output| output.status.success())
+    });
+    let (Some(Loop(name)), Some(_)) = (device.as_ref(), mounted) else {
+        eprintln!("\n***** SKIPPED: no loop device or mount here (root?): mounted sources *****\n");
+        return;
+    };
+    let mount = Mount(&mount);
+    let before = names(path);
+    for (args, words) in [
+        ([name, "raw", "-o", "out"], "Unmount it"),
+        // Bytes below the mount.
+        (["mounted.raw", "raw", "-o", "out"], "losetup -d"),
+        (["disk.raw", "raw", "-o", name], "Nothing was written"),
+        (["disk.raw", "raw", "--force", &format!("-o{name}")], "Nothing was written"),
+    ] {
+        let output = export(path, &args);
+        assert_eq!(output.status.code(), Some(4), "{args:?}: {}", errors(&output));
+        assert!(errors(&output).contains(words), "{args:?}: {}", errors(&output));
+    }
+    assert_eq!(names(path), before);
+    drop(mount);
+    let output = export(path, &[name, "raw", "--name", "device"]);
+    assert!(output.status.success(), "{}", errors(&output));
+    assert!(fs::read(path.join("device.raw")).unwrap() == fs::read(&file).unwrap());
+    // Not empty: there is a file system on it.
+    let output = export(path, &["disk.raw", "raw", "-o", name]);
+    assert_eq!(output.status.code(), Some(4), "{}", errors(&output));
+    let output = export(path, &["disk.raw", "raw", "-o", name, "--force", "--verify"]);
+    assert!(output.status.success(), "{}", errors(&output));
+    drop(device);
+    let raw = fs::read(path.join("disk.raw")).unwrap();
+    assert!(fs::read(&file).unwrap()[..raw.len()] == raw);
+}

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use blk::WriteBehind;
 use sha2::{Digest, Sha256};
 
 use super::WriteError;
@@ -19,13 +20,21 @@ pub struct Output {
     /// Where the gathered bytes go.
     at: u64,
     digest: Option<Sha256>,
+    behind: WriteBehind,
 }
 
 impl Output {
     /// Takes a file whose old content goes.
     pub fn new(file: File, format: &'static str) -> Result<Self, WriteError> {
         file.set_len(0).map_err(|source| WriteError::Output { format, offset: 0, source })?;
-        Ok(Self { file, format, gathered: Vec::with_capacity(GATHER), at: 0, digest: None })
+        Ok(Self {
+            file,
+            format,
+            gathered: Vec::with_capacity(GATHER),
+            at: 0,
+            digest: None,
+            behind: WriteBehind::default(),
+        })
     }
 
     /// Hashes what is appended from now on.
@@ -74,12 +83,14 @@ impl Output {
     }
 
     /// Writes at a place of its own, past what is appended or into what was.
-    pub fn put(&self, bytes: &[u8], offset: u64) -> Result<(), WriteError> {
+    pub fn put(&mut self, bytes: &[u8], offset: u64) -> Result<(), WriteError> {
         self.file.write_all_at(bytes, offset).map_err(|source| WriteError::Output {
             format: self.format,
             offset,
             source,
-        })
+        })?;
+        self.behind.wrote(&self.file, offset + bytes.len() as u64);
+        Ok(())
     }
 
     /// Makes the file `length` bytes long.
@@ -96,9 +107,11 @@ impl Output {
         if let Some(digest) = &mut self.digest {
             digest.update(&self.gathered);
         }
-        self.put(&self.gathered, self.at)?;
-        self.at += self.gathered.len() as u64;
-        self.gathered.clear();
+        let mut gathered = std::mem::take(&mut self.gathered);
+        self.put(&gathered, self.at)?;
+        self.at += gathered.len() as u64;
+        gathered.clear();
+        self.gathered = gathered;
         Ok(())
     }
 }

@@ -102,7 +102,7 @@ impl ImageWriter for FixedVhd {
         piece.runs(self.size, |offset, bytes| self.output.put(bytes, offset))
     }
 
-    fn finish(self: Box<Self>) -> Result<Written, WriteError> {
+    fn finish(mut self: Box<Self>) -> Result<Written, WriteError> {
         let footer = footer(self.size, TYPE_FIXED, &self.identity);
         self.output.put(footer.as_bytes(), self.size)?;
         let Self { size, verity, .. } = *self;
@@ -164,7 +164,7 @@ impl ImageWriter for DynamicVhd {
         })
     }
 
-    fn finish(self: Box<Self>) -> Result<Written, WriteError> {
+    fn finish(mut self: Box<Self>) -> Result<Written, WriteError> {
         let footer = footer(self.size, TYPE_DYNAMIC, &self.identity);
         let mut header = DynamicHeader {
             cookie: DYNAMIC_COOKIE,

@@ -143,7 +143,7 @@ impl ImageWriter for Vhdx {
         })
     }
 
-    fn finish(self: Box<Self>) -> Result<Written, WriteError> {
+    fn finish(mut self: Box<Self>) -> Result<Written, WriteError> {
         self.output.set_length(self.end)?;
         self.output.put(self.bat.as_bytes(), BAT)?;
         self.output.put(&self.metadata(), METADATA)?;

@@ -37,7 +37,8 @@ pub struct Vmdk {
     table: Vec<U32>,
     current: Option<usize>,
     directory: Vec<U32>,
-    grain: Vec<u8>,
+    /// A piece that did not shrink, as deflate.
+    stored: Vec<u8>,
 }
 
 impl Vmdk {
@@ -74,7 +75,7 @@ impl Vmdk {
             table: vec![0.into(); GRAINS_IN_TABLE as usize],
             current: None,
             directory: vec![0.into(); size.div_ceil(TABLE_COVERS) as usize],
-            grain: Vec::with_capacity(STORED + 18),
+            stored: Vec::with_capacity(STORED),
         })
     }
 
@@ -136,19 +137,22 @@ impl ImageWriter for Vmdk {
         if let Some(entry) = self.table.get_mut(index) {
             *entry = sector.into();
         }
-        self.grain.clear();
-        self.grain.extend_from_slice(&ZLIB_HEADER);
-        match piece.deflated {
-            Some(deflated) => self.grain.extend_from_slice(deflated),
-            None => store(piece.bytes, &mut self.grain),
-        }
-        self.grain.extend_from_slice(&piece.adler.to_be_bytes());
+        let packed = match piece.deflated {
+            Some(deflated) => deflated,
+            None => {
+                self.stored.clear();
+                store(piece.bytes, &mut self.stored);
+                &self.stored
+            }
+        };
         let marker = GrainMarker {
             sector: (piece.offset / SECTOR).into(),
-            size: (self.grain.len() as u32).into(),
+            size: ((ZLIB_HEADER.len() + packed.len() + 4) as u32).into(),
         };
         self.output.append(marker.as_bytes())?;
-        self.output.append(&self.grain)?;
+        self.output.append(&ZLIB_HEADER)?;
+        self.output.append(packed)?;
+        self.output.append(&piece.adler.to_be_bytes())?;
         self.output.align_from(self.start, SECTOR)
     }
 

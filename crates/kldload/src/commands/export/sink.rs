@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ::image::Source;
 use ::image::verify::verify;
 use anyhow::Context;
-use blk::{ReadAt, Window};
+use blk::{ReadAt, Window, WriteBehind};
 use disk::export::{ImageWriter, PIECE, Piece, Stream, WriteError, Written, is_zero};
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use serde_json::json;
@@ -142,27 +142,33 @@ struct Device {
     size: u64,
     at: u64,
     first: Vec<u8>,
+    behind: WriteBehind,
 }
 
 impl Device {
     fn new(file: File, size: u64, room: u64) -> Result<Self, WriteError> {
-        let device = Self { file, size, at: 0, first: vec![0; ENDS as usize] };
+        let first = vec![0; ENDS as usize];
+        let mut device = Self { file, size, at: 0, first, behind: WriteBehind::default() };
         device.clear(0, ENDS.min(room))?;
         // What an old partition table or pool left there would be found.
         device.clear(room.saturating_sub(ENDS).max(size), room)?;
+        // Ascending from here on.
+        device.behind = WriteBehind::default();
         Ok(device)
     }
 
-    fn put(&self, bytes: &[u8], offset: u64) -> Result<(), WriteError> {
+    fn put(&mut self, bytes: &[u8], offset: u64) -> Result<(), WriteError> {
         FileExt::write_all_at(&self.file, bytes, offset).map_err(|source| WriteError::Output {
             format: "raw",
             offset,
             source,
-        })
+        })?;
+        self.behind.wrote(&self.file, offset + bytes.len() as u64);
+        Ok(())
     }
 
     /// Makes a part zeros: by telling the device, or byte by byte.
-    fn clear(&self, start: u64, end: u64) -> Result<(), WriteError> {
+    fn clear(&mut self, start: u64, end: u64) -> Result<(), WriteError> {
         static ZEROS: [u8; PIECE] = [0; PIECE];
         if start >= end {
             return Ok(());
@@ -194,7 +200,7 @@ impl ImageWriter for Device {
         self.put(bytes, start)
     }
 
-    fn finish(self: Box<Self>) -> Result<Written, WriteError> {
+    fn finish(mut self: Box<Self>) -> Result<Written, WriteError> {
         self.clear(self.at.max(ENDS), self.size)?;
         let sync = |file: &File| {
             file.sync_all().map_err(|source| WriteError::Output {
@@ -204,8 +210,9 @@ impl ImageWriter for Device {
             })
         };
         sync(&self.file)?;
-        let length = self.size.min(ENDS) as usize;
-        self.put(&self.first[..length], 0)?;
+        let mut first = std::mem::take(&mut self.first);
+        first.truncate(self.size.min(ENDS) as usize);
+        self.put(&first, 0)?;
         sync(&self.file)?;
         Ok(Written::new(self.size))
     }
