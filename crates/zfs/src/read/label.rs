@@ -89,6 +89,9 @@ pub(crate) struct DeviceLabels {
     pub config: NvList,
     /// What is wrong with each of the four labels.
     pub problems: Vec<(usize, String)>,
+    /// Good labels that are not as new as the newest, or of another vdev: a pool that stopped while it wrote
+    /// them may have some.
+    pub stale: Vec<(usize, String)>,
     /// All good uberblocks.
     pub uberblocks: Vec<Uberblock>,
 }
@@ -127,7 +130,7 @@ pub(crate) fn read(device: &dyn ReadAt) -> Result<DeviceLabels, String> {
     }
     let mut problems = Vec::new();
     let mut areas = Vec::new();
-    let mut best: Option<NvList> = None;
+    let mut good: Vec<(usize, NvList)> = Vec::new();
     for (number, offset) in label_offsets(size).into_iter().enumerate() {
         let mut label = vec![0; LABEL_SIZE as usize];
         if let Err(error) = device.read_exact_at(&mut label, offset) {
@@ -135,21 +138,20 @@ pub(crate) fn read(device: &dyn ReadAt) -> Result<DeviceLabels, String> {
             continue;
         }
         match config_of(&label, offset) {
-            Ok(config) => {
-                let txg = |config: &NvList| config.u64("txg").unwrap_or(0);
-                if best.as_ref().is_none_or(|best| txg(best) < txg(&config)) {
-                    best = Some(config);
-                }
-            }
+            Ok(config) => good.push((number, config)),
             Err(problem) => problems.push((number, format!("at {offset}: {problem}"))),
         }
         areas.push((offset, label));
     }
-    let Some(config) = best else {
+    // The first of the newest.
+    let newest = good.iter().rev().max_by_key(|(_, config)| txg_of(config));
+    let Some(config) = newest.map(|(_, config)| config.clone()) else {
         let all: Vec<_> =
             problems.into_iter().map(|(number, text)| format!("label {number} {text}")).collect();
         return Err(all.join("; "));
     };
+    let stale = good.iter().filter_map(|(number, other)| Some((*number, stale(other, &config)?)));
+    let stale = stale.collect();
     let shift = slot_shift(&config);
     let mut uberblocks: Vec<Uberblock> = Vec::new();
     for (offset, label) in &areas {
@@ -169,7 +171,26 @@ pub(crate) fn read(device: &dyn ReadAt) -> Result<DeviceLabels, String> {
             }
         }
     }
-    Ok(DeviceLabels { config, problems, uberblocks })
+    Ok(DeviceLabels { config, problems, stale, uberblocks })
+}
+
+/// Transaction group in which a label was written.
+pub(crate) fn txg_of(config: &NvList) -> u64 {
+    config.u64("txg").unwrap_or(0)
+}
+
+/// In what a label is behind the newest of its device.
+fn stale(label: &NvList, newest: &NvList) -> Option<String> {
+    for (field, what) in [("pool_guid", "pool"), ("guid", "vdev")] {
+        if let (Some(guid), Some(expected)) = (label.u64(field), newest.u64(field))
+            && guid != expected
+        {
+            return Some(format!("is of another {what}, {guid}, than the newest, {expected}"));
+        }
+    }
+    let (txg, expected) = (txg_of(label), txg_of(newest));
+    let text = || format!("is of transaction group {txg}, the newest of {expected}");
+    (txg != expected).then(text)
 }
 
 fn config_of(label: &[u8], offset: u64) -> Result<NvList, String> {

@@ -53,6 +53,8 @@ pub use dsl::{Bookmark, Dataset, DatasetKind, Datasets};
 pub use error::{BlockError, CopyFault, CopyProblem, ReadError};
 pub use features::FeatureState;
 pub use filesystem::{DirEntry, Filesystem, Inode, InodeKind};
+#[cfg(test)]
+pub(crate) use label::label_offsets;
 pub use label::{Uberblock, probe};
 pub use object::Object;
 pub use objset::{Objset, ObjsetKind};

@@ -2,6 +2,7 @@
 //!
 //! Source: OpenZFS `module/zfs/spa.c` (`spa_ld_*`).
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -117,9 +118,29 @@ struct Found {
     tops: Vec<Option<VdevConfig>>,
     /// The newest first.
     uberblocks: Vec<Uberblock>,
+    notes: Notes,
+}
+
+/// What is unusual, and what of it is damage.
+#[derive(Debug, Default)]
+struct Notes {
     warnings: Vec<String>,
     damage: Vec<String>,
 }
+
+impl Notes {
+    fn warn(&mut self, text: String) {
+        self.warnings.push(text);
+    }
+
+    fn damage(&mut self, text: String) {
+        self.damage.push(text.clone());
+        self.warnings.push(text);
+    }
+}
+
+/// `POOL_STATE_EXPORTED`.
+const EXPORTED: u64 = 1;
 
 fn text(list: &NvList, name: &str) -> Option<String> {
     list.string(name).map(|text| String::from_utf8_lossy(text).into_owned())
@@ -127,13 +148,13 @@ fn text(list: &NvList, name: &str) -> Option<String> {
 
 fn search(devices: &[Device]) -> Result<Found, ReadError> {
     let mut labels: Vec<(&Device, DeviceLabels)> = Vec::new();
-    let (mut warnings, mut damage) = (Vec::new(), Vec::new());
+    let mut notes = Notes::default();
     let mut failure = None;
     for device in devices {
         match label::read(&*device.data) {
             Ok(found) => labels.push((device, found)),
             Err(problem) => {
-                warnings.push(format!("{}: no ZFS label: {problem}", device.name));
+                notes.warn(format!("{}: no ZFS label: {problem}", device.name));
                 failure = Some(ReadError::NoLabel { device: device.name.clone(), problem });
             }
         }
@@ -143,7 +164,7 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
     labels.retain(|(device, found)| {
         let keep = guid_of(found).is_some();
         if !keep {
-            warnings.push(format!("{}: a spare or cache device, not used", device.name));
+            notes.warn(format!("{}: a spare or cache device, not used", device.name));
         }
         keep
     });
@@ -160,11 +181,14 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
             second_pool: name_of(other),
         });
     }
-    let txg = |labels: &DeviceLabels| labels.config.u64("txg").unwrap_or(0);
-    let Some((_, newest)) = labels.iter().max_by_key(|(_, found)| txg(found)) else {
+    let txg = |labels: &DeviceLabels| label::txg_of(&labels.config);
+    labels.sort_by_key(|(_, found)| std::cmp::Reverse(txg(found)));
+    let Some((_, newest)) = labels.first() else {
         return Err(ReadError::NoDevice);
     };
-    let config = newest.config.clone();
+    let (config, newest) = (newest.config.clone(), txg(newest));
+    // An export writes all labels anew.
+    let exported = config.u64("state") == Some(EXPORTED);
     let children = config.u64("vdev_children").unwrap_or(1).min(MAX_TOPS);
     let mut tops: Vec<Option<(u64, VdevConfig)>> = vec![None; children as usize];
     let mut leaves = HashMap::new();
@@ -173,14 +197,35 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
         for (number, problem) in &found.problems {
             let text = format!("{}: label {number} {problem}", device.name);
             // Behind the end of a vdev on a device that grew there are no labels.
-            if !problem.ends_with(label::EMPTY) {
-                damage.push(text.clone());
+            match problem.ends_with(label::EMPTY) {
+                true => notes.warn(text),
+                false => notes.damage(text),
             }
-            warnings.push(text);
+        }
+        let mut stale = |text: String| match exported {
+            true => notes.damage(text),
+            false => notes.warn(text),
+        };
+        for (number, problem) in &found.stale {
+            stale(format!("{}: label {number} {problem}", device.name));
+        }
+        if txg(found) < newest {
+            stale(format!(
+                "{}: its labels are of transaction group {}, those of the pool of {newest}: it may lack what \
+                 was written since",
+                device.name,
+                txg(found)
+            ));
         }
         if let Some(guid) = found.config.u64("guid") {
             let (name, data) = (device.name.clone(), Some(device.data.clone()));
-            leaves.insert(guid, Leaf { guid, name, device: data });
+            match leaves.entry(guid) {
+                Entry::Vacant(entry) => drop(entry.insert(Leaf { guid, name, device: data })),
+                Entry::Occupied(entry) => notes.damage(format!(
+                    "{name} and {} both say that they are vdev {guid}; {name} is not used",
+                    entry.get().name
+                )),
+            }
         }
         if let Some(tree) = found.config.list("vdev_tree") {
             let top = VdevConfig::from_nvlist(tree);
@@ -200,7 +245,7 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
     uberblocks.sort_by_key(|uberblock| std::cmp::Reverse(uberblock.order()));
     let name = text(&config, "name").unwrap_or_default();
     let tops = tops.into_iter().map(|top| top.map(|(_, top)| top)).collect();
-    Ok(Found { name, guid, config, leaves, tops, uberblocks, warnings, damage })
+    Ok(Found { name, guid, config, leaves, tops, uberblocks, notes })
 }
 
 impl Found {
@@ -302,10 +347,8 @@ impl Pool {
                     break;
                 }
                 Err(error) => {
-                    let text =
-                        format!("transaction group {} cannot be used: {error}", uberblock.txg);
-                    found.damage.push(text.clone());
-                    found.warnings.push(text);
+                    let txg = uberblock.txg;
+                    found.notes.damage(format!("transaction group {txg} cannot be used: {error}"));
                     failure.get_or_insert(error);
                 }
             }
@@ -351,33 +394,37 @@ impl Pool {
             })
             .collect();
         for member in members.iter().filter(|member| member.device.is_none()) {
-            let text = format!("device {} ({}) is absent", member.path, member.guid);
-            found.damage.push(text.clone());
-            found.warnings.push(text);
+            found.notes.damage(format!("device {} ({}) is absent", member.path, member.guid));
+        }
+        let is_known = |guid: u64| members.iter().any(|member| member.guid == guid);
+        let mut strangers: Vec<&Leaf> =
+            found.leaves.values().filter(|leaf| !is_known(leaf.guid)).collect();
+        strangers.sort_unstable_by_key(|leaf| leaf.guid);
+        for Leaf { name, guid, .. } in strangers {
+            let text = format!("{name} says that it is vdev {guid}, which is not in the pool");
+            found.notes.damage(text);
         }
         let sum = root.guid_sum();
         if sum != uberblock.guid_sum {
-            let text = format!(
+            found.notes.damage(format!(
                 "the uberblock's sum of GUIDs is {}, that of the configuration {sum}",
                 uberblock.guid_sum
-            );
-            found.damage.push(text.clone());
-            found.warnings.push(text);
+            ));
         }
         let state = match found.config.u64("state").unwrap_or(0) {
             0 => PoolState::Active,
-            1 => PoolState::Exported,
+            EXPORTED => PoolState::Exported,
             2 => PoolState::Destroyed,
             other => PoolState::Other(other),
         };
         if state != PoolState::Exported {
-            found.warnings.push(format!(
+            found.notes.warn(format!(
                 "the pool was not exported; its state at transaction group {} is used",
                 uberblock.txg
             ));
         }
         for fault in first.faults() {
-            found.warnings.push(format!("a copy of a block of the MOS is bad: {fault}"));
+            found.notes.warn(format!("a copy of a block of the MOS is bad: {fault}"));
         }
         let host = text(&mos.config, "hostname").zip(mos.config.u64("hostid"));
         Ok(Self {
@@ -389,8 +436,8 @@ impl Pool {
             members,
             host,
             features: mos.features,
-            warnings: found.warnings,
-            damage: found.damage,
+            warnings: found.notes.warnings,
+            damage: found.notes.damage,
             config: mos.config,
             blocks,
             keyring: Keyring::default(),

@@ -1,7 +1,7 @@
 //! Changes a pool behind its own back: a block is changed where it lies, and so is every pointer
 //! above it, up to the uberblock, so that all checksums are right and only the meaning is wrong.
 //!
-//! For pools of [`crate::write_pool`] on one device, of datasets without snapshots.
+//! For pools on one device, and what no snapshot shares.
 
 use std::sync::Arc;
 
@@ -11,13 +11,18 @@ use crate::blkptr::{BLKPTR_SIZE, BlockKind, BlockPointer};
 use crate::checksum::{fletcher4, seal_label_block};
 use crate::codec::{BlockCompression, decompress};
 use crate::compress::{Compression, Compressor};
-use crate::dnode::{DNODE_SIZE, DNODES_PER_BLOCK};
-use crate::label::{DATA_START, LABEL_SIZE, usable_size};
-use crate::read::{Device, Pool};
+use crate::dnode::{DNODE_SIZE, DNODES_PER_BLOCK, object_type};
+use crate::label::DATA_START;
+use crate::nvlist::{NvList, decode_xdr, encode_xdr};
+use crate::read::{Device, Pool, label_offsets};
 
-/// The slot of the uberblock that the writer writes: transaction group 16 of slots of 4 KiB.
-const UBERBLOCK_AT: u64 = (128 << 10) + 16 * 4096;
+/// The ring of uberblocks in a label, of so many bytes.
+const RING_AT: u64 = 128 << 10;
+const RING_SIZE: u64 = 128 << 10;
 const ROOT_AT: usize = 40;
+/// The configuration in a label.
+const CONFIG_AT: u64 = 16 << 10;
+const CONFIG_SIZE: usize = 112 << 10;
 
 pub(super) struct Surgeon {
     pub device: Arc<Memory>,
@@ -49,15 +54,28 @@ impl Surgeon {
 
     /// Changes the dnode of an object of the MOS.
     pub(super) fn mos(&self, object: u64, work: &mut dyn FnMut(&mut [u8])) {
-        let usable = usable_size(self.device.size().unwrap());
-        let labels = [0, LABEL_SIZE, usable - 2 * LABEL_SIZE, usable - LABEL_SIZE];
-        let mut slot = vec![0; 4096];
-        self.device.read_exact_at(&mut slot, UBERBLOCK_AT).unwrap();
+        let pool = self.pool();
+        let size = 1 << pool.vdevs[0].ashift.clamp(10, 13);
+        let at = RING_AT + pool.uberblock.txg * size % RING_SIZE;
+        let mut slot = vec![0; size as usize];
+        self.device.read_exact_at(&mut slot, at).unwrap();
         self.pointer(&mut slot[ROOT_AT..], &mut |objset| self.dnode(objset, object, work));
-        for label in labels {
-            seal_label_block(&mut slot, label + UBERBLOCK_AT);
-            self.device.write_all_at(&slot, label + UBERBLOCK_AT).unwrap();
+        for label in label_offsets(self.device.size().unwrap()) {
+            seal_label_block(&mut slot, label + at);
+            self.device.write_all_at(&slot, label + at).unwrap();
         }
+    }
+
+    /// Changes the configuration in a label.
+    pub(super) fn label(&self, number: usize, work: &dyn Fn(NvList) -> NvList) {
+        let at = label_offsets(self.device.size().unwrap())[number] + CONFIG_AT;
+        let mut area = vec![0; CONFIG_SIZE];
+        self.device.read_exact_at(&mut area, at).unwrap();
+        let config = encode_xdr(&work(decode_xdr(&area).unwrap()));
+        area.fill(0);
+        area[..config.len()].copy_from_slice(&config);
+        seal_label_block(&mut area, at);
+        self.device.write_all_at(&area, at).unwrap();
     }
 
     /// Changes the block with the object set of a dataset.
@@ -134,7 +152,12 @@ impl Surgeon {
             self.device.write_all_at(&block, DATA_START + dva.offset()).unwrap();
         }
         let mut words = *bp.words();
-        words[12..].copy_from_slice(&fletcher4(&block));
+        let mut sum = fletcher4(&block);
+        // Half of it gives way to the MAC.
+        if bp.uses_crypt() && bp.object_type() != object_type::OBJSET {
+            sum = [sum[0] ^ sum[2], sum[1] ^ sum[3], words[14], words[15]];
+        }
+        words[12..].copy_from_slice(&sum);
         BlockPointer::from_words(words)
     }
 }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use blk::{Memory, WriteAt};
+use blk::{Memory, ReadAt, WriteAt};
 use tree::{File, Inode, Kind, MemoryBlobs, Metadata, Tree};
 
 use super::surgeon::{Surgeon, change, word};
 use super::{ProblemKind, verify};
 use crate::blkptr::BlockPointer;
+use crate::crypt::Secret;
+use crate::nvlist::NvList;
+use crate::read::Device;
 use crate::{Content, Dataset, FeatureSet, Pool};
 
 /// Offsets in a dnode: its bonus area with the system attributes as the writer orders them.
@@ -207,8 +210,89 @@ fn a_dnode_that_counts_wrongly() {
 }
 
 #[test]
-fn a_stale_label() {
+fn a_damaged_label() {
     let patient = patient();
     patient.device.write_all_at(&[0xff; 64], (256 << 10) + (16 << 10) + 300).unwrap();
     assert_eq!(problems(&patient), [(ProblemKind::Device, vec![])]);
+}
+
+fn with(config: NvList, field: &str, value: u64) -> NvList {
+    let others = config.iter().filter(|(name, _)| *name != field.as_bytes());
+    let list = others.fold(NvList::new(), |list, (name, value)| list.with(name, value.clone()));
+    list.with(field, value)
+}
+
+#[test]
+fn a_stale_label() {
+    let patient = patient();
+    patient.label(1, &|config| with(config, "txg", 3));
+    assert_eq!(problems(&patient), [(ProblemKind::Device, vec![])]);
+    let told = verify(&patient.pool()).unwrap().problems.remove(0).what;
+    assert!(told.contains("memory: label 1 is of transaction group 3, the newest of "), "{told}");
+
+    // Of a pool that was in use it may be the trace of an accident.
+    (0..4).for_each(|label| patient.label(label, &|config| with(config, "state", 0)));
+    let pool = patient.pool();
+    assert!(pool.warnings.iter().any(|warning| warning.contains("label 1 is of")));
+    assert!(verify(&pool).unwrap().is_sound());
+}
+
+#[test]
+fn disks_of_a_mirror_that_do_not_belong_together() {
+    let half = || Surgeon { device: Arc::new(Memory::zeroed(64 << 20)) };
+    let (a, b) = (half(), half());
+    let root = Dataset { name: "tank".to_owned(), ..Dataset::default() };
+    let pool = Pool {
+        name: "tank".to_owned(),
+        seed: [7; 32],
+        timestamp: 1_700_000_000,
+        features: FeatureSet::default(),
+        large_dnodes: false,
+        autotrim: false,
+        bootfs: None,
+        history: "a test".to_owned(),
+        datasets: vec![root],
+    };
+    crate::write_mirror(&[&*a.device, &*b.device], &pool, &MemoryBlobs::default(), &mut |_| {})
+        .unwrap();
+    let told = |disks: &[(&str, &Surgeon)]| -> Vec<String> {
+        let device = |(name, disk): &(&str, &Surgeon)| Device {
+            name: (*name).to_owned(),
+            data: disk.device.clone(),
+        };
+        let devices: Vec<Device> = disks.iter().map(device).collect();
+        let report = verify(&crate::read::Pool::open(&devices).unwrap()).unwrap();
+        report.problems.into_iter().map(|problem| problem.to_string()).collect()
+    };
+    assert!(told(&[("a", &a), ("b", &b)]).is_empty());
+    let [twice, absent] = &told(&[("a", &a), ("c", &a)])[..] else { panic!("two problems") };
+    assert!(twice.contains("a and c both say that they are vdev"), "{twice}");
+    assert!(absent.contains("is absent"), "{absent}");
+
+    (0..4).for_each(|label| b.label(label, &|config| with(config, "txg", 3)));
+    let [stale] = &told(&[("b", &b), ("a", &a)])[..] else { panic!("one problem") };
+    assert!(stale.starts_with("device: b: its labels are of transaction group 3"), "{stale}");
+
+    (0..4).for_each(|label| b.label(label, &|config| with(config, "guid", 77)));
+    let all = told(&[("a", &a), ("b", &b)]);
+    assert!(all.iter().any(|text| text.contains("b says that it is vdev 77")), "{all:?}");
+    assert!(all.iter().any(|text| text.contains("is absent")), "{all:?}");
+}
+
+/// What a checksum cannot notice, as who changed the pool changed it too.
+#[test]
+fn a_wrong_mac() {
+    let Some(devices) = crate::fixture::devices(&["devenc"]) else { return };
+    let mut bytes = vec![0; devices[0].data.size().unwrap() as usize];
+    devices[0].data.read_exact_at(&mut bytes, 0).unwrap();
+    let patient = Surgeon { device: Arc::new(Memory::from(bytes)) };
+    // `os_portable_mac`.
+    patient.objset("devenc/secret", &mut |objset| objset[720] ^= 1);
+    assert_eq!(problems(&patient), []);
+    let mut pool = patient.pool();
+    pool.set_secrets(vec![Secret::Passphrase(b"correct-horse-battery".to_vec())]);
+    let report = verify(&pool).unwrap();
+    let found: Vec<_> = report.problems.iter().inspect(|problem| eprintln!("{problem}")).collect();
+    assert!(found.iter().any(|problem| problem.what.contains("MAC")));
+    assert!(found.iter().all(|problem| problem.files.iter().all(|file| file == "devenc/secret")));
 }

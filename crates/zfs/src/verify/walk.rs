@@ -150,23 +150,21 @@ fn scans<'p>(
 ) -> Result<Vec<Scan<'p>>, ReadError> {
     let mut scans = vec![Scan { objset: pool.mos()?, since: 0, dataset: None }];
     for dataset in datasets.datasets.iter().filter(|dataset| dataset.has_content()) {
-        match pool.objset(dataset) {
-            Ok(objset) => {
-                let since = dataset.previous_txg;
-                scans.push(Scan { objset, since, dataset: Some(dataset) });
-            }
-            // The wrong key is no damage: checksums are judged without one.
-            Err(error @ ReadError::Keys { .. }) => {
-                report.notes.push(error.to_string());
-                if let Ok(objset) = pool.objset_without_keys(dataset) {
-                    let since = dataset.previous_txg;
-                    scans.push(Scan { objset, since, dataset: Some(dataset) });
+        let objset = pool.objset(dataset).or_else(|error| {
+            match error {
+                // The wrong key is no damage.
+                ReadError::Keys { .. } => report.notes.push(error.to_string()),
+                _ => {
+                    let file = vec![dataset.name.clone()];
+                    report.problem(ProblemKind::LostBlock, error.to_string(), file);
                 }
             }
-            Err(error) => {
-                let file = vec![dataset.name.clone()];
-                report.problem(ProblemKind::LostBlock, error.to_string(), file);
-            }
+            // Checksums are judged without keys.
+            pool.objset_without_keys(dataset)
+        });
+        if let Ok(objset) = objset {
+            let since = dataset.previous_txg;
+            scans.push(Scan { objset, since, dataset: Some(dataset) });
         }
     }
     Ok(scans)
