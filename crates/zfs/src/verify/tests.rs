@@ -266,7 +266,7 @@ fn disks_of_a_mirror_that_do_not_belong_together() {
     };
     assert!(told(&[("a", &a), ("b", &b)]).is_empty());
     let [twice, absent] = &told(&[("a", &a), ("c", &a)])[..] else { panic!("two problems") };
-    assert!(twice.contains("a and c both say that they are vdev"), "{twice}");
+    assert!(twice.contains("c and a both say that they are vdev"), "{twice}");
     assert!(absent.contains("is absent"), "{absent}");
 
     (0..4).for_each(|label| b.label(label, &|config| with(config, "txg", 3)));
