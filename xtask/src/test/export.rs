@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::image::{boot_image, partition, sectors};
+use super::image::{boot_image, boot_with, partition, sectors};
 use super::inputs::Inputs;
+use crate::apt::{Mirrors, PrivateApt};
 use crate::judge_pool;
 use crate::run::Run;
 use crate::steps::Verdict;
@@ -115,13 +116,27 @@ pub fn deleted_files(inputs: &Inputs) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// A firmware that has a driver for VMware's controller: Debian has one since forky.
+fn legacy_firmware(out: &Path) -> Result<String> {
+    let root = out.join("apt");
+    let apt = PrivateApt::new(&root, &Mirrors::find()?.main, &[("forky", "main")])?;
+    apt.unpack(&["ovmf-legacy/forky".to_owned()], &root)?;
+    Ok(root.join("usr/share/ovmf/OVMF.legacy.fd").display().to_string())
+}
+
 pub fn boot_export(inputs: &Inputs) -> Result<Verdict> {
     let raw = inputs.images()?.join("debian.raw");
     let out = directory(inputs)?;
     export(inputs, &raw, &out, &["qcow2", "raw", "vhd", "vhdx", "vmdk", "--name", "boot"])?;
+    let firmware = legacy_firmware(&out)?;
     for (extension, controller) in MACHINES {
         println!("    {extension} on {controller}");
-        boot_image(inputs, &out.join(format!("boot.{extension}")), controller)
+        let mut options = vec!["--controller", controller];
+        if controller == "pvscsi" {
+            options.extend(["--firmware", &firmware]);
+        }
+        let image = out.join(format!("boot.{extension}"));
+        boot_with(inputs, &image, &options, &format!("{extension}-{controller}"))
             .with_context(|| format!("{extension} on {controller}"))?;
     }
     // As dd leaves it on a disk that is larger.

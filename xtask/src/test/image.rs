@@ -177,10 +177,17 @@ fn boot(inputs: &Inputs, controller: &str) -> Result<Verdict> {
 
 /// `kldload boot --check` of an image on a controller.
 pub fn boot_image(inputs: &Inputs, image: &Path, controller: &str) -> Result<Verdict> {
-    let log = inputs.scratch().join(format!("console-{controller}.log"));
+    boot_with(inputs, image, &["--controller", controller], controller)
+}
+
+/// `kldload boot --check` of an image with options; `name` tells its console from others.
+pub fn boot_with(inputs: &Inputs, image: &Path, options: &[&str], name: &str) -> Result<Verdict> {
+    let log = inputs.scratch().join(format!("console-{name}.log"));
     let text = inputs
         .kldload()?
-        .args(["boot", "--check", "--controller", controller, "--keep-log"])
+        .args(["boot", "--check"])
+        .args(options)
+        .arg("--keep-log")
         .arg(&log)
         .arg(image)
         .limit(Duration::from_secs(2700))

@@ -16,11 +16,11 @@ const PLACES: &[(&str, &str)] = &[
     ("/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"),
 ];
 
-/// The two files of a UEFI firmware.
+/// The files of a UEFI firmware.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firmware {
-    /// The program; never written.
-    pub code: PathBuf,
+    /// The program; never written. None if it lies in one file with the variables.
+    pub code: Option<PathBuf>,
     /// An empty variable store to copy.
     pub variables: PathBuf,
 }
@@ -30,11 +30,21 @@ impl Firmware {
     pub fn find() -> Result<Firmware, QemuError> {
         PLACES
             .iter()
-            .map(|(code, variables)| Firmware { code: code.into(), variables: variables.into() })
-            .find(|firmware| firmware.code.is_file() && firmware.variables.is_file())
+            .map(|(code, variables)| (Path::new(code), Path::new(variables)))
+            .find(|(code, variables)| code.is_file() && variables.is_file())
+            .map(|(code, variables)| Firmware {
+                code: Some(code.to_owned()),
+                variables: variables.to_owned(),
+            })
             .ok_or_else(|| QemuError::NoFirmware {
                 tried: PLACES.iter().map(|(code, _)| (*code).into()).collect(),
             })
+    }
+
+    /// A firmware that is one file, the content of a flash chip: EDK II's `OVMF.fd`.
+    #[must_use]
+    pub fn of_one_file(path: &Path) -> Firmware {
+        Firmware { code: None, variables: path.to_owned() }
     }
 }
 

@@ -146,8 +146,12 @@ impl Machine<'_> {
     fn boot(&self, args: &mut Args) {
         match &self.boot {
             Boot::Uefi { firmware, variables } => {
-                args.pair("-machine", "q35,pflash0=code,pflash1=variables");
-                args.file("code", "raw", &firmware.code, true);
+                if let Some(code) = &firmware.code {
+                    args.pair("-machine", "q35,pflash0=code,pflash1=variables");
+                    args.file("code", "raw", code, true);
+                } else {
+                    args.pair("-machine", "q35,pflash0=variables");
+                }
                 args.file("variables", "raw", &variables.path(), false);
             }
             Boot::Kernel { kernel, initramfs, command_line } => {

@@ -190,7 +190,7 @@ impl<'a> Lab<'a> {
     fn new(args: &'a BootArgs) -> anyhow::Result<Lab<'a>> {
         let scratch = args.scratch();
         let image = ImageInfo::read(&args.image).map_err(hint)?;
-        let firmware = Firmware::find().map_err(hint)?;
+        let firmware = args.firmware()?;
         let log = args
             .keep_log
             .as_ref()

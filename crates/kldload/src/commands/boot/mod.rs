@@ -60,6 +60,11 @@ pub struct BootArgs {
     #[arg(long, value_enum, default_value_t = ControllerName::Virtio)]
     controller: ControllerName,
 
+    /// UEFI firmware with its variables in one file, as OVMF.fd; by default what is installed. Only few
+    /// have a driver for pvscsi: Debian's ovmf-legacy does, and is taken if it is installed
+    #[arg(long, value_name = "FILE")]
+    firmware: Option<PathBuf>,
+
     /// Let the machine write to the image itself
     #[arg(long, conflicts_with = "check")]
     write: bool,
@@ -77,6 +82,9 @@ pub struct BootArgs {
     #[arg(last = true, value_name = "QEMU ARGUMENTS")]
     qemu: Vec<OsString>,
 }
+
+/// EDK II left the drivers of pvscsi and MPT SCSI out in November 2022; this build has them.
+const FIRMWARE_WITH_PVSCSI: &str = "/usr/share/ovmf/OVMF.legacy.fd";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ControllerName {
@@ -143,7 +151,7 @@ fn archive(start: &[u8]) -> Option<&'static str> {
 fn console(args: &BootArgs) -> anyhow::Result<ExitCode> {
     let scratch = args.scratch();
     let image = ImageInfo::read(&args.image).map_err(hint)?;
-    let firmware = Firmware::find().map_err(hint)?;
+    let firmware = args.firmware()?;
     let variables = Variables::new(&firmware, &scratch)?;
     let probe = Probe::run(&scratch).map_err(hint)?;
     if let Some(note) = slow(&probe) {
@@ -182,6 +190,23 @@ fn console(args: &BootArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl BootArgs {
+    fn firmware(&self) -> anyhow::Result<Firmware> {
+        if let Some(path) = &self.firmware {
+            return Ok(Firmware::of_one_file(path));
+        }
+        let pvscsi = Path::new(FIRMWARE_WITH_PVSCSI);
+        if self.controller == ControllerName::Pvscsi {
+            if pvscsi.is_file() {
+                return Ok(Firmware::of_one_file(pvscsi));
+            }
+            eprintln!(
+                "{FIRMWARE_WITH_PVSCSI} (Debian: ovmf-legacy) is not installed; other builds of OVMF hardly \
+                 ever find a disk on pvscsi"
+            );
+        }
+        Firmware::find().map_err(hint)
+    }
+
     fn scratch(&self) -> PathBuf {
         // /tmp is often kept in memory, and a layer may become as large as a disk.
         self.scratch
