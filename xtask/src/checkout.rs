@@ -33,10 +33,11 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// The program, built anew if its code has changed.
+/// The program, built anew if its code has changed; with the whole workspace, as the tests are, so that
+/// libraries are compiled once and not again with other features.
 pub fn kldload() -> Result<PathBuf> {
     Run::new(cargo())
-        .args(["build", "--quiet", "--locked", "--release", "--package", "kldload"])
+        .args(["build", "--quiet", "--locked", "--release", "--workspace"])
         .directory(&root())
         .limit(Duration::from_secs(1800))
         .text()?;

@@ -13,7 +13,7 @@ use crate::parallel::each;
 use crate::sbom::{License, Licenses, SbomError};
 use crate::store::{Store, at};
 
-/// Longest copyright file looked at, in bytes.
+/// Longest copyright file looked at, in bytes: of a part the licences would be incomplete.
 const LIMIT: usize = 4 << 20;
 
 /// What a package has at `/usr/share/doc/NAME/copyright`.
@@ -92,8 +92,11 @@ fn find(data: &mut dyn Read, name: &str) -> Result<Option<Copyright>, TarError> 
                 let mut content = Vec::new();
                 loop {
                     let chunk = reader.chunk()?;
-                    if chunk.is_empty() || content.len() > LIMIT {
+                    if chunk.is_empty() {
                         break;
+                    }
+                    if content.len() + chunk.len() > LIMIT {
+                        return Ok(None);
                     }
                     content.extend_from_slice(chunk);
                 }

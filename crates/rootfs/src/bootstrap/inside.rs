@@ -137,6 +137,9 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
         Some(cache) => modules::restore(cache, &kernels, &kept)?,
         None => false,
     };
+    if !restored {
+        modules::announce(&target, &kernels);
+    }
     target.configure_all(restored.then_some(kept.as_path()))?;
     let unfinished = database::unfinished(&path)?;
     if !unfinished.is_empty() {

@@ -127,6 +127,8 @@ pub enum Event {
     Step(String),
     /// A line that dpkg or a script printed.
     Said(String),
+    /// Something that explains a long wait.
+    Note(String),
     /// Something a person should know.
     Warning(String),
 }

@@ -9,6 +9,8 @@ use super::target::Target;
 use super::{Event, Fault};
 
 const BUILT: &str = "var/lib/dkms";
+/// How packages are called that dkms compiles.
+const SOURCES: &str = "-dkms";
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> Fault + use<> {
     let path = path.to_owned();
@@ -28,6 +30,19 @@ fn names(path: &Path) -> Result<Vec<String>, Fault> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// Says why the next step takes minutes.
+pub(super) fn announce(target: &Target<'_>, kernels: &[Kernel]) {
+    let sources = target.facts.iter().map(|facts| &*facts.package.name);
+    let sources: Vec<&str> = sources.filter(|name| name.ends_with(SOURCES)).collect();
+    for kernel in kernels {
+        (target.tell)(Event::Note(format!(
+            "compiling {} for {}: this takes minutes, once for each kernel and compiler",
+            sources.join(" and "),
+            kernel.version
+        )));
+    }
 }
 
 /// A kernel that modules can be built for, and what decides what comes out.
@@ -52,7 +67,7 @@ pub(super) fn versions(root: &Path) -> Result<Vec<String>, Fault> {
 /// The kernels of the root. Empty when there is nothing to build for them.
 pub(super) fn kernels(root: &Path, facts: &[Facts]) -> Result<Vec<Kernel>, Fault> {
     let sources: Vec<&Facts> =
-        facts.iter().filter(|facts| facts.package.name.ends_with("-dkms")).collect();
+        facts.iter().filter(|facts| facts.package.name.ends_with(SOURCES)).collect();
     if sources.is_empty() {
         return Ok(Vec::new());
     }
@@ -64,7 +79,7 @@ pub(super) fn kernels(root: &Path, facts: &[Facts]) -> Result<Vec<Kernel>, Fault
                 name.strip_prefix(start).is_some_and(|rest| rest.starts_with(version.as_str()))
             });
             let tools = ["gcc-", "cpp-", "linux-kbuild-", "linux-compiler-", "linux-headers-"];
-            ours || name.ends_with("-dkms")
+            ours || name.ends_with(SOURCES)
                 || ["dkms", "binutils", "make", "libc6-dev", "xz-utils", "zstd"].contains(&name)
                 || tools.iter().any(|start| name.starts_with(start)) && name != "gcc-base"
         };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use darksite::keys;
 use darksite::lock::Lock;
-use darksite::sbom::Licenses;
+use darksite::sbom::spdx;
 use darksite::site::Site;
 use plan::Plan;
 use plan::proposal::Proposal;
@@ -18,6 +18,7 @@ use tree::Digest;
 
 use super::products::Product;
 use crate::commands::darksite::now;
+use crate::commands::darksite::sbom::read_licenses;
 use crate::output::{OutputFile, sha256};
 use crate::ui::Ui;
 
@@ -42,7 +43,8 @@ pub fn write(
     name: &str,
     ui: &mut Ui,
 ) -> anyhow::Result<()> {
-    let document = darksite::sbom::spdx(facts.lock, name, site.store(), &Licenses::new())?;
+    let licenses = read_licenses(facts.lock, site, ui)?;
+    let document = spdx(facts.lock, name, site.store(), &licenses)?;
     let materials = format!("{}\n", serde_json::to_string_pretty(&document)?);
     let materials_path = directory.join(format!("{name}.spdx.json"));
     let bytes = facts.images.iter().map(|(_, path)| size(path)).sum::<io::Result<u64>>()?;

@@ -197,6 +197,7 @@ fn make(request: &Bootstrap, path: &Path, ui: &mut Ui) -> anyhow::Result<(Tree, 
         Event::Stage { name, total } => ui.steps(&name, total),
         Event::Step(_) => ui.advance(1),
         Event::Said(_) => {}
+        Event::Note(text) => ui.note(&text),
         Event::Warning(text) => ui.warn(&text),
     });
     Ok(made?)

@@ -4,7 +4,7 @@ pub mod asked;
 mod copy;
 mod gc;
 mod list;
-mod sbom;
+pub mod sbom;
 mod serve;
 pub mod sync;
 mod update;

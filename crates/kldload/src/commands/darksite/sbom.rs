@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
-use darksite::sbom::{licenses, spdx};
-use darksite::site::{LOCK_FILE, read_lock};
+use darksite::lock::Lock;
+use darksite::sbom::{Licenses, licenses, spdx};
+use darksite::site::{LOCK_FILE, Site, read_lock};
 
 use super::Common;
 use crate::output::OutputFile;
@@ -32,6 +33,14 @@ pub struct SbomArgs {
     common: Common,
 }
 
+/// The licences that the packages of a lock name, as their copyright files do.
+pub fn read_licenses(lock: &Lock, site: &Site, ui: &mut Ui) -> anyhow::Result<Licenses> {
+    ui.stage("reading licences", lock.size());
+    let shared = Mutex::new(ui);
+    let advance = |bytes| shared.lock().unwrap_or_else(PoisonError::into_inner).advance(bytes);
+    Ok(licenses(lock, site.store(), &advance)?)
+}
+
 /// Runs the command.
 pub fn run(args: &SbomArgs) -> anyhow::Result<ExitCode> {
     let site = args.common.existing()?;
@@ -43,12 +52,7 @@ pub fn run(args: &SbomArgs) -> anyhow::Result<ExitCode> {
     let name = format!("{}-{}-{}", lock.distribution, lock.codename, lock.architecture);
     // Where the document goes to standard output, no event may.
     let mut ui = Ui::new(args.common.json && args.output.is_some());
-    ui.stage("reading licences", lock.size());
-    let licenses = {
-        let shared = Mutex::new(&mut ui);
-        let advance = |bytes| shared.lock().unwrap_or_else(PoisonError::into_inner).advance(bytes);
-        licenses(&lock, site.store(), &advance)?
-    };
+    let licenses = read_licenses(&lock, &site, &mut ui)?;
     let document = spdx(&lock, &name, site.store(), &licenses)?;
     let text = format!("{}\n", serde_json::to_string_pretty(&document)?);
     match &args.output {
