@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -215,6 +215,42 @@ fn an_interrupt_leaves_nothing() {
     let status = child.wait().unwrap();
     assert_eq!(status.signal(), Some(2), "{status}");
     assert!(names(&directory.path().join("out")).is_empty());
+}
+
+#[test]
+fn the_disk_of_a_running_machine_is_refused() {
+    let directory = directory();
+    let path = directory.path();
+    // It opens a disk as a machine does, and waits for commands.
+    let mut child = match Command::new("/usr/bin/qemu-io")
+        .args(["-f", "raw", "disk.raw"])
+        .current_dir(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+    {
+        Ok(child) => child,
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "qemu-io must be there in CI: {error}");
+            eprintln!(
+                "\n***** SKIPPED: qemu-io is not installed: disks of running machines *****\n"
+            );
+            return;
+        }
+    };
+    let mut commands = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap());
+    commands.write_all(b"length\n").unwrap();
+    commands.flush().unwrap();
+    answers.read_line(&mut String::new()).unwrap();
+    let output = export(path, &["disk.raw", "qcow2"]);
+    assert_eq!(output.status.code(), Some(4), "{}", errors(&output));
+    assert!(errors(&output).contains("virtual machine that runs"), "{}", errors(&output));
+    assert_eq!(names(path), ["disk.raw"]);
+    commands.write_all(b"quit\n").unwrap();
+    drop(commands);
+    child.wait().unwrap();
+    assert!(export(path, &["disk.raw", "qcow2"]).status.success());
 }
 
 /// A loop device over a file, until it is dropped.

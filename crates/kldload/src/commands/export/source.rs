@@ -1,17 +1,18 @@
 //! The source: nobody may be writing to it.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use disk::image::{Alone, Format, Opened, open as open_image, open_path};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, major, minor};
 use rustix::io::Errno;
 
 use crate::failure::Refused;
 
-/// Opens the source. A device that is mounted or belongs to an imported pool is refused.
+/// Opens the source. A device that is mounted or belongs to an imported pool is refused, and so is an
+/// image that a virtual machine writes to.
 pub fn open(path: &Path, format: Option<Format>, backing: &[PathBuf]) -> anyhow::Result<Opened> {
     let kind = fs::metadata(path).with_context(|| format!("cannot open {}", path.display()))?;
     if kind.file_type().is_block_device() {
@@ -32,6 +33,14 @@ pub fn open(path: &Path, format: Option<Format>, backing: &[PathBuf]) -> anyhow:
         ))
         .into());
     }
+    if qemu_writes(&kind) {
+        return Err(Refused(format!(
+            "{} is the disk of a virtual machine that runs: its content would change while it is read. Stop \
+             the machine, or export a snapshot of it",
+            path.display()
+        ))
+        .into());
+    }
     Ok(open_path(path, format, backing)?)
 }
 
@@ -47,6 +56,27 @@ pub(super) fn open_alone(path: &Path, access: OFlags, hint: &str) -> anyhow::Res
         .into()),
         Err(error) => Err(error).with_context(|| format!("cannot open {}", path.display())),
     }
+}
+
+/// Whether a QEMU may write to an image: it then holds a lock on the byte that stands for that
+/// (`RAW_LOCK_PERM_BASE` and `BLK_PERM_WRITE` in QEMU's `block/file-posix.c`, proc_locks(5)). File systems
+/// that have another device number for stat than for locks (btrfs) hide it.
+fn qemu_writes(image: &fs::Metadata) -> bool {
+    const WRITES: u64 = 101;
+    let (device, inode) = (image.dev(), image.ino());
+    let name = format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
+    // "5: OFDLCK ADVISORY  READ -1 fd:00:1234 100 101"
+    let Ok(locks) = fs::read_to_string("/proc/locks") else { return false };
+    locks.lines().any(|lock| {
+        let mut words = lock.split_whitespace().skip_while(|word| *word != "OFDLCK").skip(4);
+        let here = words.next() == Some(name.as_str());
+        let start = words.next().and_then(|start| start.parse().ok());
+        let end = words.next().and_then(|end| match end {
+            "EOF" => Some(u64::MAX),
+            end => end.parse().ok(),
+        });
+        here && start.zip(end).is_some_and(|(start, end)| (start..=end).contains(&WRITES))
+    })
 }
 
 /// The loop device whose file `path` is.
