@@ -91,7 +91,12 @@ impl<'a> Paragraph<'a> {
 
 /// The paragraphs of a control file, in order; ends after the first error.
 pub fn paragraphs(text: &str) -> Paragraphs<'_> {
-    Paragraphs { text, at: 0, line: 1, spare: Vec::new() }
+    paragraphs_from(text, 1)
+}
+
+/// The same of a text whose first line has the number `line`.
+pub(super) fn paragraphs_from(text: &str, line: usize) -> Paragraphs<'_> {
+    Paragraphs { text, at: 0, line, spare: Vec::new() }
 }
 
 /// Iterator of [`paragraphs`].

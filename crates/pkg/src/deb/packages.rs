@@ -1,11 +1,13 @@
 //! `Packages` indexes: which binary packages an archive has (deb-control(5), the repository format).
 
 use std::fmt::{self, Write as _};
+use std::num::NonZero;
+use std::thread;
 
 use thiserror::Error;
 use tree::Digest;
 
-use super::control::{ControlError, Paragraph, paragraphs};
+use super::control::{ControlError, Paragraph, paragraphs_from};
 use super::relation::is_package_name;
 use super::version::{Version, VersionError};
 use crate::path::{PathError, check_path};
@@ -142,12 +144,46 @@ pub enum IndexError {
     },
 }
 
+/// Bytes of text for which a thread is worth its while.
+const PART: usize = 4 << 20;
+
 /// Reads the text of a `Packages` file: its packages in order. A package without the fields that only
 /// an archive knows (`Filename`, `Size`, `SHA256`) is taken; who downloads looks for them.
 pub fn parse_packages(text: &str) -> Result<Vec<Package<'_>>, IndexError> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    parse_parts(text, threads.min(text.len() / PART))
+}
+
+/// The same by so many threads.
+fn parse_parts(text: &str, threads: usize) -> Result<Vec<Package<'_>>, IndexError> {
+    if threads < 2 {
+        return parse(text, 1);
+    }
+    thread::scope(|scope| {
+        let (mut rest, mut line, mut parts) = (text, 1, Vec::with_capacity(threads));
+        for left in (1..=threads).rev() {
+            // An empty line ends a paragraph.
+            let middle = rest.len() / left;
+            let tail = rest.as_bytes().get(middle..).unwrap_or_default();
+            let end = tail.windows(2).position(|pair| pair == b"\n\n");
+            let (part, behind) = rest.split_at(end.map_or(rest.len(), |end| middle + end + 2));
+            parts.push(scope.spawn(move || parse(part, line)));
+            line += part.bytes().filter(|&byte| byte == b'\n').count();
+            rest = behind;
+        }
+        let mut packages = Vec::new();
+        for part in parts {
+            let part = part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            packages.append(&mut part?);
+        }
+        Ok(packages)
+    })
+}
+
+fn parse(text: &str, line: usize) -> Result<Vec<Package<'_>>, IndexError> {
     // Debian's paragraphs are about 800 bytes long.
     let mut packages = Vec::with_capacity(text.len() / 800);
-    for paragraph in paragraphs(text) {
+    for paragraph in paragraphs_from(text, line) {
         packages.push(Package::from_paragraph(&paragraph?)?);
     }
     Ok(packages)
@@ -366,6 +402,30 @@ mod tests {
     }
 
     #[test]
+    fn threads_read_what_one_reads() {
+        let mut text = String::new();
+        for number in 0..40 {
+            let more = "\n".repeat(number % 3);
+            text += &format!("{ONE}Tag: {}\n\n{more}", "é".repeat(number));
+        }
+        let all = parse(&text, 1).unwrap();
+        let seen = |packages: &[Package<'_>]| -> Vec<(usize, String)> {
+            packages.iter().map(|package| (package.line, package.text.to_owned())).collect()
+        };
+        for threads in [0, 1, 2, 3, 7, 40, 500] {
+            assert_eq!(seen(&parse_parts(&text, threads).unwrap()), seen(&all), "{threads}");
+        }
+        // The first error of all, and its line.
+        let broken = text.replace("Size: 10\nsha256: E3B0", "Size: ten\nsha256: E3B0");
+        let (one, more) = (parse(&broken, 1), parse_parts(&broken, 3));
+        assert_eq!(more.unwrap_err().to_string(), one.unwrap_err().to_string());
+        let last = text.rfind("Size: 10").unwrap();
+        let broken = format!("{}Size: ten{}", &text[..last], &text[last + 8..]);
+        let (one, more) = (parse(&broken, 1), parse_parts(&broken, 3));
+        assert_eq!(more.unwrap_err().to_string(), one.unwrap_err().to_string());
+    }
+
+    #[test]
     fn errors() {
         for (from, to, message) in [
             ("Version: 1.0-1+b2\n", "", "line 1: the package has no field Version"),
@@ -384,7 +444,7 @@ mod tests {
 
     #[test]
     fn written_and_read_again() {
-        let paragraph = paragraphs(ONE).next().unwrap().unwrap();
+        let paragraph = paragraphs_from(ONE, 1).next().unwrap().unwrap();
         let mut text = String::new();
         write_package(&mut text, &paragraph, "pool/n.deb", 11, Digest::of(b"x"));
         assert!(text.contains(
