@@ -100,5 +100,7 @@ fn sparse(path: &Path, size: u64) -> Result<()> {
             file.write_all_at(&block, at)?;
         }
     }
+    // What waits for the disk now would be part of what is measured next.
+    file.sync_all()?;
     Ok(())
 }
