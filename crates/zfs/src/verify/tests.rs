@@ -28,6 +28,20 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     std::iter::repeat_with(&mut next).take(length).collect()
 }
 
+fn pool(datasets: Vec<Dataset<'_>>) -> Pool<'_> {
+    Pool {
+        name: "tank".to_owned(),
+        seed: [7; 32],
+        timestamp: 1_700_000_000,
+        features: FeatureSet::default(),
+        large_dnodes: false,
+        autotrim: false,
+        bootfs: None,
+        history: "a test".to_owned(),
+        datasets: datasets,
+    }
+}
+
 /// A pool with some files, on one device.
 fn patient() -> Surgeon {
     let mut tree = Tree::new(Metadata { mode: 0o755, ..Metadata::default() });
@@ -54,17 +68,7 @@ fn patient() -> Surgeon {
         content,
         ..Dataset::default()
     };
-    let pool = Pool {
-        name: "tank".to_owned(),
-        seed: [7; 32],
-        timestamp: 1_700_000_000,
-        features: FeatureSet::default(),
-        large_dnodes: false,
-        autotrim: false,
-        bootfs: None,
-        history: "a test".to_owned(),
-        datasets: vec![dataset("tank", None), dataset("tank/fs", Some(content))],
-    };
+    let pool = pool(vec![dataset("tank", None), dataset("tank/fs", Some(content))]);
     let device = Arc::new(Memory::zeroed(64 << 20));
     crate::write_pool(&*device, &pool, &blobs, &mut |_| {}).unwrap();
     let patient = Surgeon { device };
@@ -242,17 +246,7 @@ fn disks_of_a_mirror_that_do_not_belong_together() {
     let half = || Surgeon { device: Arc::new(Memory::zeroed(64 << 20)) };
     let (a, b) = (half(), half());
     let root = Dataset { name: "tank".to_owned(), ..Dataset::default() };
-    let pool = Pool {
-        name: "tank".to_owned(),
-        seed: [7; 32],
-        timestamp: 1_700_000_000,
-        features: FeatureSet::default(),
-        large_dnodes: false,
-        autotrim: false,
-        bootfs: None,
-        history: "a test".to_owned(),
-        datasets: vec![root],
-    };
+    let pool = pool(vec![root]);
     crate::write_mirror(&[&*a.device, &*b.device], &pool, &MemoryBlobs::default(), &mut |_| {})
         .unwrap();
     let told = |disks: &[(&str, &Surgeon)]| -> Vec<String> {
