@@ -38,7 +38,7 @@ fn pool(datasets: Vec<Dataset<'_>>) -> Pool<'_> {
         autotrim: false,
         bootfs: None,
         history: "a test".to_owned(),
-        datasets: datasets,
+        datasets,
     }
 }
 
