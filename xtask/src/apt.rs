@@ -107,6 +107,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/xmllint", "libxml2-utils"),
     ("/usr/bin/fsverity", "fsverity"),
+    // Its own file is named after the version of Python.
+    ("/usr/share/doc/python3-libvhdi", "python3-libvhdi"),
     ("/usr/bin/gpgv", "gpgv"),
     ("/usr/sbin/mke2fs", "e2fsprogs"),
     (KEYRING, "debian-archive-keyring"),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -13,38 +13,22 @@ use crate::bench::{RUNS, median, stage_seconds, timed};
 use crate::checkout::{fresh, kldload, target};
 use crate::run::Run;
 
+/// Where files live in memory: a sync there does not wait for a disk.
+const MEMORY: &str = "/dev/shm";
+
 /// Times a cold sync from a local HTTP server, one with nothing to do, publishing, and solving. The packages of
-/// `profile` are mirrored once from where this machine's apt has them.
-pub fn darksite(profile: &str) -> Result<()> {
+/// `profile` and those that `more` names are mirrored once from where this machine's apt has them.
+pub fn darksite(profile: &str, more: &[String]) -> Result<()> {
     let kldload = kldload()?;
     let work = tempfile::Builder::new().prefix("bench-").tempdir_in(target())?;
+    let memory = tempfile::Builder::new().prefix("bench-").tempdir_in(MEMORY)?;
     let at = |name: &str| work.path().join(name);
-    let sync = |recipe: &str, site: &str| {
-        Run::new(&kldload)
-            .args(["darksite", "sync", "--json"])
-            .arg(at(recipe))
-            .arg("--dir")
-            .arg(at(site))
-            .limit(Duration::from_secs(3600))
-    };
-    fs::write(at("first.toml"), format!("profile = \"{profile}\"\n"))?;
-    sync("first.toml", "first").text()?;
-    let server = Server::start(&kldload, &at("first"))?;
-    let key = at("first/keys/public.asc");
-    fs::write(
-        at("second.toml"),
-        format!(
-            "profile = \"{profile}\"\nsuites = [\"trixie\"]\nmirror = \"{}\"\nkeyring = \"{}\"\n",
-            server.address,
-            key.display()
-        ),
-    )?;
-    let sources = format!(
-        "deb [signed-by={} arch=amd64] {} trixie main contrib non-free-firmware\n",
-        key.display(),
-        server.address
-    );
-    let lock = fs::read_to_string(at("first.lock"))?;
+    let request = format!("profile = \"{profile}\"\npackages = {more:?}\n");
+    fs::write(at("recipe.toml"), &request)?;
+    sync(&kldload, work.path()).text()?;
+    let lock = fs::read_to_string(at("recipe.lock"))?;
+    let server = Server::start(&kldload, &at("site"))?;
+    let mirror = Mirror { request, address: &server.address, key: at("site/keys/public.asc") };
     let packages: Vec<String> = lock
         .lines()
         .filter_map(|line| line.strip_prefix("package "))
@@ -53,27 +37,9 @@ pub fn darksite(profile: &str) -> Result<()> {
             Some(format!("{}={}", words.next()?, words.next()?))
         })
         .collect();
-
-    let (mut ours, mut apt_times, mut publishing) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..RUNS {
-        on_disk(work.path())?;
-        fresh(&at("second"))?;
-        let _ = fs::remove_file(at("second.lock"));
-        let mut events = String::new();
-        ours.push(timed(|| {
-            events = sync("second.toml", "second").text()?;
-            Ok(())
-        })?);
-        publishing.push(stage_seconds(&events, "publishing")?);
-        fresh(&at("apt"))?;
-        fresh(&at("debs"))?;
-        let apt = PrivateApt::with_sources(&at("apt"), &sources)?;
-        let debs = at("debs");
-        let download = apt.get(["download", "-q"]).args(&packages).directory(&debs);
-        // What we sync is on disk.
-        apt_times.push(timed(|| download.text().and_then(|_| on_disk(&debs)))?);
-    }
-    let repository = fs::canonicalize(at("second/current"))?;
+    let on_disk = cold(&kldload, &mirror, &packages, &at("second"))?;
+    let in_memory = cold(&kldload, &mirror, &packages, memory.path())?;
+    let repository = fs::canonicalize(at("second/site/current"))?;
     let bytes: u64 = lock
         .lines()
         .filter_map(|line| line.strip_prefix("package ")?.split(' ').nth(3)?.parse::<u64>().ok())
@@ -94,9 +60,9 @@ pub fn darksite(profile: &str) -> Result<()> {
     let again = again
         .arg(&kldload)
         .args(["darksite", "sync", "--json"])
-        .arg(at("second.toml"))
+        .arg(at("second/recipe.toml"))
         .arg("--dir")
-        .arg(at("second"))
+        .arg(at("second/site"))
         .text()?;
     let cpu: f64 = again
         .lines()
@@ -105,19 +71,75 @@ pub fn darksite(profile: &str) -> Result<()> {
         .split(' ')
         .map(|seconds| seconds.parse::<f64>().unwrap_or(f64::NAN))
         .sum();
-    let (ours, apt) = (median(ours), median(apt_times));
-    let (publishing, ftparchive) = (median(publishing), median(ftparchive));
+    let (publishing, ftparchive) = (on_disk.publishing, median(ftparchive));
     println!("packages                         {:9}", packages.len());
     println!("MB                               {:9.1}", bytes as f64 / 1e6);
-    println!("cold sync from local HTTP        {ours:9.2} s");
-    println!("apt-get download, sync           {apt:9.2} s");
+    println!("cold sync from local HTTP        {:9.2} s", on_disk.ours);
+    println!("apt-get download, sync           {:9.2} s", on_disk.apt);
     println!("dd conv=fsync of as many bytes   {:9.2} s", median(disk));
-    println!("ours / apt                       {:9.2}", ours / apt);
+    println!("ours / apt                       {:9.2}", on_disk.ours / on_disk.apt);
+    println!("cold sync into memory            {:9.2} s", in_memory.ours);
+    println!("apt-get download into memory     {:9.2} s", in_memory.apt);
+    println!("ours / apt                       {:9.2}", in_memory.ours / in_memory.apt);
     println!("sync with nothing changed, CPU   {cpu:9.2} s");
     println!("publishing                       {publishing:9.2} s");
     println!("apt-ftparchive, xz               {ftparchive:9.2} s");
     println!("ours / apt-ftparchive            {:9.2}", publishing / ftparchive);
-    solving(&kldload, work.path(), &at("first/current/upstream"))
+    solving(&kldload, work.path(), &at("site/current/upstream"))
+}
+
+/// `kldload darksite sync` of the recipe in `work`, into the site there.
+fn sync(kldload: &Path, work: &Path) -> Run {
+    let sync = Run::new(kldload).args(["darksite", "sync", "--json"]).arg(work.join("recipe.toml"));
+    sync.arg("--dir").arg(work.join("site")).limit(Duration::from_secs(3600))
+}
+
+/// A darksite that is served, to be mirrored.
+struct Mirror<'a> {
+    /// The part of a recipe that says what is asked of it.
+    request: String,
+    address: &'a str,
+    key: PathBuf,
+}
+
+/// Seconds of mirroring everything: ours, publication included, what of it is publishing, and apt's.
+struct Cold {
+    ours: f64,
+    publishing: f64,
+    apt: f64,
+}
+
+/// Times mirroring `packages` into `work`, which holds the last site when this ends.
+fn cold(kldload: &Path, mirror: &Mirror<'_>, packages: &[String], work: &Path) -> Result<Cold> {
+    let at = |name: &str| work.join(name);
+    let Mirror { request, address, key } = mirror;
+    let recipe = format!(
+        "{request}suites = [\"trixie\"]\nmirror = \"{address}\"\nkeyring = \"{}\"\n",
+        key.display()
+    );
+    let sources = format!(
+        "deb [signed-by={} arch=amd64] {address} trixie main contrib non-free-firmware\n",
+        key.display()
+    );
+    let (mut ours, mut publishing, mut apt) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        fresh(work)?;
+        on_disk(work)?;
+        fs::write(at("recipe.toml"), &recipe)?;
+        let mut events = String::new();
+        ours.push(timed(|| {
+            events = sync(kldload, work).text()?;
+            Ok(())
+        })?);
+        publishing.push(stage_seconds(&events, "publishing")?);
+        fresh(&at("debs"))?;
+        let debs = at("debs");
+        let private = PrivateApt::with_sources(&at("apt"), &sources)?;
+        let download = private.get(["download", "-q"]).args(packages).directory(&debs);
+        // What we sync is on disk.
+        apt.push(timed(|| download.text().and_then(|_| on_disk(&debs)))?);
+    }
+    Ok(Cold { ours: median(ours), publishing: median(publishing), apt: median(apt) })
 }
 
 /// Waits until everything is on the disk that has `path`.

@@ -68,6 +68,9 @@ enum Task {
         /// Profile of the benchmarks "darksite" and "recipe"
         #[arg(long, default_value = "server")]
         profile: String,
+        /// More packages of the benchmark "darksite"
+        #[arg(long, value_delimiter = ',', value_name = "NAME")]
+        packages: Vec<String>,
     },
     /// Judge a bare pool image with OpenZFS 2.1 and 2.3 in user land; the image stays as it is
     JudgePool {
@@ -146,9 +149,9 @@ fn run(task: Task) -> Result<()> {
             apt::install_missing()?;
             bench_zfs::zfs(&tree.map_or_else(debian::tree, Ok)?)
         }
-        Task::Bench { name: Benchmark::Darksite, profile, .. } => {
+        Task::Bench { name: Benchmark::Darksite, profile, packages, .. } => {
             apt::install_missing()?;
-            bench_darksite::darksite(&profile)
+            bench_darksite::darksite(&profile, &packages)
         }
         Task::Bench { name: Benchmark::Recipe, profile, .. } => {
             apt::install_missing()?;

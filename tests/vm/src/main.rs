@@ -3,13 +3,15 @@
 //! `/judge` in the initramfs says what to do:
 //! - `modules`: paths of kernel modules, in the order in which they are loaded;
 //! - `verb`: `pool DEVICE POOL` judges a pool against the tree in `manifest`, whose contents are in `sums`; `pool-grown` also expands it to
-//!   the whole device; `self` makes a pool, damages it, and wants to see the damage found.
+//!   the whole device; `histories` judges pools with snapshots and clones, and streams of them; `self` makes a
+//!   pool, damages it, and wants to see the damage found.
 //!
 //! Every finding is a line on the console; `judge: end N ok, N failed` is the last before power off.
 #![forbid(unsafe_code)]
 
 mod accounting;
 mod compare;
+mod histories;
 mod in_use;
 mod pool;
 mod report;
@@ -47,6 +49,7 @@ fn judge(report: &mut Report) -> Result<()> {
     match verb.split_whitespace().collect::<Vec<_>>()[..] {
         ["pool", device, name] => pool::judge(report, device, name, false),
         ["pool-grown", device, name] => pool::judge(report, device, name, true),
+        ["histories"] => histories::judge(report),
         ["self"] => self_test::judge(report),
         _ => bail!("{verb:?} is not a verb"),
     }

@@ -102,7 +102,8 @@ fn status(name: &str) -> Result<String> {
     Ok(String::new())
 }
 
-fn scrub(name: &str) -> Result<String> {
+/// Reads everything again; an error is anything that was found.
+pub fn scrub(name: &str) -> Result<String> {
     run("zpool", &["scrub", "-w", name])?;
     let text = run("zpool", &["status", name])?;
     status(name)?;

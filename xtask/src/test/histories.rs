@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::inputs::Inputs;
+use super::inputs::{Inputs, describe};
 use super::objects;
 use crate::judge_pool::{judge_in_use, no_leaks, zdb};
 use crate::openzfs::UserLand;
 use crate::run::Run;
+use crate::vm;
 
 const POOL: &str = "history";
 
@@ -73,6 +74,40 @@ impl Histories {
         let [a, b, c, d] = states;
         let states = [("fs@a", a), ("same", b), ("fs", c), ("other", d)];
         Ok(Self { single, mirror, verified, dumps, states })
+    }
+
+    /// What a kernel makes of them and of streams of the first.
+    pub fn judge_in_kernel(&self, inputs: &Inputs) -> Result<()> {
+        let image = self.single.join("pool.img");
+        let scratch = self.single.parent().context("scratch")?;
+        let mut files = vec![("volume", scratch.join("volume"))];
+        for (name, snapshot, more) in [
+            ("whole", "@install", &["-R"][..]),
+            ("full", "/fs@a", &[]),
+            ("next", "/fs@b", &["--from", "a"]),
+        ] {
+            let stream = scratch.join(format!("{name}.zfs"));
+            let place = format!("{}:{POOL}{snapshot}", image.display());
+            inputs.kldload()?.arg("send").arg(place).args(more).arg("-o").arg(&stream).text()?;
+            files.push((name, stream));
+        }
+        for (manifest, sums, state) in [
+            ("manifest-a", "sums-a", "a"),
+            ("manifest-b", "sums-b", "b"),
+            ("manifest-c", "sums-c", "c"),
+            ("manifest-d", "sums-d", "d"),
+        ] {
+            let described = scratch.join(format!("described-{state}"));
+            fs::create_dir_all(&described)?;
+            let tar = described.join("tree.tar");
+            let pack = Run::new("tar").arg("-C").arg(scratch.join(state)).arg("-cf").arg(&tar);
+            pack.args(["--format=posix", "."]).text()?;
+            let paths = describe(&tar, &described)?;
+            files.extend([(manifest, paths.0), (sums, paths.1)]);
+        }
+        let disks = [&image, &self.mirror.join("a.img"), &self.mirror.join("b.img")];
+        let disks = disks.map(PathBuf::as_path);
+        inputs.kernel()?.judge(vm::Case::Histories { disks, files: &files }, 120)
     }
 
     /// What a release thinks of them.

@@ -177,22 +177,19 @@ fn boot(inputs: &Inputs, controller: &str) -> Result<Verdict> {
 
 /// `kldload boot --check` of an image on a controller.
 pub fn boot_image(inputs: &Inputs, image: &Path, controller: &str) -> Result<Verdict> {
-    boot_with(inputs, image, &["--controller", controller], controller)
+    booted(boot_check(inputs, image, &["--controller", controller], controller)?)
 }
 
 /// `kldload boot --check` of an image with options; `name` tells its console from others.
-pub fn boot_with(inputs: &Inputs, image: &Path, options: &[&str], name: &str) -> Result<Verdict> {
+pub fn boot_check(inputs: &Inputs, image: &Path, options: &[&str], name: &str) -> Result<Run> {
     let log = inputs.scratch().join(format!("console-{name}.log"));
-    let text = inputs
-        .kldload()?
-        .args(["boot", "--check"])
-        .args(options)
-        .arg("--keep-log")
-        .arg(&log)
-        .arg(image)
-        .limit(Duration::from_secs(2700))
-        .text()?;
-    for line in text.lines() {
+    let check = inputs.kldload()?.args(["boot", "--check"]).args(options);
+    Ok(check.arg("--keep-log").arg(log).arg(image).limit(Duration::from_secs(2700)))
+}
+
+/// Ends well when the machine did; prints what was checked.
+pub fn booted(check: Run) -> Result<Verdict> {
+    for line in check.text()?.lines() {
         println!("    {line}");
     }
     Ok(Verdict::Passed)

@@ -77,6 +77,11 @@ const KERNEL: &[TestStep] = &[
         proves: "OpenZFS lives with snapshots, clones, volumes and mirrors",
         work: pool::histories,
     },
+    Step {
+        name: "vm-histories",
+        proves: "a kernel lives with histories, and receives and continues our streams",
+        work: pool::kernel_histories,
+    },
     Step { name: "vm-judge", proves: "the kernel judge notices damage", work: pool::kernel_judge },
     Step {
         name: "vm-torture",

@@ -37,6 +37,11 @@ pub fn histories(inputs: &Inputs) -> Result<Verdict> {
     with_each(inputs, |user_land| histories.judge(user_land))
 }
 
+pub fn kernel_histories(inputs: &Inputs) -> Result<Verdict> {
+    histories::Histories::write(inputs)?.judge_in_kernel(inputs)?;
+    Ok(Verdict::Passed)
+}
+
 pub fn debian(inputs: &Inputs) -> Result<Verdict> {
     user_land(inputs, inputs.debian_pool()?)
 }

@@ -13,8 +13,8 @@ use host::qemu::{
     Boot, Controller, ImageInfo, Machine, Network, Overlay, Pace, Probe, Terminal, Vm,
 };
 
+use crate::checkout;
 use crate::run::Run;
-use crate::{checkout, judge_pool};
 
 /// What the machine is to do.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,13 @@ pub enum Case<'a> {
         sums: &'a Path,
         /// By how many bytes the disk is larger than the image.
         growth: u64,
+    },
+    /// Judge pools with histories, and streams of them.
+    Histories {
+        /// One pool on a disk, then one on a mirror of two; they stay as they are.
+        disks: [&'a Path; 3],
+        /// Streams, manifests and sums, by the names that the judge in the machine knows.
+        files: &'a [(&'a str, PathBuf)],
     },
 }
 
@@ -60,28 +67,26 @@ impl Judge {
     /// Runs one machine to its end; `seconds` is what it takes at worst on a quick machine with KVM.
     /// Every finding is in the error.
     pub fn judge(&self, case: Case<'_>, seconds: u32) -> Result<()> {
-        let scratch = match case {
-            Case::Pool { image, .. } => judge_pool::scratch(image)?,
-            Case::Itself => tempfile::tempdir()?,
-        };
-        let (verb, files) = match case {
-            Case::Itself => ("self".to_owned(), Vec::new()),
-            Case::Pool { partition, pool, manifest, sums, growth, .. } => {
+        let scratch = tempfile::tempdir_in(checkout::target())?;
+        let (verb, files, images) = match case {
+            Case::Itself => ("self".to_owned(), Vec::new(), Vec::new()),
+            Case::Pool { image, partition, pool, manifest, sums, growth } => {
                 let verb = if growth > 0 { "pool-grown" } else { "pool" };
                 let number = partition.map(|number| number.to_string()).unwrap_or_default();
                 let verb = format!("{verb} /dev/vda{number} {pool}");
-                (verb, vec![("manifest", manifest), ("sums", sums)])
+                (verb, vec![("manifest", manifest), ("sums", sums)], vec![(image, growth)])
+            }
+            Case::Histories { disks, files } => {
+                let files = files.iter().map(|(name, path)| (*name, path.as_path())).collect();
+                ("histories".to_owned(), files, disks.map(|image| (image, 0)).to_vec())
             }
         };
         let archive = scratch.path().join("initramfs");
         self.parts.write(&archive, &verb, &files)?;
-        let overlay = match case {
-            Case::Itself => None,
-            Case::Pool { image, growth, .. } => {
-                let info = ImageInfo::read(image)?;
-                Some(Overlay::new(image, &info, growth, scratch.path())?)
-            }
+        let overlay = |(image, growth)| -> Result<Overlay> {
+            Ok(Overlay::new(image, &ImageInfo::read(image)?, growth, scratch.path())?)
         };
+        let overlays = images.into_iter().map(overlay).collect::<Result<Vec<_>>>()?;
         let machine = Machine {
             accelerator: self.probe.accelerator,
             memory: 3072,
@@ -91,7 +96,7 @@ impl Judge {
                 initramfs: Some(archive),
                 command_line: "console=ttyS0 loglevel=4 printk.time=0".to_owned(),
             },
-            disks: overlay.iter().map(|overlay| overlay.disk(Controller::VirtioBlk)).collect(),
+            disks: overlays.iter().map(|overlay| overlay.disk(Controller::VirtioBlk)).collect(),
             network: Network::Isolated,
             terminal: Terminal::Pipe,
             credentials: Vec::new(),
