@@ -82,7 +82,9 @@ impl Loading {
             return unknown("it has no metaslabs");
         }
         let array = mos.object(config.metaslab_array)?;
-        let maps = array.read_start(8 * count, 8 * MAX_METASLABS)?;
+        // It is as long as the last metaslab that was ever used; those behind it have no map.
+        let length = array.dnode.capacity().min(8 * count);
+        let maps = array.read_start(length, 8 * MAX_METASLABS)?;
         for (index, number) in (0u64..).zip(maps.as_chunks::<8>().0) {
             let number = u64::from_le_bytes(*number);
             // 0: nothing was ever allocated here.

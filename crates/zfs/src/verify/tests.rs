@@ -290,3 +290,14 @@ fn a_wrong_mac() {
     assert!(found.iter().any(|problem| problem.what.contains("MAC")));
     assert!(found.iter().all(|problem| problem.files.iter().all(|file| file == "devenc/secret")));
 }
+
+/// A vdev has more metaslabs than its array has slots until the last of them is used.
+#[test]
+fn metaslabs_that_were_never_used() {
+    let mut pool = patient().pool();
+    pool.vdevs[0].asize *= 1024;
+    let report = verify(&pool).unwrap();
+    assert!(report.is_sound(), "{:?}", report.problems);
+    assert!(report.allocated > 0);
+    assert_eq!(crate::space::used(&pool).unwrap()[0].uncertain, Vec::<String>::new());
+}
