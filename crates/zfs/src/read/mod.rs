@@ -62,6 +62,7 @@ pub use pool::{Device, Member, Pool, PoolState};
 pub use property::{Property, PropertySource};
 pub use to_tree::FilesystemBlobs;
 pub use znode::Attributes;
+pub(crate) use znode::OLD_ZNODE;
 
 use block::Blocks;
 

@@ -33,6 +33,7 @@ use crate::codec::{BlockCompression, ByteOrder};
 use crate::compress::Compression;
 use crate::dnode::{CORE_SIZE, DNODE_SIZE, DNODES_PER_BLOCK, Dnode, object_type, objset_type};
 use crate::nvlist::{NvList, decode_xdr};
+use crate::read::OLD_ZNODE;
 use crate::read::received::{device, volume};
 use crate::read::{Filesystem, Object, Objset, ReadError};
 use crate::writer::WriteError;
@@ -170,6 +171,9 @@ impl<D: WriteAt + 'static> Receiver<D> {
                 (record, Some(open)) => self.apply(open, record).map_err(|error| match error {
                     Fault::Write(error) => ReceiveError::Spool(error),
                     Fault::Record(problem) => wrong(&problem).into(),
+                    Fault::Refused(problem) => {
+                        ReceiveError::Refused { snapshot: open.what.name.clone(), problem }
+                    }
                 })?,
             }
         }
@@ -377,6 +381,8 @@ impl<D: WriteAt + 'static> Receiver<D> {
 enum Fault {
     Write(WriteError),
     Record(String),
+    /// The record is sound, but what it asks for cannot be done.
+    Refused(String),
 }
 
 impl From<WriteError> for Fault {
@@ -402,7 +408,33 @@ fn bonus_room(slots: u64, has_spill: bool) -> usize {
     (slots as usize * DNODE_SIZE).saturating_sub(CORE_SIZE + pointers * BLKPTR_SIZE)
 }
 
+/// The generation of the inode in a bonus area: it tells a file from one that later has its number.
+///
+/// Source: `zpl_get_file_info` in OpenZFS `module/zfs/zfs_quota.c`.
+fn generation(bonus_type: u8, bonus: &[u8]) -> Option<u64> {
+    let at = match bonus_type {
+        OLD_ZNODE => 64,
+        object_type::SA => 16 + usize::from(*bonus.get(5)? >> 2) * 8,
+        _ => return None,
+    };
+    bonus.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
 impl State {
+    /// Whether it is the same file in larger or smaller blocks, of which only those that changed
+    /// will come.
+    fn changes_block_size(&self, before: &Self) -> bool {
+        let plain = object_type::PLAIN_FILE_CONTENTS;
+        // A single block comes anew when its size changes.
+        let several = before.blocks.keys().next_back().is_some_and(|last| *last > 0);
+        let same = generation(self.bonus_type, &self.bonus)
+            == generation(before.bonus_type, &before.bonus);
+        (self.object_type, before.object_type) == (plain, plain)
+            && self.block_size != before.block_size
+            && several
+            && same
+    }
+
     /// Number of the block of `size` bytes at `offset`.
     fn block(&self, offset: u64, size: u64) -> Result<u64, Fault> {
         if size != self.block_size || !offset.is_multiple_of(size) {
@@ -472,6 +504,12 @@ impl Open {
             blocks: BTreeMap::new(),
             spill: None,
         };
+        if before.as_ref().is_some_and(|before| state.changes_block_size(before)) {
+            return Err(Fault::Refused(format!(
+                "object {number} has blocks of {size} bytes in it, and other ones in what it goes on \
+                 from: one was sent with large blocks (zfs send -L), the other without"
+            )));
+        }
         if let Some(before) = before
             && (before.object_type, before.block_size, before.slots) == (kind, size, slots)
         {

@@ -214,3 +214,49 @@ fn a_tree_is_sent_with_its_list() {
     );
     assert!(matches!(none, Err(SendError::Refused { .. })));
 }
+
+/// Of a file in blocks of another size, those that did not change would be lost.
+#[test]
+fn a_file_keeps_the_size_of_its_blocks() {
+    let stream = |from_guid: u64, block_size: u32, generation: u64, blocks: u64| {
+        let mut bonus = vec![0; 176];
+        bonus[..6].copy_from_slice(&[0x5a, 0x50, 0x2f, 0, 2, 8]);
+        bonus[16 + 16..16 + 24].copy_from_slice(&generation.to_le_bytes());
+        let object = ObjectRecord {
+            object: 1,
+            object_type: 19,
+            bonus_type: 44,
+            block_size,
+            bonus_length: 176,
+            slots: 1,
+            bonus,
+            ..ObjectRecord::default()
+        };
+        let begin = Begin { objset_type: 2, to_guid: from_guid + 1, from_guid, ..Begin::default() };
+        let mut records = vec![Record::Begin(begin), Record::Object(object)];
+        records.extend((0..blocks).map(|block| {
+            Record::Write(WriteRecord {
+                object: 1,
+                object_type: 19,
+                offset: block * u64::from(block_size),
+                logical_size: block_size.into(),
+                data: vec![7; block_size as usize],
+                ..WriteRecord::default()
+            })
+        }));
+        written(&records)
+    };
+    let receive = |blocks: u64, generation: u64, size: u32| {
+        let mut receiver = Receiver::new(blk::Memory::zeroed(8 << 20)).unwrap();
+        receiver.receive(&stream(0, 4096, 5, blocks)[..]).unwrap();
+        receiver.receive(&stream(1, size, generation, 1)[..])
+    };
+    for size in [512, 8192] {
+        let error = receive(3, 5, size).unwrap_err().to_string();
+        assert!(error.starts_with("cannot receive ") && error.contains("object 1 "), "{error}");
+        // Another file, or a file of one block.
+        receive(3, 6, size).unwrap();
+        receive(1, 5, size).unwrap();
+    }
+    receive(3, 5, 4096).unwrap();
+}
