@@ -18,14 +18,18 @@ const HAS_PROJECT: u64 = 0x8000_0000_0000;
 
 /// Checks all file systems, on all processors.
 pub(super) fn check(pool: &Pool, datasets: &Datasets, report: &mut Report) {
+    let filesystems =
+        datasets.datasets.iter().filter(|dataset| dataset.kind == DatasetKind::Filesystem);
+    // A stream brings inodes before their names: what it left half done is no damage.
+    let (half, whole): (Vec<&Dataset>, Vec<&Dataset>) =
+        filesystems.partition(|dataset| dataset.inconsistent);
+    report.notes.extend(half.iter().map(|dataset| {
+        format!("files of {} were not looked at: it is half received or destroyed", dataset.name)
+    }));
     let mut seen = HashSet::new();
     // A snapshot of what did not change since has the same root.
-    let todo: Vec<&Dataset> = datasets
-        .datasets
-        .iter()
-        .filter(|dataset| dataset.kind == DatasetKind::Filesystem)
-        .filter(|dataset| seen.insert(dataset.root_words()))
-        .collect();
+    let todo: Vec<&Dataset> =
+        whole.into_iter().filter(|dataset| seen.insert(dataset.root_words())).collect();
     let next = AtomicUsize::new(0);
     let all: Mutex<Vec<Report>> = Mutex::default();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -301,3 +301,22 @@ fn metaslabs_that_were_never_used() {
     assert!(report.allocated > 0);
     assert_eq!(crate::space::used(&pool).unwrap()[0].uncertain, Vec::<String>::new());
 }
+
+/// What an interrupted `zfs receive -s` left.
+#[test]
+fn a_dataset_that_is_half_received() {
+    let patient = patient();
+    let (one, _) = find(&patient, "d/one");
+    patient.object("tank/fs", one, &mut |dnode| change(dnode, LINKS, |links| links + 1));
+    let dataset = patient.pool().dataset("tank/fs").unwrap().object;
+    patient.mos(dataset, &mut |dnode| {
+        let flags = 64 + 128 * usize::from(dnode[3]) + 8 * 15;
+        change(dnode, flags, |flags| flags | 1);
+    });
+    assert_eq!(problems(&patient), []);
+    let notes = verify(&patient.pool()).unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("files of tank/fs were not")), "{notes:?}");
+    // Its blocks are judged all the same.
+    patient.flip(&find(&patient, "d/one").1, 0);
+    assert_eq!(problems(&patient), [(ProblemKind::LostBlock, named(&["d/one"]))]);
+}
