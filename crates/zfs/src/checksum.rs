@@ -28,6 +28,11 @@ pub(crate) fn sha256(data: &[u8]) -> Checksum {
 /// Ends `block` with the checksum that covers it, as the areas of a vdev label have it: SHA-256 with
 /// the block's own byte offset on the device in the checksum's place.
 pub(crate) fn seal_label_block(block: &mut [u8], device_offset: u64) {
+    seal(block, &[device_offset, 0, 0, 0]);
+}
+
+/// The same with another verifier in the checksum's place, as gang headers have it.
+pub(crate) fn seal(block: &mut [u8], verifier: &Checksum) {
     let at = block.len() - ECK_SIZE;
     let put = |block: &mut [u8], words: &Checksum| {
         for (slot, word) in block[at + 8..].chunks_exact_mut(8).zip(words) {
@@ -35,7 +40,7 @@ pub(crate) fn seal_label_block(block: &mut [u8], device_offset: u64) {
         }
     };
     block[at..at + 8].copy_from_slice(&ECK_MAGIC.to_le_bytes());
-    put(block, &[device_offset, 0, 0, 0]);
+    put(block, verifier);
     let words = sha256(block);
     put(block, &words);
 }

@@ -192,6 +192,8 @@ impl Blocks {
             let larger = (10..18).map(|shift| 1 << shift).filter(|size| *size <= dva.asize());
             sizes.splice(0..0, larger.rev());
         }
+        // How large the header is, no pointer tells: that it is not what was tried is no fault.
+        let mut tried = Vec::new();
         for size in sizes {
             let mut big_endian = false;
             let mut judge = |data: &[u8]| {
@@ -200,7 +202,12 @@ impl Blocks {
                 big_endian = judged == Ok(ByteOrder::Big);
                 judged.is_ok()
             };
-            let Some(mut header) = self.vdevs.read(dva, size, &mut judge, faults) else { continue };
+            let mut found = Vec::new();
+            let Some(mut header) = self.vdevs.read(dva, size, &mut judge, &mut found) else {
+                tried.extend(found);
+                continue;
+            };
+            faults.extend(found);
             header.truncate(header.len() - ECK_SIZE);
             if big_endian {
                 swap::block(0, 1, &mut header);
@@ -208,6 +215,7 @@ impl Blocks {
             let parts = header.chunks_exact(BLKPTR_SIZE).filter_map(BlockPointer::from_bytes);
             return Some(parts.filter(|part| !part.is_hole()).collect());
         }
+        faults.extend(tried);
         None
     }
 

@@ -7,8 +7,11 @@ use tree::{File, Inode, Kind, MemoryBlobs, Metadata, Tree};
 
 use super::surgeon::{Surgeon, change, word};
 use super::{ProblemKind, verify};
-use crate::blkptr::BlockPointer;
+use crate::blkptr::{BlockKind, BlockPointer};
+use crate::checksum::seal;
+use crate::codec::Checksums;
 use crate::crypt::Secret;
+use crate::label::DATA_START;
 use crate::nvlist::NvList;
 use crate::read::Device;
 use crate::{Content, Dataset, FeatureSet, Pool};
@@ -319,4 +322,43 @@ fn a_dataset_that_is_half_received() {
     // Its blocks are judged all the same.
     patient.flip(&find(&patient, "d/one").1, 0);
     assert_eq!(problems(&patient), [(ProblemKind::LostBlock, named(&["d/one"]))]);
+}
+
+/// Where nothing is allocated in a patient.
+const FREE: u64 = (50 << 20) + (768 << 10);
+
+/// The pointer to a gang block of `size` bytes whose header lies at `at`, in three copies, and
+/// points to `parts`.
+fn gang(patient: &Surgeon, at: u64, size: u64, parts: &[BlockPointer]) -> BlockPointer {
+    let (kind, birth) = (BlockKind { object_type: 19, level: 0 }, 5);
+    let bp = BlockPointer::stored(kind, &[at; 3], (4096, size, size), 2, &[0; 4], birth, 1);
+    let mut words = *bp.words();
+    for word in [1, 3, 5] {
+        words[word] |= 1 << 63;
+    }
+    let mut header = vec![0; 512];
+    for (slot, part) in header.chunks_exact_mut(128).zip(parts) {
+        slot.copy_from_slice(&part.to_bytes());
+    }
+    seal(&mut header, &Checksums::gang_verifier(0, at, birth));
+    patient.device.write_all_at(&header, DATA_START + at).unwrap();
+    BlockPointer::from_words(words)
+}
+
+/// Headers may be larger than 512 bytes, which is found by trying.
+#[test]
+fn a_gang_header_of_unknown_size() {
+    let patient = patient();
+    let (_, part) = find(&patient, "d/one");
+    let bp = gang(&patient, FREE, part.psize(), &[part]);
+    let mut pool = patient.pool();
+    pool.blocks.dynamic_gangs = true;
+    let dva = bp.copies(false).next().unwrap();
+    let mut faults = Vec::new();
+    assert_eq!(pool.blocks.gang_parts(&bp, dva, &mut faults), Some(vec![part]));
+    assert_eq!(faults, []);
+    // If it cannot be read at all, that is told.
+    patient.flip(&bp, 0);
+    assert_eq!(pool.blocks.gang_parts(&bp, dva, &mut faults), None);
+    assert!(!faults.is_empty());
 }
