@@ -57,6 +57,21 @@ pub(crate) fn describe(bp: &BlockPointer) -> String {
     text
 }
 
+/// Whether a gang header may have these parts. Together they are as long as the block, so one is as
+/// long only if it is the only one; that of a nested header would lead on for ever.
+///
+/// Source: `zio_write_gang_block` in OpenZFS `module/zfs/zio.c`.
+fn are_parts_of(bp: &BlockPointer, parts: &[BlockPointer]) -> bool {
+    let nested = |part: &BlockPointer| part.copies(is_encrypted(part)).any(|dva| dva.is_gang());
+    parts.iter().map(BlockPointer::psize).sum::<u64>() <= bp.psize()
+        && parts.iter().all(|part| part.psize() < bp.psize() || !nested(part))
+}
+
+fn gang_fault(dva: Dva, what: &str) -> CopyFault {
+    let (device, offset) = (format!("vdev {}", dva.vdev()), dva.offset());
+    CopyFault { device, offset, length: GANG_HEADER, problem: CopyProblem::Content(what.into()) }
+}
+
 impl Blocks {
     pub(crate) fn new(vdevs: Vdevs) -> Self {
         Self {
@@ -119,6 +134,10 @@ impl Blocks {
     ) -> Result<Vec<u8>, Option<String>> {
         let mut unknown = None;
         for dva in bp.copies(is_encrypted(bp)) {
+            // Of nested headers that lead nowhere there may be more than can be tried.
+            if faults.len() > MAX_FAULTS {
+                break;
+            }
             let found = if dva.is_gang() {
                 self.gang(bp, dva, depth, faults)?
             } else {
@@ -148,24 +167,13 @@ impl Blocks {
         depth: usize,
         faults: &mut Vec<CopyFault>,
     ) -> Result<Option<Vec<u8>>, Option<String>> {
-        let mut fault = |what: &str| {
-            let problem = CopyProblem::Content(what.to_owned());
-            let (device, offset) = (format!("vdev {}", dva.vdev()), dva.offset());
-            faults.push(CopyFault { device, offset, length: GANG_HEADER, problem });
-            Ok(None)
-        };
         if depth >= MAX_GANG_DEPTH {
-            return fault("gang blocks are nested too deeply");
+            faults.push(gang_fault(dva, "gang blocks are nested too deeply"));
+            return Ok(None);
         }
         let Some(parts) = self.gang_parts(bp, dva, faults) else { return Ok(None) };
         let mut data = Vec::new();
         for part in parts {
-            if part.psize() > bp.psize() - data.len() as u64 {
-                let problem = CopyProblem::Content("the parts are longer than the block".into());
-                let (device, offset) = (format!("vdev {}", dva.vdev()), dva.offset());
-                faults.push(CopyFault { device, offset, length: GANG_HEADER, problem });
-                return Ok(None);
-            }
             match self.raw_nested(&part, depth + 1, faults) {
                 Ok(bytes) => data.extend_from_slice(&bytes),
                 Err(None) => return Ok(None),
@@ -213,7 +221,12 @@ impl Blocks {
                 swap::block(0, 1, &mut header);
             }
             let parts = header.chunks_exact(BLKPTR_SIZE).filter_map(BlockPointer::from_bytes);
-            return Some(parts.filter(|part| !part.is_hole()).collect());
+            let parts: Vec<_> = parts.filter(|part| !part.is_hole()).collect();
+            if !are_parts_of(bp, &parts) {
+                faults.push(gang_fault(dva, "the parts are longer than the block"));
+                return None;
+            }
+            return Some(parts);
         }
         faults.extend(tried);
         None
@@ -228,15 +241,28 @@ impl Blocks {
 
     fn scrub_nested(&self, bp: &BlockPointer, depth: usize, faults: &mut Vec<CopyFault>) -> bool {
         let mut any = bp.is_embedded();
+        let mut first: Option<Vec<BlockPointer>> = None;
         for dva in bp.copies(is_encrypted(bp)) {
             if dva.is_gang() {
-                // All parts are looked at, whatever is wrong with the first.
                 let Some(parts) = self.gang_parts(bp, dva, faults) else { continue };
-                let mut whole = depth < MAX_GANG_DEPTH;
-                for part in parts.iter().filter(|_| depth < MAX_GANG_DEPTH) {
+                // The copies of a header are the same, so its parts are judged once.
+                if let Some(first) = &first {
+                    if *first != parts {
+                        faults.push(gang_fault(dva, "it is not the header that the first copy is"));
+                    }
+                    continue;
+                }
+                if depth >= MAX_GANG_DEPTH {
+                    faults.push(gang_fault(dva, "gang blocks are nested too deeply"));
+                    continue;
+                }
+                // All parts are looked at, whatever is wrong with the first.
+                let mut whole = true;
+                for part in &parts {
                     whole &= self.scrub_nested(part, depth + 1, faults);
                 }
                 any |= whole;
+                first = Some(parts);
                 continue;
             }
             let mut judge = |data: &[u8]| {

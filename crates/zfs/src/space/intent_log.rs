@@ -98,17 +98,14 @@ impl IntentLogs {
         // there only makes more used.
         for dva in bp.copies(bp.uses_crypt()) {
             self.ranges.push((dva.vdev(), dva.offset(), dva.asize()));
-            if !dva.is_gang() {
-                continue;
-            }
-            let parts = match depth {
-                MAX_GANG_DEPTH.. => None,
-                _ => pool.blocks.gang_parts(bp, dva, &mut Vec::new()),
-            };
-            match parts {
-                Some(parts) => parts.iter().for_each(|part| self.add(pool, part, depth + 1)),
-                None => self.problems.push(format!("the gang header at {dva} cannot be read")),
-            }
+        }
+        // The copies of a header are the same.
+        let mut headers = bp.copies(bp.uses_crypt()).filter(Dva::is_gang).peekable();
+        let Some(first) = headers.peek().copied() else { return };
+        let read = |dva| pool.blocks.gang_parts(bp, dva, &mut Vec::new());
+        match headers.find_map(read).filter(|_| depth < MAX_GANG_DEPTH) {
+            Some(parts) => parts.iter().for_each(|part| self.add(pool, part, depth + 1)),
+            None => self.problems.push(format!("the gang header at {first} cannot be read")),
         }
     }
 

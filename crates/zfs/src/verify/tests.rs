@@ -362,3 +362,32 @@ fn a_gang_header_of_unknown_size() {
     assert_eq!(pool.blocks.gang_parts(&bp, dva, &mut faults), None);
     assert!(!faults.is_empty());
 }
+
+#[test]
+fn gang_headers_that_have_no_end() {
+    let patient = patient();
+    let (_, part) = find(&patient, "d/one");
+    let size = part.psize();
+    let judge = |bp: &BlockPointer| {
+        let pool = patient.pool();
+        let (faults, lost) = pool.blocks.scrub(bp);
+        assert_eq!(lost, pool.blocks.raw(bp).is_err());
+        (faults.len(), lost)
+    };
+    assert_eq!(judge(&gang(&patient, FREE, size, &[part])), (0, false));
+    // Longer than the block.
+    assert_eq!(judge(&gang(&patient, FREE, size, &[part; 2])), (3, true));
+    assert_eq!(judge(&gang(&patient, FREE, size - 512, &[part])), (3, true));
+    // One that points to itself.
+    let this = gang(&patient, FREE, size, &[]);
+    assert_eq!(judge(&gang(&patient, FREE, size, &[this])), (3, true));
+    // Each is nested in the next, twice, and there is nothing at their end.
+    let mut inner = gang(&patient, FREE, 512, &[]);
+    patient.flip(&inner, 0);
+    for level in 1..12 {
+        let at = FREE + level * 4096;
+        inner = gang(&patient, at, 1024 << level, &[inner; 2]);
+    }
+    let (faults, lost) = judge(&inner);
+    assert!(lost && faults <= 3 << 12, "{faults}");
+}
