@@ -101,6 +101,8 @@ pub struct Filesystem<'p> {
     pub version: u64,
     /// Object of the set of files that were removed while they were open.
     pub unlinked: Option<u64>,
+    /// Object of the directory that FreeBSD keeps for shares, which has no name.
+    pub(crate) shares: Option<u64>,
     sa: SaTable,
 }
 
@@ -126,7 +128,8 @@ impl<'p> Filesystem<'p> {
             None => SaTable::default(),
         };
         let (version, unlinked) = (number("VERSION").unwrap_or(0), number("DELETE_QUEUE"));
-        Ok(Self { root, version, unlinked, sa, objset })
+        let shares = number("SHARES");
+        Ok(Self { root, version, unlinked, shares, sa, objset })
     }
 
     /// The inode of an object.

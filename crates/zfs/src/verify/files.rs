@@ -212,7 +212,8 @@ impl Seen {
                 continue;
             }
             let names = self.names.get(&number).copied().unwrap_or(0);
-            let held = names > 0 || number == fs.root || xattr_dirs.contains(&number);
+            let is_start = number == fs.root || Some(number) == fs.shares;
+            let held = names > 0 || is_start || xattr_dirs.contains(&number);
             if !held && !self.incomplete {
                 wrong(number, format!("object {number} has no name"));
                 continue;
