@@ -262,6 +262,15 @@ impl BlockPointer {
         }
     }
 
+    /// Transaction group in which the block became its dataset's: `zfs rewrite -P` moves blocks and
+    /// leaves the other birth as it was (`BP_GET_BIRTH`).
+    pub(crate) fn allocation_birth(&self) -> u64 {
+        if !self.is_embedded() && self.0[7] >> 63 != 0 {
+            return self.physical_birth();
+        }
+        self.birth()
+    }
+
     /// The checksum that the block must have.
     pub(crate) fn checksum(&self) -> Checksum {
         [self.0[12], self.0[13], self.0[14], self.0[15]]

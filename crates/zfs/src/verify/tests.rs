@@ -422,3 +422,23 @@ fn a_directory_for_shares() {
     });
     assert_eq!(problems(&patient), []);
 }
+
+/// `zfs rewrite -P` leaves the birth of a block as it was, though no snapshot has it.
+#[test]
+fn a_block_that_was_rewritten() {
+    let patient = patient();
+    let (one, bp) = find(&patient, "d/one");
+    let since = patient.pool().dataset("tank/fs").unwrap().previous_txg;
+    let born = |flags: u64| {
+        patient.object("tank/fs", one, &mut |dnode| {
+            change(dnode, 64 + 8 * 7, |_| flags);
+            change(dnode, 64 + 8 * 9, |_| bp.birth());
+            change(dnode, 64 + 8 * 10, |_| since);
+        });
+    };
+    born(1 << 63);
+    assert_eq!(problems(&patient), []);
+    // Deduplication has it older than it is, and then it is another's.
+    born(0);
+    assert_eq!(problems(&patient), [(ProblemKind::Leak, vec![])]);
+}

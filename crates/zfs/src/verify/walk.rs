@@ -244,7 +244,7 @@ fn files_of(
         return files;
     }
     for (other, sharing) in scans.iter().enumerate() {
-        if other == scan || sharing.dataset.is_none() || sharing.since < bp.birth() {
+        if other == scan || sharing.dataset.is_none() || sharing.since < bp.allocation_birth() {
             continue;
         }
         let same = sharing.objset.object(object).and_then(|o| o.pointer(block));
@@ -305,7 +305,7 @@ impl<'p> Worker<'_, 'p> {
         let Some(scan) = self.scans.get(index) else { return };
         let (objset, since) = (&scan.objset, scan.since);
         let bp = objset.pointer;
-        if bp.birth() <= since {
+        if bp.allocation_birth() <= since {
             return;
         }
         self.visit(index, 0, 0, &bp);
@@ -461,7 +461,7 @@ impl<'p> Worker<'_, 'p> {
             return Below::default();
         }
         let since = self.scans.get(scan).map_or(0, |scan| scan.since);
-        let (own, is_meta) = (bp.birth() > since, object.number == 0);
+        let (own, is_meta) = (bp.allocation_birth() > since, object.number == 0);
         let mut below = Below { used: self.charged(bp), fill: fill(bp), incomplete: false };
         if bp.level() != level {
             let what = format!("{}: level {level} was expected", block_text(bp));
