@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use blk::RangeSet;
 
-use super::walk::{self, Owner, Ranges, Taken, Walked};
+use super::walk::{self, Owner, Ranges, Sharing, Taken, Walked};
 use super::{ProblemKind, Report};
 use crate::read::{Datasets, Pool, PoolState};
 use crate::space;
@@ -28,10 +28,9 @@ struct Fault {
 
 pub(super) fn check(pool: &Pool, datasets: &Datasets, walked: Walked, report: &mut Report) {
     let mut faults = Vec::new();
-    let cloning = pool.feature_is_active("com.fudosecurity:block_cloning");
     let mut used = Ranges::new();
     for (vdev, ranges) in by_vdev(pool, walked.taken) {
-        used.insert(vdev, join(vdev, ranges, cloning, &mut faults));
+        used.insert(vdev, join(vdev, ranges, &mut faults));
     }
     let spaces = match space::allocated(pool) {
         Ok(spaces) => spaces,
@@ -102,7 +101,7 @@ fn tell_faults(pool: &Pool, datasets: &Datasets, mut faults: Vec<Fault>, report:
     let mut pieces: Vec<(u64, Range<u64>, &[String])> = Vec::new();
     for Owner { taken, files } in &owners {
         for (vdev, taken) in by_vdev(pool, taken.clone()) {
-            let piece = |(offset, length, _): (u64, u64, bool)| {
+            let piece = |(offset, length, _): (u64, u64, Sharing)| {
                 (vdev, offset..offset.saturating_add(length), files.as_slice())
             };
             pieces.extend(taken.into_iter().map(piece));
@@ -127,14 +126,14 @@ fn tell_faults(pool: &Pool, datasets: &Datasets, mut faults: Vec<Fault>, report:
 }
 
 /// What is taken of each vdev. Removed ones lead to where their blocks are now.
-fn by_vdev(pool: &Pool, taken: Vec<Taken>) -> BTreeMap<u64, Vec<(u64, u64, bool)>> {
-    let mut found: BTreeMap<u64, Vec<(u64, u64, bool)>> = BTreeMap::new();
-    for (vdev, offset, length, shared) in taken {
+fn by_vdev(pool: &Pool, taken: Vec<Taken>) -> BTreeMap<u64, Vec<(u64, u64, Sharing)>> {
+    let mut found: BTreeMap<u64, Vec<(u64, u64, Sharing)>> = BTreeMap::new();
+    for (vdev, offset, length, sharing) in taken {
         match pool.blocks.vdevs.moved(vdev, offset, length) {
-            None => found.entry(vdev).or_default().push((offset, length, shared)),
+            None => found.entry(vdev).or_default().push((offset, length, sharing)),
             Some(pieces) => {
                 for (vdev, offset, length) in pieces {
-                    found.entry(vdev).or_default().push((offset, length, shared));
+                    found.entry(vdev).or_default().push((offset, length, sharing));
                 }
             }
         }
@@ -143,23 +142,20 @@ fn by_vdev(pool: &Pool, taken: Vec<Taken>) -> BTreeMap<u64, Vec<(u64, u64, bool)
 }
 
 /// The ranges as a set; what is taken twice is told, unless blocks may share it.
-fn join(
-    vdev: u64,
-    mut ranges: Vec<(u64, u64, bool)>,
-    cloning: bool,
-    faults: &mut Vec<Fault>,
-) -> RangeSet {
+fn join(vdev: u64, mut ranges: Vec<(u64, u64, Sharing)>, faults: &mut Vec<Fault>) -> RangeSet {
     ranges.sort_unstable();
     let mut used = RangeSet::new();
     let (mut start, mut end) = (0, 0);
     let mut last = None;
-    for (offset, length, shared) in ranges {
-        let sharing = last == Some((offset, length)) && (shared || cloning);
-        if offset < end && !sharing {
+    for (offset, length, sharing) in ranges {
+        let shared = last.is_some_and(|(at, size, before): (u64, u64, Sharing)| {
+            (at, size) == (offset, length) && sharing.is_with(before)
+        });
+        if offset < end && !shared {
             let range = offset..end.min(offset.saturating_add(length));
             faults.push(Fault { kind: ProblemKind::DoubleAllocation, vdev, range });
         }
-        last = Some((offset, length));
+        last = Some((offset, length, sharing));
         if offset > end {
             used.insert(start..end);
             start = offset;

@@ -13,7 +13,7 @@ use crate::codec::Checksums;
 use crate::crypt::Secret;
 use crate::label::DATA_START;
 use crate::nvlist::NvList;
-use crate::read::Device;
+use crate::read::{Device, FeatureState};
 use crate::{Content, Dataset, FeatureSet, Pool};
 
 /// Offsets in a dnode: its bonus area with the system attributes as the writer orders them.
@@ -441,4 +441,34 @@ fn a_block_that_was_rewritten() {
     // Deduplication has it older than it is, and then it is another's.
     born(0);
     assert_eq!(problems(&patient), [(ProblemKind::Leak, vec![])]);
+}
+
+/// Clones are the same block; what else is used twice is wrong where there are clones, too.
+#[test]
+fn space_that_clones_share() {
+    let patient = patient();
+    let (_, one) = find(&patient, "d/one");
+    let (two, _) = find(&patient, "d/two");
+    let found = |at: usize, value: u64| {
+        let mut words = *one.words();
+        words[at] = value;
+        let bp = BlockPointer::from_words(words);
+        patient.object("tank/fs", two, &mut |dnode| dnode[64..192].copy_from_slice(&bp.to_bytes()));
+        let mut pool = patient.pool();
+        let cloning = "com.fudosecurity:block_cloning".to_owned();
+        pool.features.retain(|feature| feature.guid != cloning);
+        pool.features.push(FeatureState {
+            guid: cloning,
+            references: 1,
+            needed_for_reading: false,
+        });
+        let mut kinds = verify(&pool).unwrap().problems;
+        kinds.retain(|problem| problem.kind == ProblemKind::DoubleAllocation);
+        kinds.into_iter().map(|problem| problem.files).collect::<Vec<_>>()
+    };
+    let both = [named(&["d/one", "d/two"])];
+    let none: [Vec<String>; 0] = [];
+    assert_eq!(found(10, one.birth()), none);
+    assert_eq!(found(9, one.birth() + 1), both);
+    assert_eq!(found(12, 77), both);
 }

@@ -24,8 +24,44 @@ const BATCH: usize = 16;
 /// Tasks that wait at most.
 const QUEUE: usize = 64;
 
-/// Space that a block takes: vdev, offset, length, whether others may share it.
-pub(super) type Taken = (u64, u64, u64, bool);
+/// Space that a block takes: vdev, offset, length, and with whom it may be shared.
+pub(super) type Taken = (u64, u64, u64, Sharing);
+
+/// What tells whether blocks that lie in the same place are the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sharing {
+    /// No other may lie there.
+    Alone,
+    /// Others that were deduplicated.
+    Deduplicated,
+    /// Clones: allocated in the same transaction group, of the same checksum. Both are folded; the
+    /// lists of what was freed keep no checksum, which is 0 then.
+    Cloned(u32, u16),
+}
+
+impl Sharing {
+    fn of(bp: &BlockPointer, cloning: bool) -> Self {
+        match (bp.is_dedup(), cloning) {
+            (true, _) => Self::Deduplicated,
+            (false, false) => Self::Alone,
+            (false, true) => {
+                let sum = bp.checksum().iter().fold(0, |sum: u64, word| sum.rotate_left(7) ^ word);
+                Self::Cloned(bp.physical_birth() as u32, (sum ^ sum >> 16 ^ sum >> 32) as u16)
+            }
+        }
+    }
+
+    /// Whether both may be of one block.
+    pub(super) fn is_with(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Deduplicated, Self::Deduplicated) => true,
+            (Self::Cloned(birth, sum), Self::Cloned(other, sum_of_other)) => {
+                birth == other && (sum == sum_of_other || sum == 0 || sum_of_other == 0)
+            }
+            _ => false,
+        }
+    }
+}
 
 /// Space of vdevs by their number.
 pub(super) type Ranges = BTreeMap<u64, RangeSet>;
@@ -93,6 +129,8 @@ struct Worker<'a, 'p> {
     scans: &'a [Scan<'p>],
     /// Nothing is judged, only who takes some of this is found.
     search: Option<&'a Ranges>,
+    /// Whether there may be clones of blocks.
+    cloning: bool,
     queue: &'a Sender<Task>,
     pending: &'a AtomicUsize,
     found: Found,
@@ -179,6 +217,7 @@ fn walk(pool: &Pool, scans: &[Scan<'_>], search: Option<&Ranges>) -> Vec<Found> 
         pool,
         scans,
         search,
+        cloning: pool.feature_is_active("com.fudosecurity:block_cloning"),
         queue: &sender,
         pending: &pending,
         found: Found::default(),
@@ -345,20 +384,20 @@ impl<'p> Worker<'_, 'p> {
         copies.map(|dva| self.pool.charged(dva.vdev(), dva.asize())).sum()
     }
 
-    fn take(&mut self, vdev: u64, offset: u64, length: u64, shared: bool) {
-        self.found.taken.push((vdev, offset, length, shared));
+    /// Notes what a block takes.
+    fn allocate(&mut self, bp: &BlockPointer) {
+        self.allocate_parts(bp, Sharing::of(bp, self.cloning), 0);
     }
 
-    /// Notes what a block takes.
-    fn allocate(&mut self, bp: &BlockPointer, depth: usize) {
+    /// The same for a block or a part of one, which is shared with it.
+    fn allocate_parts(&mut self, bp: &BlockPointer, sharing: Sharing, depth: usize) {
         for dva in bp.copies(is_encrypted(bp)) {
-            if !dva.is_gang() {
-                self.take(dva.vdev(), dva.offset(), dva.asize(), bp.is_dedup());
-                continue;
-            }
             // The address of a gang block counts its parts too; the header takes this much.
-            let header = self.pool.smallest_allocation(dva.vdev());
-            self.take(dva.vdev(), dva.offset(), header, bp.is_dedup());
+            let length = match dva.is_gang() {
+                true => self.pool.smallest_allocation(dva.vdev()),
+                false => dva.asize(),
+            };
+            self.found.taken.push((dva.vdev(), dva.offset(), length, sharing));
         }
         if depth > 12 {
             return;
@@ -367,7 +406,7 @@ impl<'p> Worker<'_, 'p> {
         if let Some(dva) = gang
             && let Some(parts) = self.pool.blocks.gang_parts(bp, dva, &mut Vec::new())
         {
-            parts.iter().for_each(|part| self.allocate(part, depth + 1));
+            parts.iter().for_each(|part| self.allocate_parts(part, sharing, depth + 1));
         }
     }
 
@@ -377,14 +416,14 @@ impl<'p> Worker<'_, 'p> {
         }
         if let Some(search) = self.search {
             let before = self.found.taken.len();
-            self.allocate(bp, 0);
+            self.allocate(bp);
             let taken = self.found.taken.split_off(before);
             if taken.iter().any(|taken| self.is_searched(search, taken)) {
                 self.found.held.push(Held { place: (scan, object, block), bp: *bp, taken });
             }
             return;
         }
-        self.allocate(bp, 0);
+        self.allocate(bp);
         let (mut faults, lost) = self.pool.blocks.scrub(bp);
         // Told once for each device.
         faults.retain(|fault| lost || fault.problem != CopyProblem::Absent);
@@ -588,7 +627,7 @@ impl<'p> Worker<'_, 'p> {
         let problems = freed::each(self.pool, mos, &mut |bp| {
             let totals = totals(bp);
             self.found.totals.entry("deferred free".to_owned()).or_default().add(&totals);
-            self.allocate(bp, 0);
+            self.allocate(bp);
         });
         for error in problems {
             self.problem(ProblemKind::Structure, error.to_string(), None);
