@@ -146,6 +146,17 @@ fn text(list: &NvList, name: &str) -> Option<String> {
     list.string(name).map(|text| String::from_utf8_lossy(text).into_owned())
 }
 
+/// How many top-level vdevs there are, or at least how many are known of: before version 19 of pools
+/// labels do not tell.
+fn count_tops<'l>(labels: impl Iterator<Item = &'l NvList>) -> usize {
+    let known = |label: &NvList| {
+        let id = label.list("vdev_tree").and_then(|tree| tree.u64("id"));
+        let told = label.u64("vdev_children").unwrap_or(1);
+        told.max(id.filter(|id| *id < MAX_TOPS).map_or(0, |id| id + 1)).min(MAX_TOPS)
+    };
+    labels.map(known).max().unwrap_or(1) as usize
+}
+
 fn search(devices: &[Device]) -> Result<Found, ReadError> {
     let mut labels: Vec<(&Device, DeviceLabels)> = Vec::new();
     let mut notes = Notes::default();
@@ -189,8 +200,8 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
     let (config, newest) = (newest.config.clone(), txg(newest));
     // An export writes all labels anew.
     let exported = config.u64("state") == Some(EXPORTED);
-    let children = config.u64("vdev_children").unwrap_or(1).min(MAX_TOPS);
-    let mut tops: Vec<Option<(u64, VdevConfig)>> = vec![None; children as usize];
+    let children = count_tops(labels.iter().map(|(_, found)| &found.config));
+    let mut tops: Vec<Option<(u64, VdevConfig)>> = vec![None; children];
     let mut leaves = HashMap::new();
     let mut uberblocks: Vec<Uberblock> = Vec::new();
     for (device, found) in &labels {
@@ -560,4 +571,24 @@ fn mapping(blocks: &Blocks, uberblock: &Uberblock, number: u64) -> Result<Mappin
     let count = super::dnode::u64_at(&object.dnode.bonus, 16);
     let bytes = object.read_start(count.saturating_mul(24), MAX_MAPPING)?;
     Ok(Mapping::parse(&bytes, count as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nvlist::Value;
+
+    #[test]
+    fn labels_tell_how_many_vdevs_there_are_or_which_they_are_of() {
+        let label = |id: u64, children: Option<u64>| {
+            let tree = NvList::new().with("id", id);
+            let label = NvList::new().with("vdev_tree", Value::List(tree));
+            children.into_iter().fold(label, |label, count| label.with("vdev_children", count))
+        };
+        let count = |labels: &[NvList]| count_tops(labels.iter());
+        assert_eq!(count(&[label(0, None), label(2, None), label(1, None)]), 3);
+        assert_eq!(count(&[label(0, Some(4))]), 4);
+        assert_eq!(count(&[label(u64::MAX, None), label(0, Some(u64::MAX))]), MAX_TOPS as usize);
+        assert_eq!(count(&[NvList::new()]), 1);
+    }
 }
