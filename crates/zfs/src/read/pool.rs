@@ -85,6 +85,8 @@ pub struct Pool {
     pub state: PoolState,
     /// The uberblock that is used.
     pub uberblock: Uberblock,
+    /// Whether there are newer ones that cannot be used.
+    pub(crate) rewound: bool,
     /// Its top-level vdevs by number, as the MOS has them.
     pub vdevs: Vec<VdevConfig>,
     /// Its disks and files.
@@ -438,7 +440,9 @@ impl Pool {
             found.notes.warn(format!("a copy of a block of the MOS is bad: {fault}"));
         }
         let host = text(&mos.config, "hostname").zip(mos.config.u64("hostid"));
+        let rewound = found.uberblocks.first().is_some_and(|newest| *newest != uberblock);
         Ok(Self {
+            rewound,
             name: text(&mos.config, "name").unwrap_or(found.name),
             guid: found.guid,
             state,

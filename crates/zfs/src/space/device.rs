@@ -33,6 +33,11 @@ pub struct DeviceUse {
 /// is ever left out: where a space map cannot be read, all that it would tell of counts as used.
 pub fn used(pool: &Pool) -> Result<Vec<DeviceUse>, ReadError> {
     let mut uncertain = Vec::new();
+    // What was written since is what a repair would need.
+    if pool.rewound {
+        let txg = pool.uberblock.txg;
+        uncertain.push(format!("transaction group {txg} is used, and it is not the newest"));
+    }
     let logs = intent_logs(pool)?;
     // An exported pool's logs are in the space maps; so only then may some remain unread.
     if pool.state != PoolState::Exported {

@@ -19,6 +19,7 @@ use crate::read::{Device, Pool, label_offsets};
 /// The ring of uberblocks in a label, of so many bytes.
 const RING_AT: u64 = 128 << 10;
 const RING_SIZE: u64 = 128 << 10;
+const TXG_AT: usize = 16;
 const ROOT_AT: usize = 40;
 /// The configuration in a label.
 const CONFIG_AT: u64 = 16 << 10;
@@ -63,6 +64,21 @@ impl Surgeon {
         for label in label_offsets(self.device.size().unwrap()) {
             seal_label_block(&mut slot, label + at);
             self.device.write_all_at(&slot, label + at).unwrap();
+        }
+    }
+
+    /// Adds a newer uberblock whose root is lost.
+    pub(super) fn lose_newest(&self) {
+        let pool = self.pool();
+        let (txg, size) = (pool.uberblock.txg, 1 << pool.vdevs[0].ashift.clamp(10, 13));
+        let at = |txg: u64| RING_AT + txg * size % RING_SIZE;
+        let mut slot = vec![0; size as usize];
+        self.device.read_exact_at(&mut slot, at(txg)).unwrap();
+        change(&mut slot, TXG_AT, |txg| txg + 1);
+        change(&mut slot, ROOT_AT + 8 * 12, |sum| sum + 1);
+        for label in label_offsets(self.device.size().unwrap()) {
+            seal_label_block(&mut slot, label + at(txg + 1));
+            self.device.write_all_at(&slot, label + at(txg + 1)).unwrap();
         }
     }
 

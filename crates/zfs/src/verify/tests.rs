@@ -472,3 +472,17 @@ fn space_that_clones_share() {
     assert_eq!(found(9, one.birth() + 1), both);
     assert_eq!(found(12, 77), both);
 }
+
+/// What an older transaction group calls free may be all there is of the newest.
+#[test]
+fn nothing_is_free_after_a_rewind() {
+    let patient = patient();
+    let used = || crate::space::used(&patient.pool()).unwrap().remove(0);
+    assert!(used().uncertain.is_empty() && used().used.bytes() < 32 << 20);
+    patient.lose_newest();
+    assert_eq!(problems(&patient), [(ProblemKind::Device, vec![])]);
+    let used = used();
+    let [reason] = &used.uncertain[..] else { panic!("{:?}", used.uncertain) };
+    assert!(reason.contains("not the newest"), "{reason}");
+    assert_eq!(used.used.bytes(), used.size);
+}
