@@ -69,6 +69,8 @@ struct Seen {
     names: HashMap<u64, u64>,
     parents: HashMap<u64, u64>,
     directories: HashMap<u64, (u64, u64)>,
+    /// Directory and object of entries that do not tell their kind, as those of version 1.
+    untyped: Vec<(u64, u64)>,
     /// Space and objects by user, group, project.
     accounts: [BTreeMap<String, u64>; 3],
     /// Something could not be read, so that what is missing proves nothing.
@@ -112,6 +114,7 @@ fn check_one(pool: &Pool, dataset: &Dataset, report: &mut Report) {
         report.problem(ProblemKind::Structure, error.to_string(), Vec::new());
         HashSet::new()
     });
+    seen.count_untyped();
     seen.check_links(&fs, dataset, &unlinked, report);
     if !seen.incomplete {
         seen.check_accounts(&fs, dataset, report);
@@ -165,6 +168,9 @@ impl Seen {
                 let directories = entries.iter().filter(|entry| entry.kind == 4).count() as u64;
                 self.directories.insert(number, (entries.len() as u64, directories));
                 for entry in entries {
+                    if entry.kind == 0 {
+                        self.untyped.push((number, entry.object));
+                    }
                     *self.names.entry(entry.object).or_default() += 1;
                     self.parents.insert(entry.object, number);
                 }
@@ -192,6 +198,18 @@ impl Seen {
             let what = format!("the file ends at {size}, but has data in block {last}");
             let file = path_of(fs, dataset, inode.object.number);
             report.problem(ProblemKind::File, what, vec![file]);
+        }
+    }
+
+    /// Counts the subdirectories that only their inodes tell.
+    fn count_untyped(&mut self) {
+        for (directory, object) in std::mem::take(&mut self.untyped) {
+            let inode = self.inodes.get(&object);
+            if inode.is_some_and(|inode| inode.mode & 0o170_000 == 0o040_000)
+                && let Some((_, subdirectories)) = self.directories.get_mut(&directory)
+            {
+                *subdirectories += 1;
+            }
         }
     }
 

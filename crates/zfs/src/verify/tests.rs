@@ -486,3 +486,25 @@ fn nothing_is_free_after_a_rewind() {
     assert!(reason.contains("not the newest"), "{reason}");
     assert_eq!(used.used.bytes(), used.size);
 }
+
+/// Entries of file systems of version 1 do not tell what they are of.
+#[test]
+fn directories_of_entries_without_a_kind() {
+    let patient = patient();
+    let d = find(&patient, "d").0;
+    let change_kinds = |links: u64| {
+        patient.object("tank/fs", d, &mut |dnode| {
+            patient.block(dnode, 0, &mut |zap| {
+                for name in ["one", "below"] {
+                    let at = entry(zap, name);
+                    change(zap, at, |value| value << 4 >> 4);
+                }
+            });
+            change(dnode, LINKS, |_| links);
+        });
+    };
+    change_kinds(3);
+    assert_eq!(problems(&patient), []);
+    change_kinds(2);
+    assert_eq!(problems(&patient), [(ProblemKind::File, named(&["d"]))]);
+}
