@@ -59,6 +59,7 @@ pub use label::{Uberblock, probe};
 pub use object::Object;
 pub use objset::{Objset, ObjsetKind};
 pub use pool::{Device, Member, Pool, PoolState};
+pub(crate) use property::{INHERIT, RECEIVED};
 pub use property::{Property, PropertySource};
 pub use to_tree::FilesystemBlobs;
 pub use znode::Attributes;

@@ -28,8 +28,9 @@ pub struct Property {
     pub source: PropertySource,
 }
 
-const RECEIVED: &str = "$recvd";
-const INHERIT: &str = "$inherit";
+/// What names of values that were received end with, and those of ones that are to be inherited.
+pub(crate) const RECEIVED: &str = "$recvd";
+pub(crate) const INHERIT: &str = "$inherit";
 
 type Names = &'static [(u64, &'static str)];
 

@@ -260,3 +260,40 @@ fn a_file_keeps_the_size_of_its_blocks() {
     }
     receive(3, 5, 4096).unwrap();
 }
+
+#[test]
+fn a_tree_goes_on_from_a_snapshot_that_is_there() {
+    let dataset = |name: &str, snapshot: Option<&str>| crate::Dataset {
+        name: name.to_owned(),
+        snapshot: snapshot.map(str::to_owned),
+        ..crate::Dataset::default()
+    };
+    let datasets = vec![
+        dataset("tank", Some("now")),
+        dataset("tank/new", None),
+        dataset("tank/new/old", Some("now")),
+        dataset("tank/newer", Some("now")),
+    ];
+    let device = std::sync::Arc::new(blk::Memory::zeroed(64 << 20));
+    let pool = crate::verify::tests::pool(datasets);
+    crate::write_pool(&*device, &pool, &::tree::MemoryBlobs::default(), &mut |_| {}).unwrap();
+    let pool =
+        crate::read::Pool::open(&[crate::read::Device { name: "memory".into(), data: device }]);
+    let pool = pool.unwrap();
+    let send = |from| {
+        let mut writer = StreamWriter::new(Vec::new());
+        send_tree(&pool, "tank", "now", from, SendOptions::default(), &mut writer)?;
+        writer.finish(true).map_err(SendError::from)
+    };
+    let sent: Vec<_> = read(&send(None).unwrap())
+        .unwrap()
+        .into_iter()
+        .filter_map(|record| match record {
+            Record::Begin(begin) => Some(String::from_utf8(begin.to_name).unwrap()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sent, ["tank@now", "tank@now", "tank/newer@now"]);
+    let error = send(Some("before")).unwrap_err().to_string();
+    assert!(error.contains("tank@before"), "{error}");
+}

@@ -2,12 +2,13 @@
 //!
 //! Source: OpenZFS `lib/libzfs/libzfs_sendrecv.c` (`send_iterate_fs`, `send_prelim_records`).
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use super::record::RECORD;
 use super::{Begin, Record, SendError, SendOptions, StreamWriter, features, send_snapshot};
 use crate::nvlist::{NvList, Value, encode_xdr};
-use crate::read::{Dataset, Pool, ReadError, zap};
+use crate::read::{Dataset, INHERIT, Pool, RECEIVED, ReadError, zap};
 use crate::zap::OwnedValue;
 
 /// Properties that belong to the pool they were read from.
@@ -43,6 +44,11 @@ pub fn send_tree<W: Write>(
         let problem = "there is no such dataset, or it has no such snapshot";
         return Err(SendError::Refused { name: format!("{name}@{to}"), problem });
     };
+    // Below it there may be datasets that are new since: those are sent in full.
+    if let Some(from) = from.filter(|_| root.known == 0) {
+        let problem = "there is no such snapshot to go on from";
+        return Err(SendError::Refused { name: format!("{name}@{from}"), problem });
+    }
     let mut list = NvList::new();
     if let Some(from) = from {
         list.push("fromsnap", Value::String(from.as_bytes().into()));
@@ -100,14 +106,21 @@ fn members<'d>(
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let mut members = Vec::new();
+    let mut left_out: Vec<&str> = Vec::new();
     for head in all.iter().filter(within) {
         let mut snapshots: Vec<&Dataset> = all
             .iter()
             .filter(|other| other.is_snapshot && other.directory == head.directory)
             .collect();
         snapshots.sort_by_key(|snapshot| snapshot.creation_txg);
-        // Datasets that were made later than the snapshot are left out, with what is below them.
-        let Some(last) = snapshots.iter().position(|one| snapshot_name(one) == to) else {
+        // Datasets that were made later than the snapshot are left out, with what is below them:
+        // its parent would be missing.
+        let is_below = |parent: &&str| {
+            head.name.strip_prefix(*parent).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let last = snapshots.iter().position(|one| snapshot_name(one) == to);
+        let Some(last) = last.filter(|_| !left_out.iter().any(is_below)) else {
+            left_out.push(&head.name);
             continue;
         };
         snapshots.truncate(last + 1);
@@ -146,17 +159,40 @@ fn describe(pool: &Pool, member: &Member<'_>, parent: u64) -> Result<NvList, Rea
 
 /// The properties that are set in an object, as they are stored.
 fn properties(pool: &Pool, number: u64) -> Result<NvList, ReadError> {
-    let mut list = NvList::new();
     if number == 0 {
-        return Ok(list);
+        return Ok(NvList::new());
     }
-    for entry in zap::entries(&pool.mos()?.object(number)?)? {
-        let name = String::from_utf8_lossy(&entry.name).into_owned();
-        // "$recvd" and the like are notes about properties.
+    let entries = zap::entries(&pool.mos()?.object(number)?)?;
+    let entries = entries
+        .into_iter()
+        .map(|entry| (String::from_utf8_lossy(&entry.name).into_owned(), entry.value));
+    Ok(listed(entries.collect()))
+}
+
+/// The same of all entries of the object, by name.
+fn listed(mut entries: BTreeMap<String, OwnedValue>) -> NvList {
+    let is_set = |name: &str, entries: &BTreeMap<String, OwnedValue>| {
+        entries.contains_key(name) || entries.contains_key(&format!("{name}{INHERIT}"))
+    };
+    // What was received counts unless something else was said afterwards.
+    let received: Vec<String> = entries
+        .keys()
+        .filter_map(|name| name.strip_suffix(RECEIVED))
+        .filter(|name| !name.is_empty() && !is_set(name, &entries))
+        .map(str::to_owned)
+        .collect();
+    for name in received {
+        if let Some(value) = entries.remove(&format!("{name}{RECEIVED}")) {
+            entries.insert(name, value);
+        }
+    }
+    let mut list = NvList::new();
+    for (name, value) in entries {
+        // The others with a suffix are notes about properties.
         if name.contains('$') || NOT_SENT.contains(&&*name) {
             continue;
         }
-        match entry.value {
+        match value {
             OwnedValue::U64(value) => list.push(name, value),
             OwnedValue::Bytes(bytes) => {
                 let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -165,5 +201,26 @@ fn properties(pool: &Pool, number: u64) -> Result<NvList, ReadError> {
             _ => {}
         }
     }
-    Ok(list)
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_received_is_sent_on() {
+        let names = [
+            "atime$recvd",
+            "exec",
+            "exec$recvd",
+            "sync$inherit",
+            "sync$recvd",
+            "keylocation$recvd",
+        ];
+        let entries = (1..).zip(names).map(|(value, name)| (name.into(), OwnedValue::U64(value)));
+        let list = listed(entries.collect());
+        let found: Vec<_> = list.iter().map(|(name, value)| (name, value.clone())).collect();
+        assert_eq!(found, [(&b"atime"[..], Value::U64(1)), (&b"exec"[..], Value::U64(2))]);
+    }
 }

@@ -14,9 +14,9 @@ mod files;
 mod freed;
 mod space;
 #[cfg(test)]
-mod surgeon;
+pub(crate) mod surgeon;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 
 use std::collections::BTreeMap;

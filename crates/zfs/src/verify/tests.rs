@@ -31,7 +31,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     std::iter::repeat_with(&mut next).take(length).collect()
 }
 
-fn pool(datasets: Vec<Dataset<'_>>) -> Pool<'_> {
+pub(crate) fn pool(datasets: Vec<Dataset<'_>>) -> Pool<'_> {
     Pool {
         name: "tank".to_owned(),
         seed: [7; 32],
