@@ -160,7 +160,7 @@ fn compression(value: u64) -> String {
         15 => "lz4".to_owned(),
         16 if level == 0 => "zstd".to_owned(),
         16 if level <= 22 => format!("zstd-{level}"),
-        16 => match level - 100 {
+        16 => match level.saturating_sub(100) {
             0 | 1 if level == 101 => "zstd-fast-1".to_owned(),
             fast @ 1..=10 => format!("zstd-fast-{fast}"),
             fast @ 11..=19 => format!("zstd-fast-{}", (fast - 9) * 10),
@@ -268,6 +268,7 @@ mod tests {
         assert_eq!(number("compression", 13), "gzip-9");
         assert_eq!(number("compression", 16 | 101 << 7), "zstd-fast-1");
         assert_eq!(number("compression", 16 | 121 << 7), "zstd-fast-1000");
+        assert_eq!(number("compression", 16 | 50 << 7), "zstd:50");
         assert_eq!(number("canmount", 2), "noauto");
         assert_eq!(number("recordsize", 1 << 20), "1048576");
         assert_eq!(number("dedup", 8 | 1 << 8), "sha256,verify");

@@ -153,7 +153,8 @@ impl Seen {
         let project = attributes.projid.filter(|_| own).unwrap_or(0);
         let ids = [attributes.uid, attributes.gid, project];
         for (account, id) in self.accounts.iter_mut().zip(ids) {
-            *account.entry(format!("{id:x}")).or_default() += DNODE + inode.object.dnode.used;
+            let space = account.entry(format!("{id:x}")).or_default();
+            *space = space.saturating_add(inode.object.dnode.used).saturating_add(DNODE);
             *account.entry(format!("obj-{id:x}")).or_default() += 1;
         }
         self.inodes.insert(number, known);

@@ -508,3 +508,28 @@ fn directories_of_entries_without_a_kind() {
     change_kinds(2);
     assert_eq!(problems(&patient), [(ProblemKind::File, named(&["d"]))]);
 }
+
+/// Counts may be anything.
+#[test]
+fn counts_beyond_all_measure() {
+    let patient = patient();
+    let (one, two) = (find(&patient, "d/one").0, find(&patient, "d/two").0);
+    for object in [one, two] {
+        patient.object("tank/fs", object, &mut |dnode| {
+            // `dn_used`, and the fill count of its pointer.
+            change(dnode, 24, |_| u64::MAX - 100);
+            change(dnode, 64 + 8 * 11, |_| 1 << 63);
+        });
+    }
+    let big = find(&patient, "d/big").0;
+    patient.object("tank/fs", big, &mut |dnode| {
+        patient.pointer(&mut dnode[64..192], &mut |indirect| {
+            (0..2).for_each(|at| change(indirect, at * 128 + 8 * 11, |_| 1 << 63));
+        });
+    });
+    let all = problems(&patient);
+    assert!(all.iter().all(|(kind, _)| *kind == ProblemKind::Accounting), "{all:?}");
+    for file in ["d/one", "d/two", "d/big"] {
+        assert!(all.contains(&(ProblemKind::Accounting, named(&[file]))), "{all:?}");
+    }
+}

@@ -146,6 +146,15 @@ struct Below {
     incomplete: bool,
 }
 
+impl Below {
+    /// Adds what is below another pointer; counts may be anything.
+    fn add(&mut self, other: Self) {
+        self.used = self.used.saturating_add(other.used);
+        self.fill = self.fill.saturating_add(other.fill);
+        self.incomplete |= other.incomplete;
+    }
+}
+
 fn asize(bp: &BlockPointer) -> u64 {
     bp.copies(is_encrypted(bp)).map(|dva| dva.asize()).sum()
 }
@@ -469,9 +478,7 @@ impl<'p> Worker<'_, 'p> {
         let mut batch = Vec::new();
         let below = self.subtree(scan, object, place, bp, &mut batch);
         self.hand_over(scan, object.number, batch);
-        sum.used += below.used;
-        sum.fill += below.fill;
-        sum.incomplete |= below.incomplete;
+        sum.add(below);
     }
 
     /// Gives data blocks to whoever has time, or judges them here.
@@ -554,24 +561,24 @@ impl<'p> Worker<'_, 'p> {
             self.problem(ProblemKind::Structure, what, Some((scan, object.number)));
         }
         let first = number.saturating_mul(1 << object.dnode.pointers_shift());
-        let mut filled = 0;
+        let mut filled = Below::default();
         for (at, bytes) in (0u64..).zip(block.chunks_exact(BLKPTR_SIZE)) {
             let Some(child) = BlockPointer::from_bytes(bytes) else { continue };
             let place = (level - 1, first.saturating_add(at));
             let child = self.subtree(scan, object, place, &child, batch);
-            below.used += child.used;
-            below.incomplete |= child.incomplete;
-            filled += child.fill;
+            filled.add(child);
         }
-        if filled != below.fill {
+        if filled.fill != below.fill {
             let what = format!(
-                "{} has fill count {}, what is below counts {filled}",
+                "{} has fill count {}, what is below counts {}",
                 block_text(bp),
-                below.fill
+                below.fill,
+                filled.fill
             );
             self.problem(ProblemKind::Accounting, what, Some((scan, object.number)));
         }
-        below
+        filled.add(Below { fill: 0, ..below });
+        Below { fill: below.fill, ..filled }
     }
 
     /// A block of dnodes: its copies, and all objects in it.
@@ -604,7 +611,7 @@ impl<'p> Worker<'_, 'p> {
             let mut batch = Vec::new();
             let spilled = self.subtree(scan, object, (0, u64::MAX), spill, &mut batch);
             self.hand_over(scan, object.number, batch);
-            below.used += spilled.used;
+            below.used = below.used.saturating_add(spilled.used);
         }
         self.check_object(scan, object, below);
     }
