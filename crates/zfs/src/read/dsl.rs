@@ -22,6 +22,8 @@ const DATASET_SIZE: usize = 320;
 const DATASET_BP_AT: usize = 128;
 const FLAG_INCONSISTENT: u64 = 1;
 const FLAG_DEFER_DESTROY: u64 = 8;
+/// `DS_FLAG_CI_DATASET`.
+const FLAG_IGNORES_CASE: u64 = 1 << 16;
 
 /// What a dataset is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +75,8 @@ pub struct Dataset {
     pub volume_size: Option<u64>,
     /// Transaction group of the snapshot before it: blocks born later are its own.
     pub(crate) previous_txg: u64,
+    /// Whether it was written without regard to case.
+    pub(crate) ignores_case: bool,
     pub(crate) bp: BlockPointer,
     pub(crate) origin_object: u64,
     pub(crate) properties_object: u64,
@@ -293,6 +297,7 @@ impl<'p> Walk<'p> {
             encrypted: false,
             volume_size,
             previous_txg: word(2),
+            ignores_case: flags & FLAG_IGNORES_CASE != 0,
             bp,
             origin_object: 0,
             properties_object: word(33),

@@ -13,6 +13,8 @@ use crate::read::{Dataset, DatasetKind, Object, Objset, Pool, ReadError, zap};
 
 /// `DRR_FLAG_FREERECORDS` and `DRR_FLAG_SPILL_BLOCK`.
 const BEGIN_FLAGS: u32 = 4 | 8;
+/// `DRR_FLAG_CI_DATA`: names were written without regard to case.
+const IGNORES_CASE: u32 = 2;
 /// `DRR_OBJECT_SPILL`, `DRR_SPILL_UNMODIFIED`.
 const HAS_SPILL: u8 = 4;
 const UNMODIFIED: u8 = 4;
@@ -93,7 +95,7 @@ pub fn send_snapshot<W: Write>(
         features: flags,
         creation: to.creation,
         objset_type: objset_type as u32,
-        flags: BEGIN_FLAGS,
+        flags: BEGIN_FLAGS | if to.ignores_case { IGNORES_CASE } else { 0 },
         to_guid: to.guid,
         from_guid: from.map_or(0, |from| from.guid),
         to_name: to.name.clone().into_bytes(),

@@ -297,3 +297,33 @@ fn a_tree_goes_on_from_a_snapshot_that_is_there() {
     let error = send(Some("before")).unwrap_err().to_string();
     assert!(error.contains("tank@before"), "{error}");
 }
+
+#[test]
+fn a_stream_tells_that_case_was_ignored() {
+    let device = std::sync::Arc::new(blk::Memory::zeroed(64 << 20));
+    let tank = crate::Dataset {
+        name: "tank".to_owned(),
+        snapshot: Some("now".to_owned()),
+        ..crate::Dataset::default()
+    };
+    let pool = crate::verify::tests::pool(vec![tank]);
+    crate::write_pool(&*device, &pool, &::tree::MemoryBlobs::default(), &mut |_| {}).unwrap();
+    let patient = crate::verify::surgeon::Surgeon { device };
+    let flags = || {
+        let pool = patient.pool();
+        let snapshot = pool.dataset("tank@now").unwrap();
+        let mut writer = StreamWriter::new(Vec::new());
+        send_snapshot(&pool, &snapshot, None, SendOptions::default(), &mut writer).unwrap();
+        match read(&writer.finish(false).unwrap()).unwrap().first() {
+            Some(Record::Begin(begin)) => begin.flags,
+            _ => panic!("no begin"),
+        }
+    };
+    assert_eq!(flags(), 12);
+    let object = patient.pool().dataset("tank@now").unwrap().object;
+    patient.mos(object, &mut |dnode| {
+        let at = 64 + 128 * usize::from(dnode[3]) + 8 * 15;
+        crate::verify::surgeon::change(dnode, at, |flags| flags | 1 << 16);
+    });
+    assert_eq!(flags(), 14);
+}
