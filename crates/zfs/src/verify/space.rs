@@ -14,9 +14,10 @@ use crate::space;
 const MAX_TOLD: usize = 100;
 
 /// Features whose blocks are held by something that is not walked.
-const HOLDERS: [(&str, &str); 2] = [
+const HOLDERS: [(&str, &str); 3] = [
     ("com.delphix:async_destroy", "a dataset is being destroyed"),
     ("com.delphix:device_removal", "a vdev was removed"),
+    ("com.klarasystems:fast_dedup", "its tables of deduplicated blocks may hold some"),
 ];
 
 /// Space that is used and should not be, or not by so many.

@@ -443,6 +443,15 @@ fn a_block_that_was_rewritten() {
     assert_eq!(problems(&patient), [(ProblemKind::Leak, vec![])]);
 }
 
+/// The pool with one more feature in use.
+fn with_feature(patient: &Surgeon, guid: &str) -> crate::read::Pool {
+    let mut pool = patient.pool();
+    pool.features.retain(|feature| feature.guid != guid);
+    let guid = guid.to_owned();
+    pool.features.push(FeatureState { guid, references: 1, needed_for_reading: false });
+    pool
+}
+
 /// Clones are the same block; what else is used twice is wrong where there are clones, too.
 #[test]
 fn space_that_clones_share() {
@@ -454,14 +463,7 @@ fn space_that_clones_share() {
         words[at] = value;
         let bp = BlockPointer::from_words(words);
         patient.object("tank/fs", two, &mut |dnode| dnode[64..192].copy_from_slice(&bp.to_bytes()));
-        let mut pool = patient.pool();
-        let cloning = "com.fudosecurity:block_cloning".to_owned();
-        pool.features.retain(|feature| feature.guid != cloning);
-        pool.features.push(FeatureState {
-            guid: cloning,
-            references: 1,
-            needed_for_reading: false,
-        });
+        let pool = with_feature(&patient, "com.fudosecurity:block_cloning");
         let mut kinds = verify(&pool).unwrap().problems;
         kinds.retain(|problem| problem.kind == ProblemKind::DoubleAllocation);
         kinds.into_iter().map(|problem| problem.files).collect::<Vec<_>>()
@@ -532,4 +534,16 @@ fn counts_beyond_all_measure() {
     for file in ["d/one", "d/two", "d/big"] {
         assert!(all.contains(&(ProblemKind::Accounting, named(&[file]))), "{all:?}");
     }
+}
+
+/// What the tables of fast deduplication hold is not known.
+#[test]
+fn leaks_are_not_told_with_fast_deduplication() {
+    let patient = patient();
+    patient.mos(space_map(&patient), &mut |dnode| {
+        patient.block(dnode, 0, &mut |map| change(map, 0, |entry| entry + (1 << 24)));
+    });
+    let report = verify(&with_feature(&patient, "com.klarasystems:fast_dedup")).unwrap();
+    assert_eq!(report.problems, []);
+    assert!(report.notes.iter().any(|note| note.starts_with("leaks were not looked for")));
 }
