@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::Cache;
 use super::error::{BlockError, CopyFault, CopyProblem, ReadError};
-use super::vdev::Vdevs;
+use super::vdev::{Leaf, Vdev, Vdevs};
 use super::{object_type, swap};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer, Dva};
 use crate::codec::{BlockCompression, ByteOrder, Checksum, Checksums, CodecError, decompress};
@@ -19,6 +19,8 @@ const CACHE_SIZE: usize = 64 << 20;
 const MAX_GANG_DEPTH: usize = 12;
 /// Size of a gang header, unless `dynamic_gang_header` is active.
 const GANG_HEADER: u64 = 512;
+/// What a block takes at least.
+const SMALLEST_BLOCK: u64 = 512;
 /// Length of the trailer of a block with a checksum of its own.
 const ECK_SIZE: usize = 40;
 /// Most faults kept; a dead disk has millions.
@@ -34,6 +36,9 @@ pub(crate) struct Blocks {
     pub checksums: Checksums,
     /// Whether gang headers may be larger than a sector.
     pub dynamic_gangs: bool,
+    /// How many blocks the devices can hold at most. More of a kind that is never shared are
+    /// pointers that lead in circles.
+    pub most_blocks: u64,
     cache: Cache,
     faults: Mutex<Vec<CopyFault>>,
 }
@@ -74,7 +79,14 @@ fn gang_fault(dva: Dva, what: &str) -> CopyFault {
 
 impl Blocks {
     pub(crate) fn new(vdevs: Vdevs) -> Self {
+        let size = |leaf: &Leaf| match &leaf.device {
+            Some(device) => device.size().unwrap_or(u64::MAX),
+            None => 0,
+        };
+        let leaves = vdevs.tops.iter().flat_map(Vdev::leaves);
+        let bytes = leaves.fold(0, |sum: u64, leaf| sum.saturating_add(size(leaf)));
         Self {
+            most_blocks: bytes / SMALLEST_BLOCK,
             vdevs,
             checksums: Checksums::new(None),
             dynamic_gangs: false,

@@ -139,13 +139,18 @@ impl<'p> Object<'p> {
 
     /// All pointers of level 0 that are not holes, with the numbers of their blocks, ascending.
     /// After an error the iteration goes on behind what could not be read.
-    pub(crate) fn pointers(&self) -> Pointers<'_, 'p> {
+    pub(crate) fn pointers(&self) -> Pointers<'p> {
         let mut stack = Vec::new();
         let level = self.dnode.levels - 1;
         for (at, bp) in self.dnode.pointers.iter().enumerate().rev() {
             stack.push((level, at as u64, *bp));
         }
-        Pointers { object: self, stack }
+        Pointers { left: self.source.blocks.most_blocks, object: self.clone(), stack }
+    }
+
+    /// What is wrong if there are more blocks than [`Blocks::most_blocks`].
+    pub(crate) fn has_too_many_blocks(&self) -> ReadError {
+        self.damaged("it has more blocks than there is room for: its pointers are wrong")
     }
 
     /// The runs of bytes below `size` that are not holes, ascending and not touching.
@@ -169,13 +174,15 @@ impl<'p> Object<'p> {
 }
 
 /// Iterator of [`Object::pointers`].
-pub(crate) struct Pointers<'a, 'p> {
-    object: &'a Object<'p>,
+pub(crate) struct Pointers<'p> {
+    object: Object<'p>,
+    /// How many more indirect blocks, which no others share, it can have.
+    left: u64,
     /// Level, number within the level, pointer.
     stack: Vec<(u8, u64, BlockPointer)>,
 }
 
-impl Iterator for Pointers<'_, '_> {
+impl Iterator for Pointers<'_> {
     type Item = Result<(u64, BlockPointer), ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -192,7 +199,12 @@ impl Iterator for Pointers<'_, '_> {
             }
             match self.object.indirect(&bp, level) {
                 Err(error) => return Some(Err(error)),
+                Ok(_) if self.left == 0 => {
+                    self.stack.clear();
+                    return Some(Err(self.object.has_too_many_blocks()));
+                }
                 Ok(block) => {
+                    self.left -= 1;
                     let Some(first) = number.checked_mul(1 << dnode.pointers_shift()) else {
                         continue;
                     };

@@ -170,8 +170,7 @@ impl<'p> Objset<'p> {
     pub fn objects(&self) -> impl Iterator<Item = Result<Object<'p>, ReadError>> + use<'_, 'p> {
         let meta = self.meta_object();
         let per_block = u64::from(self.meta.block_size) / DNODE_SIZE as u64;
-        let blocks: Vec<_> = meta.pointers().collect();
-        blocks.into_iter().flat_map(move |found| {
+        meta.pointers().flat_map(move |found| {
             let read = found.and_then(|(number, bp)| Ok((number, meta.data(&bp)?)));
             match read {
                 Err(error) => vec![Err(error)],

@@ -6,9 +6,9 @@ use blk::{Memory, ReadAt, WriteAt};
 use tree::{File, Inode, Kind, MemoryBlobs, Metadata, Tree};
 
 use super::surgeon::{Surgeon, change, word};
-use super::{ProblemKind, verify};
+use super::{Problem, ProblemKind, verify};
 use crate::blkptr::{BlockKind, BlockPointer};
-use crate::checksum::seal;
+use crate::checksum::{fletcher4, seal};
 use crate::codec::Checksums;
 use crate::crypt::Secret;
 use crate::label::DATA_START;
@@ -546,4 +546,34 @@ fn leaks_are_not_told_with_fast_deduplication() {
     let report = verify(&with_feature(&patient, "com.klarasystems:fast_dedup")).unwrap();
     assert_eq!(report.problems, []);
     assert!(report.notes.iter().any(|note| note.starts_with("leaks were not looked for")));
+}
+
+/// Indirect blocks that point to the next one eight times: more than could ever be followed.
+#[test]
+fn indirect_blocks_that_are_shared() {
+    let patient = patient();
+    let (big, _) = find(&patient, "d/big");
+    let mut bp = BlockPointer::HOLE;
+    for level in 1..9 {
+        let block = bp.to_bytes().repeat(8);
+        let at = FREE + u64::from(level) * 4096;
+        patient.device.write_all_at(&block, DATA_START + at).unwrap();
+        let (kind, sizes) = (BlockKind { object_type: 19, level }, (4096, 1024, 1024));
+        bp = BlockPointer::stored(kind, &[at], sizes, 2, &fletcher4(&block), 5, 0);
+    }
+    patient.object("tank/fs", big, &mut |dnode| {
+        dnode[1..3].copy_from_slice(&[10, 9]);
+        change(dnode, 16, |_| (1 << 24) - 1);
+        dnode[64..192].copy_from_slice(&bp.to_bytes());
+    });
+    let mut pool = patient.pool();
+    assert_eq!(pool.blocks.most_blocks, (64 << 20) / 512);
+    pool.blocks.most_blocks = 2000;
+    let fs = pool.filesystem(&pool.dataset("tank/fs").unwrap()).unwrap();
+    let found: Vec<_> = fs.inode(big).unwrap().object.pointers().collect();
+    let [Err(error)] = &found[..] else { panic!("{} pointers", found.len()) };
+    assert!(error.to_string().contains("more blocks than"), "{error}");
+    let problems = verify(&pool).unwrap().problems;
+    let named = |problem: &&Problem| problem.files == named(&["d/big"]);
+    assert!(problems.iter().filter(named).any(|problem| problem.what.contains("more blocks than")));
 }

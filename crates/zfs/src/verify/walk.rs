@@ -131,6 +131,8 @@ struct Worker<'a, 'p> {
     search: Option<&'a Ranges>,
     /// Whether there may be clones of blocks.
     cloning: bool,
+    /// How many more indirect blocks and blocks of dnodes the object can have.
+    left: u64,
     queue: &'a Sender<Task>,
     pending: &'a AtomicUsize,
     found: Found,
@@ -226,6 +228,7 @@ fn walk(pool: &Pool, scans: &[Scan<'_>], search: Option<&Ranges>) -> Vec<Found> 
         pool,
         scans,
         search,
+        left: 0,
         cloning: pool.feature_is_active("com.fudosecurity:block_cloning"),
         queue: &sender,
         pending: &pending,
@@ -359,6 +362,7 @@ impl<'p> Worker<'_, 'p> {
         self.visit(index, 0, 0, &bp);
         let meta = objset.meta_object();
         let mut below = Below::default();
+        self.left = self.pool.blocks.most_blocks.saturating_add(1);
         for (at, bp) in meta.dnode.pointers.iter().enumerate() {
             self.join(&mut below, index, &meta, (meta.dnode.levels - 1, at as u64), bp);
         }
@@ -514,6 +518,17 @@ impl<'p> Worker<'_, 'p> {
             self.problem(ProblemKind::Structure, what, Some((scan, object.number)));
             return Below { incomplete: true, ..below };
         }
+        // Data may be shared by clones, but no block of these two kinds is.
+        if level > 0 || is_meta {
+            if self.left == 1 {
+                let what = object.has_too_many_blocks().to_string();
+                self.problem(ProblemKind::Structure, what, Some((scan, object.number)));
+            }
+            self.left = self.left.saturating_sub(1);
+            if self.left == 0 {
+                return Below { incomplete: true, ..below };
+            }
+        }
         if level == 0 {
             match (own, is_meta) {
                 (true, true) => {
@@ -604,6 +619,7 @@ impl<'p> Worker<'_, 'p> {
 
     fn object(&mut self, scan: usize, object: &Object<'p>) {
         let mut below = Below::default();
+        self.left = self.pool.blocks.most_blocks.saturating_add(1);
         for (at, bp) in object.dnode.pointers.iter().enumerate() {
             self.join(&mut below, scan, object, (object.dnode.levels - 1, at as u64), bp);
         }
