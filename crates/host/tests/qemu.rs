@@ -17,7 +17,7 @@ fn have_qemu() -> bool {
         .into_iter()
         .filter(|program| Command::new(program).arg("--version").output().is_err())
         .collect();
-    let missing = match Firmware::find() {
+    let missing = match Firmware::find(Controller::VirtioBlk) {
         Ok(_) => missing.join(", "),
         Err(error) => format!("{} {error}", missing.join(", ")),
     };
@@ -68,7 +68,7 @@ fn an_empty_disk_does_not_boot_and_stays_empty() {
     let overlay = Overlay::new(&image, &info, 1 << 20, scratch.path()).unwrap();
     assert_eq!(overlay.size(), 9 << 20);
 
-    let firmware = Firmware::find().unwrap();
+    let firmware = Firmware::find(Controller::VirtioBlk).unwrap();
     for controller in [
         Controller::VirtioBlk,
         Controller::VirtioScsi,
@@ -103,7 +103,7 @@ fn qemu_that_refuses_tells_why() {
         return;
     }
     let scratch = Path::new("/var/tmp");
-    let firmware = Firmware::find().unwrap();
+    let firmware = Firmware::find(Controller::VirtioBlk).unwrap();
     let variables = Variables::new(&firmware, scratch).unwrap();
     let probe = Probe::without_kvm("a test".into(), scratch).unwrap();
     let disk =
@@ -116,4 +116,24 @@ fn qemu_that_refuses_tells_why() {
     assert!(matches!(error, ConsoleError::Closed { .. }), "{error}");
     let failure = vm.failure().unwrap().to_string();
     assert!(failure.contains("/no/such/image"), "{failure}");
+}
+
+#[test]
+fn a_fixed_vhd_is_one() {
+    if !have_qemu() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for (subformat, name) in [("fixed", "fixed.vhd"), ("dynamic", "dynamic.vhd")] {
+        let path = directory.path().join(name);
+        let options = format!("subformat={subformat},force_size=on");
+        let create = ["create", "-q", "-f", "vpc", "-o", &options];
+        let status = Command::new("qemu-img").args(create).arg(&path).arg("8M").status().unwrap();
+        assert!(status.success());
+        let info = ImageInfo::read(&path).unwrap();
+        assert_eq!((info.format.as_str(), info.virtual_size), ("vpc", 8 << 20), "{name}");
+    }
+    let raw = directory.path().join("raw");
+    std::fs::write(&raw, [0; 512]).unwrap();
+    assert_eq!(ImageInfo::read(&raw).unwrap().format, "raw");
 }

@@ -267,6 +267,7 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
+        // What stays attached goes when the machine does; the test itself has ended.
         let _ = Command::new("losetup").args(["--detach", &self.0]).status();
     }
 }
@@ -276,6 +277,7 @@ struct Mount<'a>(&'a Path);
 
 impl Drop for Mount<'_> {
     fn drop(&mut self) {
+        // As above.
         let _ = Command::new("umount").arg(self.0).status();
     }
 }

@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use host::console::{Console, Shell};
 use host::qemu::{
-    Boot, Disk, Firmware, ImageInfo, Machine, Network, Overlay, Pace, Probe, Terminal, Variables,
-    Vm, automatic_root_login,
+    Boot, Controller, Disk, Firmware, ImageInfo, Machine, Network, Overlay, Pace, Probe, Terminal,
+    Variables, Vm, automatic_root_login,
 };
 
 use crate::checkout;
@@ -37,7 +37,8 @@ impl Lab {
             println!("    virtual machines run without KVM: {reason}");
         }
         let pace = Pace::new(&probe, 1.0);
-        Ok(Self { firmware: Firmware::find()?, probe, pace, scratch: scratch.to_owned() })
+        let firmware = Firmware::find(Controller::VirtioBlk)?;
+        Ok(Self { firmware, probe, pace, scratch: scratch.to_owned() })
     }
 
     /// A throw-away layer over `image`, whose disk is larger by `growth` bytes.

@@ -1,5 +1,8 @@
 //! Disk images as QEMU sees them, and overlays that keep writes away from them.
 
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -21,12 +24,31 @@ pub struct ImageInfo {
 impl ImageInfo {
     /// Asks `qemu-img` about the image at `path`.
     pub fn read(path: &Path) -> Result<ImageInfo, QemuError> {
-        let json = Program::new("qemu-img").args(["info", "--output=json"]).arg(path).run()?;
+        let fixed_vhd = is_fixed_vhd(path)
+            .map_err(|source| QemuError::File { path: path.to_owned(), source })?;
+        // It looks at the beginning only, and takes that one for a raw disk with a footer's worth more.
+        let told: &[&str] = if fixed_vhd { &["-f", "vpc"] } else { &[] };
+        let info = Program::new("qemu-img").args(["info", "--output=json"]).args(told);
+        let json = info.arg(path).run()?;
         serde_json::from_slice(&json).map_err(|error| QemuError::UnknownImage {
             path: path.to_owned(),
             said: error.to_string(),
         })
     }
+}
+
+/// Whether the footer of a virtual hard disk is at the end, and nothing of it at the beginning.
+fn is_fixed_vhd(path: &Path) -> io::Result<bool> {
+    const COOKIE: [u8; 8] = *b"conectix";
+    let mut file = File::open(path)?;
+    let Some(footer) = file.seek(SeekFrom::End(0))?.checked_sub(512).filter(|at| *at > 0) else {
+        return Ok(false);
+    };
+    let cookie_at = |at| {
+        let mut cookie = [0; COOKIE.len()];
+        file.read_exact_at(&mut cookie, at).map(|()| cookie == COOKIE)
+    };
+    Ok(cookie_at(footer)? && !cookie_at(0)?)
 }
 
 /// A throw-away layer over an image: a machine writes here, the image stays as it is.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::QemuError;
 use super::nameless::Nameless;
+use super::{Controller, QemuError};
 
 /// Code and matching variable store, without secure boot, in the order of preference:
 /// Debian and Ubuntu, Fedora and RHEL, Arch, openSUSE.
@@ -16,6 +16,9 @@ const PLACES: &[(&str, &str)] = &[
     ("/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"),
 ];
 
+/// EDK II left the drivers of pvscsi and MPT SCSI out in November 2022; Debian's ovmf-legacy has them.
+const WITH_PVSCSI: &str = "/usr/share/ovmf/OVMF.legacy.fd";
+
 /// The files of a UEFI firmware.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Firmware {
@@ -26,8 +29,12 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    /// Finds the installed firmware.
-    pub fn find() -> Result<Firmware, QemuError> {
+    /// Finds the installed firmware, for pvscsi one that has a driver for it if there is one.
+    pub fn find(controller: Controller) -> Result<Firmware, QemuError> {
+        let with_pvscsi = Path::new(WITH_PVSCSI);
+        if controller == Controller::Pvscsi && with_pvscsi.is_file() {
+            return Ok(Firmware::of_one_file(with_pvscsi));
+        }
         PLACES
             .iter()
             .map(|(code, variables)| (Path::new(code), Path::new(variables)))

@@ -83,9 +83,6 @@ pub struct BootArgs {
     qemu: Vec<OsString>,
 }
 
-/// EDK II left the drivers of pvscsi and MPT SCSI out in November 2022; this build has them.
-const FIRMWARE_WITH_PVSCSI: &str = "/usr/share/ovmf/OVMF.legacy.fd";
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ControllerName {
     Virtio,
@@ -194,17 +191,14 @@ impl BootArgs {
         if let Some(path) = &self.firmware {
             return Ok(Firmware::of_one_file(path));
         }
-        let pvscsi = Path::new(FIRMWARE_WITH_PVSCSI);
-        if self.controller == ControllerName::Pvscsi {
-            if pvscsi.is_file() {
-                return Ok(Firmware::of_one_file(pvscsi));
-            }
+        let firmware = Firmware::find(self.controller.into()).map_err(hint)?;
+        if self.controller == ControllerName::Pvscsi && firmware.code.is_some() {
             eprintln!(
-                "{FIRMWARE_WITH_PVSCSI} (Debian: ovmf-legacy) is not installed; other builds of OVMF hardly \
-                 ever find a disk on pvscsi"
+                "Debian's ovmf-legacy is not installed; other builds of OVMF hardly ever find a disk on \
+                 pvscsi"
             );
         }
-        Firmware::find().map_err(hint)
+        Ok(firmware)
     }
 
     fn scratch(&self) -> PathBuf {
