@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use rustix::fs::{Advice, FlockOperation, flock};
@@ -102,11 +102,10 @@ impl<'a> Partial<'a> {
             self.restart()?;
             return Err(StoreError::Damaged { path: self.path.clone(), found, length });
         }
-        read_only(&self.file).map_err(at(&self.path))?;
         // The disk may begin; this is advice, and no harm is done where it is not taken.
         let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
         let Self { store, blob, file, path, temporary, length, .. } = self;
-        store.wait(Complete { blob, path, temporary, length, _file: file })
+        store.wait(Complete { blob, path, temporary, length, file })
     }
 }
 
@@ -119,7 +118,7 @@ pub(super) struct Complete {
     /// In bytes.
     pub length: u64,
     /// Open, it keeps other processes away.
-    _file: File,
+    file: File,
 }
 
 impl Complete {
@@ -128,6 +127,8 @@ impl Complete {
         let target = store.path(&self.blob);
         let directory = target.parent().unwrap_or(&store.root);
         fs::create_dir_all(directory).map_err(at(directory))?;
+        // Not before: what a crash leaves behind must be writable for the run that goes on with it.
+        read_only(&self.file).map_err(at(&self.path))?;
         match self.temporary {
             Some(temporary) => temporary.persist(&target).map_err(|error| at(&target)(error.error)),
             None => fs::rename(&self.path, &target).map_err(at(&target)),
@@ -137,7 +138,21 @@ impl Complete {
 
 /// Opens the file for this process alone; `None` if another one has it.
 fn open_locked(path: &PathBuf) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+    let open = || OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+    let file = match open() {
+        // It was about to get its name when its process was stopped, or that is happening now.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let read_only = File::open(path)?;
+            match flock(&read_only, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => read_only.set_permissions(fs::Permissions::from_mode(0o644))?,
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+            drop(read_only);
+            open()?
+        }
+        opened => opened?,
+    };
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),

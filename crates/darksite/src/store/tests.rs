@@ -67,6 +67,9 @@ fn a_crash_before_the_disk_has_it_all_costs_nothing() {
     let (directory, store) = store();
     let blob = store.insert(b"hello").unwrap();
     drop(store);
+    // Whoever goes on must be able to write, and is not always root.
+    let left = directory.path().join(PARTIAL).join(blob.to_string());
+    assert_eq!(fs::metadata(&left).unwrap().permissions().mode() & 0o600, 0o600);
     let store = Store::open(directory.path()).unwrap();
     assert!(!store.contains(&blob, 5));
     let partial = store.partial(&blob, 5).unwrap();
