@@ -86,45 +86,75 @@ impl Reader<'_> {
         let mut mirrors = suite.mirrors.clone();
         let mut first_error = None;
         while !mirrors.is_empty() {
-            let signed = self.signed(suite, &mirrors, report)?;
-            match self.check(suite, &signed) {
-                Ok((release, text)) => {
-                    return self.indexes(suite, signed, release, &text, report);
-                }
+            let (bytes, mirror, inline) = match self.signed_file(suite, &mirrors, report) {
+                Ok(found) => found,
+                // What a mirror that had one was refused for says more than the silence of the others.
+                Err(error) => return Err(first_error.unwrap_or_else(|| error.into())),
+            };
+            let state = self.signature(suite, &mirror, inline, report).and_then(|signature| {
+                let signed = Signed { bytes, signature, mirror: mirror.clone() };
+                let (release, text) = self.check(suite, &signed)?;
+                self.indexes(suite, signed, release, &text, report)
+            });
+            match state {
+                Err(SourceError::Store(error)) => return Err(SourceError::Store(error)),
                 Err(error) => {
                     report(Event::Warning(&error.to_string()));
-                    mirrors.retain(|mirror| *mirror != signed.mirror);
+                    mirrors.retain(|other| *other != mirror);
                     first_error.get_or_insert(error);
                 }
+                state => return state,
             }
         }
         Err(first_error.unwrap_or_else(|| SourceError::NoMirror { suite: suite.name.clone() }))
     }
 
-    /// The signed file as some mirror has it.
-    fn signed(
+    /// The signed file as some mirror has it, and whether the signature is inside.
+    fn signed_file(
         &self,
         suite: &SuiteSource,
         mirrors: &[Location],
         report: Report<'_>,
-    ) -> Result<Signed, SourceError> {
-        let get = |name: &str, mirrors: &[Location]| {
-            let name = format!("dists/{}/{name}", suite.name);
-            let places: Vec<Location> = mirrors.iter().map(|mirror| mirror.join(&name)).collect();
-            let (bytes, place) = self.fetcher.small(&name, &places, RELEASE_LIMIT, report)?;
-            let at = places.iter().position(|other| *other == place).unwrap_or_default();
-            let mirror = mirrors.get(at).cloned();
-            Ok::<_, FetchError>((bytes, mirror.unwrap_or(place)))
-        };
-        match get(INLINE, mirrors) {
-            Ok((bytes, mirror)) => Ok(Signed { bytes, signature: None, mirror }),
-            Err(error) if error.is_not_found() => {
-                let (bytes, mirror) = get(RELEASE, mirrors)?;
-                let (signature, _) = get(SIGNATURE, std::slice::from_ref(&mirror))?;
-                Ok(Signed { bytes, signature: Some(signature), mirror })
+    ) -> Result<(Vec<u8>, Location, bool), FetchError> {
+        match self.file_of(suite, INLINE, mirrors, report) {
+            Ok((bytes, mirror)) => Ok((bytes, mirror, true)),
+            // Old archives have two files instead.
+            Err(error) if error.is_not_found_somewhere() => {
+                let (bytes, mirror) = self.file_of(suite, RELEASE, mirrors, report)?;
+                Ok((bytes, mirror, false))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
+    }
+
+    /// The signature that lies beside a signed file.
+    fn signature(
+        &self,
+        suite: &SuiteSource,
+        mirror: &Location,
+        inline: bool,
+        report: Report<'_>,
+    ) -> Result<Option<Vec<u8>>, SourceError> {
+        if inline {
+            return Ok(None);
+        }
+        let (bytes, _) = self.file_of(suite, SIGNATURE, std::slice::from_ref(mirror), report)?;
+        Ok(Some(bytes))
+    }
+
+    /// A small file at the top of the suite, and the mirror that delivered it.
+    fn file_of(
+        &self,
+        suite: &SuiteSource,
+        name: &str,
+        mirrors: &[Location],
+        report: Report<'_>,
+    ) -> Result<(Vec<u8>, Location), FetchError> {
+        let name = format!("dists/{}/{name}", suite.name);
+        let places: Vec<Location> = mirrors.iter().map(|mirror| mirror.join(&name)).collect();
+        let (bytes, place) = self.fetcher.small(&name, &places, RELEASE_LIMIT, report)?;
+        let at = places.iter().position(|other| *other == place).unwrap_or_default();
+        Ok((bytes, mirrors.get(at).cloned().unwrap_or(place)))
     }
 
     /// Everything that must hold before an index is looked at.

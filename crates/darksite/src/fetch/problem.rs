@@ -96,10 +96,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether every place says that it does not have the file.
-    pub fn is_not_found(&self) -> bool {
-        !self.places.is_empty()
-            && self.places.iter().all(|(_, problem)| *problem == Problem::NotFound)
+    /// Whether a place says that it does not have the file.
+    pub fn is_not_found_somewhere(&self) -> bool {
+        self.places.iter().any(|(_, problem)| *problem == Problem::NotFound)
     }
 }
 
@@ -164,9 +163,9 @@ impl From<Failure> for FetchError {
 }
 
 impl FetchError {
-    /// Whether the only problem is that the file does not exist anywhere.
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Failed { first, more } if more.is_empty() && first.is_not_found())
+    /// Whether it is one file that a place says it does not have.
+    pub fn is_not_found_somewhere(&self) -> bool {
+        matches!(self, Self::Failed { first, more } if more.is_empty() && first.is_not_found_somewhere())
     }
 
     /// One error of several: one of the store is worst.

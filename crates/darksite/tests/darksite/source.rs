@@ -178,3 +178,23 @@ fn a_bad_mirror_is_passed_over() {
     let state = good.read(&source).unwrap();
     assert_eq!(state.locked.mirror, good.location());
 }
+
+#[test]
+fn a_mirror_that_is_half_there_is_passed_over() {
+    // The key is the same: only what is missing tells the mirrors apart.
+    let suite = || Suite { inline: false, by_hash: false, ..Suite::new("trixie").with("a", "1") };
+    let good = Bench::new();
+    good.write(&suite());
+    let nowhere: Location = "http://127.0.0.1:1/".parse().unwrap();
+    for lacking in ["Release.gpg", "main/binary-amd64/Packages.xz"] {
+        let bad = Bench::new();
+        // Of another date, so that its indexes are not those of the good one.
+        let other = Suite { date: now() - 2.hours(), ..suite().with("b", "1") };
+        other.write(&bad.root(), &good.key);
+        fs::remove_file(bad.root().join("dists/trixie").join(lacking)).unwrap();
+        let mut source = good.source("trixie");
+        source.mirrors = vec![bad.location(), nowhere.clone(), good.location()];
+        let state = good.read(&source).unwrap();
+        assert_eq!(state.locked.mirror, good.location(), "{lacking}");
+    }
+}
