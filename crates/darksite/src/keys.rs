@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use pkg::openpgp::{KeyError, SigningKey};
+use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
 use crate::store::{StoreError, at, write_file};
@@ -67,6 +68,13 @@ pub fn signing_key(directory: &Path, now: Timestamp) -> Result<SigningKey, KeysE
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
             made.map_err(at(directory))?;
+            // Of two processes that begin at the same time, the second takes the key of the first.
+            let alone = fs::File::open(directory).map_err(at(directory))?;
+            flock(&alone, FlockOperation::LockExclusive)
+                .map_err(|error| at(directory)(error.into()))?;
+            if path.exists() {
+                return signing_key(directory, now);
+            }
             // Signatures must not be older than the key, whatever clock makes them.
             let before = now.saturating_sub(SignedDuration::from_hours(24)).unwrap_or(now);
             let key = SigningKey::generate(USER, before).map_err(bad)?;

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use rustix::fs::{Mode, OFlags, openat};
 
 use crate::site::{CURRENT, KEY_FILE, LOCK_FILE};
 use request::Request;
@@ -190,8 +191,8 @@ impl Answer {
 }
 
 fn answer(root: &Root, request: &Request) -> Answer {
-    let Some(path) = file_of(root, &request.path) else { return Answer::error(404) };
-    let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
+    let Some((base, path)) = file_of(root, &request.path) else { return Answer::error(404) };
+    let opened = open_below(&base, path).and_then(|file| Ok((file.metadata()?, file)));
     let Ok((metadata, file)) = opened else { return Answer::error(404) };
     if !metadata.is_file() {
         return Answer::error(404);
@@ -235,14 +236,28 @@ fn answer(root: &Root, request: &Request) -> Answer {
     }
 }
 
-/// The file that a path means, if it is one that may be served.
-fn file_of(root: &Root, path: &str) -> Option<PathBuf> {
+/// Opens a file below `base` for reading. No symbolic link leads out of there, and nothing else that has
+/// a name there, as a pipe, keeps us waiting.
+fn open_below(base: &Path, path: &str) -> io::Result<File> {
+    let mut opened = File::open(base)?;
+    let mut parts = path.split('/').peekable();
+    while let Some(part) = parts.next() {
+        let kind = if parts.peek().is_some() { OFlags::DIRECTORY } else { OFlags::NONBLOCK };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | kind;
+        opened = openat(&opened, part, flags, Mode::empty())?.into();
+    }
+    Ok(opened)
+}
+
+/// The file that a path means, if it is one that may be served: the directory of its repository, and
+/// its path below.
+fn file_of<'a>(root: &Root, path: &'a str) -> Option<(PathBuf, &'a str)> {
     let path = pkg::path::check_path(path.strip_prefix('/')?).ok()?;
     let (base, path) = match root {
         Root::Repository(directory) => (directory.clone(), path),
         Root::Site(directory) => match path.strip_prefix("snapshots/") {
             Some(rest) => {
-                let (id, rest) = rest.split_once('/')?;
+                let (id, rest) = rest.split_once('/').filter(|(id, _)| !id.starts_with('.'))?;
                 (directory.join("snapshots").join(id), rest)
             }
             None => (directory.join(CURRENT), path),
@@ -253,7 +268,7 @@ fn file_of(root: &Root, path: &str) -> Option<PathBuf> {
         ["dists", "pool", "upstream"].contains(&first) || [LOCK_FILE, KEY_FILE].contains(&path);
     // Nothing of ours has a name like that.
     let hidden = path.split('/').any(|part| part.starts_with('.'));
-    (served && !hidden).then(|| base.join(path))
+    (served && !hidden).then_some((base, path))
 }
 
 fn reason(status: u16) -> &'static str {

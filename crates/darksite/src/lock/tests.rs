@@ -36,6 +36,8 @@ fn errors_name_the_line() {
         ("kldload-lock 1", "kldload-lock 2", "version 2; this program knows version 1"),
         ("kldload-lock 1", "kldload-lock x", "\"x\" is not a version"),
         ("distribution debian trixie amd64\n", "", "line 1: the line \"distribution\" is missing"),
+        ("debian trixie amd64", "debian ../../x amd64", "line 2: \"../../x\" is not a codename"),
+        ("a 1.0 amd64", "a 1.0 ..", "line 8: \"..\" is not an architecture"),
         ("request bash", "reqest bash", "line 3: \"reqest\" is not a kind of line"),
         ("pool/x y.deb", "../x", "line 8: the path \"../x\""),
         (" 7 ", " seven ", "line 8: \"seven\" is not a size"),

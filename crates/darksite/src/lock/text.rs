@@ -66,9 +66,9 @@ pub fn parse(text: &str) -> Result<Lock, LockError> {
         }
         match line.word("a kind of line")? {
             "distribution" => {
-                lock.distribution = line.owned("a distribution")?;
-                lock.codename = line.owned("a codename")?;
-                lock.architecture = line.owned("an architecture")?;
+                lock.distribution = line.name("a distribution")?;
+                lock.codename = line.name("a codename")?;
+                lock.architecture = line.name("an architecture")?;
             }
             "request" if line.rest.chars().any(char::is_control) => {
                 return Err(line.bad("a request with control characters".to_owned()));
@@ -131,8 +131,13 @@ impl<'a> Line<'a> {
         Ok(word)
     }
 
-    fn owned(&mut self, expected: &str) -> Result<String, LockError> {
-        self.word(expected).map(str::to_owned)
+    /// A word that may become the name of a file.
+    fn name(&mut self, expected: &str) -> Result<String, LockError> {
+        let word = self.word(expected)?;
+        if word.contains('/') || check_path(word).is_err() {
+            return Err(self.bad(format!("{word:?} is not {expected}")));
+        }
+        Ok(word.to_owned())
     }
 
     fn parsed<T: FromStr>(&mut self, expected: &str) -> Result<T, LockError> {
@@ -164,9 +169,9 @@ impl<'a> Line<'a> {
     }
 
     fn package(&mut self, lock: &Lock) -> Result<LockedPackage, LockError> {
-        let name = self.owned("a name")?;
-        let version = self.owned("a version")?;
-        let architecture = self.owned("an architecture")?;
+        let name = self.name("a name")?;
+        let version = self.name("a version")?;
+        let architecture = self.name("an architecture")?;
         let size = self.parsed("a size in bytes")?;
         let digest = self.parsed("a SHA-256 digest")?;
         let place = self.word("suite/component")?;

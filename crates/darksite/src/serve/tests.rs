@@ -28,6 +28,13 @@ fn files_ranges_and_nothing_else() {
     fs::write(root.join("keys/secret"), "secret").unwrap();
     fs::write(root.join("snapshots/1/pool/a+b.deb"), "0123456789").unwrap();
     fs::write(root.join("snapshots/1/pool/.hidden"), "secret").unwrap();
+    fs::create_dir_all(root.join("snapshots/.old-1/pool")).unwrap();
+    fs::write(root.join("snapshots/.old-1/pool/a"), "secret").unwrap();
+    std::os::unix::fs::symlink(root.join("keys/secret"), root.join("snapshots/1/pool/link"))
+        .unwrap();
+    std::os::unix::fs::symlink(root.join("keys"), root.join("snapshots/1/pool/keys")).unwrap();
+    let pipe = root.join("snapshots/1/pool/pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
     std::os::unix::fs::symlink("snapshots/1", root.join(CURRENT)).unwrap();
     let address = start(root);
 
@@ -48,6 +55,10 @@ fn files_ranges_and_nothing_else() {
         "//keys/secret",
         "/pool/.hidden",
         "/pool/missing",
+        "/pool/link",
+        "/pool/keys/secret",
+        "/pool/pipe",
+        "/snapshots/.old-1/pool/a",
         "/snapshots/1",
         "/current/pool/a+b.deb",
     ] {

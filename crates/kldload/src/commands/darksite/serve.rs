@@ -1,5 +1,6 @@
 //! `kldload darksite serve`: the repository over HTTP.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -58,11 +59,18 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         json!({"event": "serving", "address": address.to_string(), "codename": lock.codename}),
     );
     server.run(move |path, status| {
-        if json {
-            println!("{}", json!({"event": "request", "path": path, "status": status}));
+        // Who no longer listens to what is logged may still want the files.
+        let _ = if json {
+            writeln!(
+                io::stdout(),
+                "{}",
+                json!({"event": "request", "path": path, "status": status})
+            )
         } else if verbose {
-            eprintln!("{status} {path}");
-        }
+            writeln!(io::stderr(), "{status} {}", path.escape_debug())
+        } else {
+            Ok(())
+        };
     })?;
     Ok(ExitCode::SUCCESS)
 }
