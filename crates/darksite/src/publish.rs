@@ -73,7 +73,7 @@ impl From<StoreError> for PublishError {
 }
 
 /// Publishes what `lock` names, all of which is in the store, as a new snapshot, and makes it the current
-/// one. A lock that is published already is left as it is.
+/// one. A lock that some snapshot has already makes that one current.
 pub fn publish(
     site: &Site,
     lock: &Lock,
@@ -83,15 +83,20 @@ pub fn publish(
     let family = family(&lock.distribution).map_err(SiteError::from)?;
     let text = lock.to_string();
     let public = key.public_armor()?;
-    if let Some(id) = site.current() {
-        let path = site.snapshots_directory().join(&id);
-        let signed_by_us =
-            fs::read(path.join(KEY_FILE)).is_ok_and(|found| found == public.as_bytes());
-        if signed_by_us
-            && fs::read(path.join(LOCK_FILE)).is_ok_and(|found| found == text.as_bytes())
-        {
-            return Ok(Published { id, path, packages: lock.packages.len(), fresh: false });
+    let current = site.current();
+    let known = current.iter().cloned().chain(site.snapshots()?.into_iter().rev()).find(|id| {
+        let holds = |name: &str, content: &str| {
+            fs::read(site.snapshots_directory().join(id).join(name))
+                .is_ok_and(|found| found == content.as_bytes())
+        };
+        holds(KEY_FILE, &public) && holds(LOCK_FILE, &text)
+    });
+    if let Some(id) = known {
+        if current.as_ref() != Some(&id) {
+            make_current(site, &id)?;
         }
+        let path = site.snapshots_directory().join(&id);
+        return Ok(Published { id, path, packages: lock.packages.len(), fresh: false });
     }
     let digest = Digest::of(text.as_bytes()).to_string();
     let id = format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), digest.get(..8).unwrap_or_default());

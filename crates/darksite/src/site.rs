@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! blobs/ partial/     the store: every file once, named by its SHA-256
-//! locks/NAME.lock     what each recipe was resolved to, last
+//! locks/NAME.lock     what was brought for each recipe, last
 //! seen/               the newest date of each suite
 //! keys/               the key that signs what is published
 //! snapshots/ID/       repositories: dists/ pool/ upstream/ darksite.lock darksite.asc
@@ -133,8 +133,16 @@ impl Site {
 
     /// Keeps `lock` under a name, in place of the one before.
     pub fn save_lock(&self, name: &str, lock: &Lock) -> Result<(), SiteError> {
-        let path = self.root.join("locks").join(format!("{}.lock", name.replace('/', "_")));
-        Ok(write_file(&path, lock.to_string().as_bytes(), 0o644)?)
+        Ok(write_file(&self.lock_path(name), lock.to_string().as_bytes(), 0o644)?)
+    }
+
+    /// The lock that is kept under a name, if there is one that can be read.
+    pub fn lock(&self, name: &str) -> Option<Lock> {
+        read_lock(&self.lock_path(name)).ok()
+    }
+
+    fn lock_path(&self, name: &str) -> PathBuf {
+        self.root.join("locks").join(format!("{}.lock", name.replace('/', "_")))
     }
 
     /// Ids of the snapshots, the oldest first.

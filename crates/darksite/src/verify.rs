@@ -20,7 +20,7 @@ use crate::lock::{Blob, Lock};
 use crate::parallel::each;
 use crate::publish::UPSTREAM;
 use crate::site::{LOCK_FILE, Site, SiteError, read_lock};
-use crate::store::digest_of;
+use crate::store::{Store, digest_of};
 
 /// What was looked at, and what is wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,15 +75,7 @@ pub fn locks(
                 continue;
             }
         };
-        let family = family(&lock.distribution)?;
-        for suite in &lock.suites {
-            let metadata = family.metadata(suite);
-            let place = |path: &str| {
-                let file = metadata.iter().find(|file| file.path == path);
-                site.store().path(&file.map_or(suite.release, |file| file.blob).digest)
-            };
-            family.verify_upstream(&lock, suite, &place, &keyring, &mut findings);
-        }
+        upstream(&lock, site.store(), &keyring, &mut findings)?;
         for package in &lock.packages {
             let path = site.store().path(&package.blob.digest);
             findings.files.insert(path, package.blob);
@@ -91,6 +83,32 @@ pub fn locks(
         findings.packages += lock.packages.len();
     }
     Ok(findings.contents(advance))
+}
+
+/// Goes from the distribution's keys to each package that `lock` names, whose indexes are in `store`. The
+/// first problem is the error; packages are not read.
+pub fn lock(lock: &Lock, store: &Store, keyring: &Keyring) -> Result<(), String> {
+    let mut findings = Findings::default();
+    upstream(lock, store, keyring, &mut findings).map_err(|error| error.to_string())?;
+    findings.problems.into_iter().next().map_or(Ok(()), Err)
+}
+
+fn upstream(
+    lock: &Lock,
+    store: &Store,
+    keyring: &Keyring,
+    findings: &mut Findings,
+) -> Result<(), SiteError> {
+    let family = family(&lock.distribution)?;
+    for suite in &lock.suites {
+        let metadata = family.metadata(suite);
+        let place = |path: &str| {
+            let file = metadata.iter().find(|file| file.path == path);
+            store.path(&file.map_or(suite.release, |file| file.blob).digest)
+        };
+        family.verify_upstream(lock, suite, &place, keyring, findings);
+    }
+    Ok(())
 }
 
 /// What is known before the content of files is compared.

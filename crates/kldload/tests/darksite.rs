@@ -179,6 +179,75 @@ fn from_sync_to_gc() {
 }
 
 #[test]
+fn a_lock_from_elsewhere_is_believed_as_little_as_a_mirror() {
+    let world = World::new();
+    let packages = [("one", "1", ""), ("three", "1", "")];
+    world.archive(Timestamp::now() - 3.hours(), &packages);
+    world.run(0, &["sync", "recipe.toml"]);
+    let lock = fs::read_to_string(world.path("recipe.lock")).unwrap();
+
+    // Another darksite, the same lock: all of it is verified again.
+    world.run(0, &["sync", "recipe.toml", "--dir", "second"]);
+    // A package that no index has, from a place that has it.
+    let line = lock.lines().find(|line| line.starts_with("package one ")).unwrap();
+    let evil = deb("one", "666");
+    world.write("archive/pool/main/one_666_all.deb", &evil);
+    let (size, digest) = (evil.len(), Digest::of(&evil));
+    let changed =
+        format!("package one 666 all {size} {digest} trixie/main pool/main/one_666_all.deb");
+    world.write("recipe.lock", lock.replace(line, &changed));
+    let refused = |args: &[&str], with: &str| {
+        let output = world.command(args).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(with), "{args:?}: {error}");
+    };
+    refused(&["sync", "recipe.toml", "--dir", "third"], "do not have one 666 with this digest");
+    assert!(!world.path("third/current").exists());
+    // Another key.
+    world.write("recipe.lock", &lock);
+    let stranger = SigningKey::generate("stranger", Timestamp::now() - 48.hours()).unwrap();
+    world.write("other.asc", stranger.public_armor().unwrap());
+    let other = ["sync", "recipe.toml", "--dir", "fourth", "--keyring", "other.asc"];
+    refused(&other, "not signed by a trusted key");
+
+    // What was asked for since then is not left out in silence.
+    world.write("lab.txt", "one\nthree\n");
+    refused(
+        &["sync", "recipe.toml"],
+        "made before \"three\" was asked for; kldload darksite update",
+    );
+    refused(&["sync", "recipe.toml", "--architecture", "arm64"], "made for architecture amd64");
+    world.run(0, &["update", "recipe.toml"]);
+    world.run(0, &["sync", "recipe.toml"]);
+    world.write("lab.txt", "one\n");
+    let events = world.run(0, &["sync", "recipe.toml"]);
+    let warning = event(&events, "warning")["text"].as_str().unwrap().to_owned();
+    assert!(warning.contains("nobody asks for \"three\" any more"), "{warning}");
+}
+
+#[test]
+fn two_recipes_take_turns() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", ""), ("two", "1", "")]);
+    let recipe = fs::read_to_string(world.path("recipe.toml")).unwrap();
+    world.write(
+        "other/recipe.toml",
+        recipe.replace("lab.txt", "other.txt").replace("key.asc", "../key.asc"),
+    );
+    world.write("other/other.txt", "two\n");
+    let sync = |recipe: &str| event(&world.run(0, &["sync", recipe]), "synced");
+    let first = sync("recipe.toml");
+    let second = sync("other/recipe.toml");
+    assert_ne!(first["snapshot"], second["snapshot"]);
+    // Nothing new is made of what there is, and both locks are kept though both are called recipe.lock.
+    let again = sync("recipe.toml");
+    assert_eq!((&again["snapshot"], &again["fresh"]), (&first["snapshot"], &false.into()));
+    assert!(world.path("darksite/current/pool/main/one_1_all.deb").exists());
+    world.run(0, &["gc", "--keep-snapshots", "1"]);
+    assert_eq!(sync("other/recipe.toml")["fetched"], 0);
+}
+
+#[test]
 fn without_a_network_everything_after_sync_works() {
     let world = World::new();
     world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);

@@ -13,14 +13,16 @@ use darksite::lock::{Lock, LockedSuite};
 use darksite::packages::{Places, indexes, snapshot};
 use darksite::site::{Site, read_lock};
 use darksite::{Location, LocationError};
+use jiff::Timestamp;
 use pkg::deb::{OptionalSet, Policy, Priority, Request};
 use pkg::distribution::Distribution;
 use pkg::openpgp::Keyring;
 use pkg::profile::{Profile, Profiles, parse_set};
 use pkg::recipe::{Addresses, Packages};
 use plan::recipe::Recipe;
+use tree::Digest;
 
-use super::{now, shown};
+use super::shown;
 use crate::ui::Ui;
 
 /// Own profiles, beside the recipe.
@@ -179,6 +181,47 @@ impl Asked {
         Ok(if path.exists() { Some(read_lock(&path)?) } else { None })
     }
 
+    /// Its name among the locks of a darksite: recipes in other directories may be called the same.
+    pub fn name_in_site(&self) -> anyhow::Result<String> {
+        let path = std::path::absolute(self.lock_path())?;
+        let digest = Digest::of(path.as_os_str().as_encoded_bytes()).to_string();
+        Ok(format!("{}-{}", self.name(), digest.get(..8).unwrap_or_default()))
+    }
+
+    /// Whom to trust.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Refuses a lock that was made for something else. What it has beyond that is told.
+    pub fn check_lock(&self, lock: &Lock, ui: &mut Ui) -> anyhow::Result<()> {
+        let path = self.lock_path();
+        let refuse = |problem: String| {
+            anyhow::anyhow!(
+                "{}: {problem}; kldload darksite update {} chooses anew, --lock names another file",
+                path.display(),
+                self.path.display()
+            )
+        };
+        let Packages { release, architecture, .. } = &self.recipe.packages;
+        for (what, asked, locked) in [
+            ("distribution", &self.distribution.name, &lock.distribution),
+            ("release", release, &lock.codename),
+            ("architecture", architecture, &lock.architecture),
+        ] {
+            if asked != locked {
+                return Err(refuse(format!("made for {what} {locked}, {asked} is asked for")));
+            }
+        }
+        if let Some(lacking) = self.requests().iter().find(|name| !lock.requests.contains(name)) {
+            return Err(refuse(format!("made before {lacking:?} was asked for")));
+        }
+        for name in lock.requests.iter().filter(|name| !self.requests().contains(name)) {
+            ui.warn(&format!("{}: nobody asks for {name:?} any more", path.display()));
+        }
+        Ok(())
+    }
+
     /// The distribution that the recipe names.
     pub fn distribution(&self) -> &Distribution {
         &self.distribution
@@ -193,7 +236,8 @@ impl Asked {
             keyring: &self.keyring,
             seen: &site.seen(&self.distribution.name),
             architecture: &self.recipe.packages.architecture,
-            now: now()?,
+            // What is written may claim another time, what is fetched is judged today.
+            now: Timestamp::now(),
         };
         let question = Question {
             distribution: &self.distribution.name,

@@ -12,6 +12,7 @@ use darksite::lock::Lock;
 use darksite::packages::packages;
 use darksite::publish::publish;
 use darksite::site::{Site, write_lock};
+use darksite::verify;
 use serde_json::json;
 
 use super::asked::{Asked, AskedArgs};
@@ -22,7 +23,8 @@ use crate::ui::Ui;
 /// Bring everything that a recipe or a list of packages needs into the darksite
 ///
 /// The first time, the packages are chosen and written to a lock file beside the recipe; from then on
-/// the lock decides, until kldload darksite update changes it. Everything is verified from the
+/// the lock decides, until kldload darksite update changes it; a lock that lacks a package that is
+/// asked for is refused. Everything is verified from the
 /// distribution's key to the last byte, and published as a repository that a stock apt accepts.
 /// A second run with nothing changed fetches no package.
 #[derive(Debug, Args)]
@@ -75,15 +77,25 @@ pub fn bring(
     fetcher: &Fetcher,
     ui: &mut Ui,
 ) -> anyhow::Result<(Lock, Summary)> {
+    let (name, path) = (asked.name_in_site()?, asked.lock_path());
     let lock = match asked.lock()? {
-        Some(lock) => lock,
+        Some(lock) => {
+            asked.check_lock(&lock, ui)?;
+            asked.bring_indexes(site, &lock, fetcher, ui)?;
+            // A lock that comes from elsewhere is believed as little as a mirror.
+            if site.lock(&name).as_ref() != Some(&lock) {
+                ui.stage("verifying the lock", 0);
+                verify::lock(&lock, site.store(), asked.keyring())
+                    .map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))?;
+            }
+            lock
+        }
         None => {
             let resolved = asked.resolve(site, fetcher, ui)?;
-            write_lock(&asked.lock_path(), &resolved)?;
+            write_lock(&path, &resolved)?;
             resolved
         }
     };
-    asked.bring_indexes(site, &lock, fetcher, ui)?;
     let wanted = packages(&lock, &|suite| asked.places(suite));
     let missing = wanted.iter().filter(|file| !site.store().contains(&file.digest, file.size));
     let bytes = missing.map(|file| file.size).sum();
@@ -92,7 +104,7 @@ pub fn bring(
         let shared = Mutex::new(&mut *ui);
         fetcher.all(site.store(), &wanted, &|event| shown(&shared, event))?
     };
-    site.save_lock(&asked.name(), &lock)?;
+    site.save_lock(&name, &lock)?;
     Ok((lock, summary))
 }
 
