@@ -234,7 +234,7 @@ fn package(scratch: &Path, debs: &Path, name: &str, postinst: &str) -> Result<Pa
     Ok(all)
 }
 
-/// Scripts that fail, hang, ask, leave something running, and reach for the machine outside.
+/// Scripts that fail, hang, ask, leave something running, fill the disk, and reach for the machine outside.
 fn scripts(scratch: &Path, debs: &Path, ours: &Bootstrap) -> Result<()> {
     let all = package(scratch, debs, "fails", "echo the reason is this\nexit 7\n")?;
     let error = match ours.run(&all, &scratch.join("fails/out")).text() {
@@ -268,6 +268,51 @@ fn scripts(scratch: &Path, debs: &Path, ours: &Bootstrap) -> Result<()> {
     ours.run(&all, &output).text()?;
     let (tree, _) = tree::store::load(&output)?;
     ensure!(tree.get("inside").is_some() && !marker.exists(), "a script wrote where it should not");
-    println!("    scripts that fail, hang, ask, stay and reach out are dealt with");
+    // Large enough for the root, and for no root.
+    for (size, postinst, words) in [
+        ("700M", "dd if=/dev/zero of=/var/large bs=1M\n", ["No space left on device", "fills"]),
+        (
+            "700M",
+            "dd if=/dev/zero of=/var/large bs=1M || true\n",
+            ["No space left on device", "os error 28"],
+        ),
+        ("64M", "true\n", ["No space left on device", "os error 28"]),
+    ] {
+        let disk = SmallDisk::mount(&scratch.join("small"), size)?;
+        let all = package(scratch, debs, "fills", postinst)?;
+        let error = match ours.run(&all, &disk.0.join("out")).text() {
+            Ok(_) => bail!("a disk of {size} was full, and nothing came of it"),
+            Err(error) => error.to_string(),
+        };
+        for word in words {
+            ensure!(error.contains(word), "{size}: the error does not say {word:?}: {error}");
+        }
+        let left = fs::read_dir(&disk.0)?.map(|entry| Ok(entry?.file_name()));
+        let left = left.collect::<std::io::Result<Vec<_>>>()?;
+        ensure!(left.is_empty(), "{size}: {left:?} stay on a full disk");
+        fs::remove_dir_all(scratch.join("fills"))?;
+    }
+    println!("    scripts that fail, hang, ask, stay, fill the disk and reach out are dealt with");
     Ok(())
+}
+
+/// A file system in memory with little room, until dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: &Path, size: &str) -> Result<Self> {
+        fs::create_dir_all(path)?;
+        let mount =
+            Run::new("mount").args(["-t", "tmpfs", "-o"]).arg(format!("size={size},mode=755"));
+        mount.args(["small"]).arg(path).text()?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        if let Err(error) = Run::new("umount").arg(&self.0).text() {
+            println!("    {} stays mounted: {error}", self.0.display());
+        }
+    }
 }

@@ -54,8 +54,12 @@ pub fn releases(_: &Inputs) -> Result<Verdict> {
     let test = ["test", "--release", "--locked", "-p", "pkg", "--test", "apt"];
     let output = ["--", "--ignored", "--nocapture"];
     let text = cargo(&test).args(output).text()?;
-    for line in text.lines().filter(|line| line.contains("packages")) {
+    let compared: Vec<&str> = text.lines().filter(|line| line.contains("packages")).collect();
+    for line in &compared {
         println!("    {line}");
+    }
+    if compared.is_empty() || text.contains("skipped: ") {
+        bail!("apt was not asked everything:\n{}", run::end_of(&text));
     }
     Ok(Verdict::Passed)
 }
