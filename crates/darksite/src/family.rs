@@ -29,6 +29,9 @@ pub struct Metadata {
     pub places: Vec<String>,
 }
 
+/// All there are.
+const FAMILIES: [&dyn Family; 1] = [&Deb];
+
 /// A family of package formats: Debian's, or another one day.
 pub trait Family: fmt::Debug + Sync {
     /// The type of its package URLs.
@@ -82,6 +85,11 @@ pub trait Family: fmt::Debug + Sync {
         now: Timestamp,
         findings: &mut Findings,
     );
+}
+
+/// Whether a directory at the top of a repository is one of some family.
+pub fn has_directory(name: &str) -> bool {
+    FAMILIES.iter().any(|family| family.directories().contains(&name))
 }
 
 /// The family of a distribution.

@@ -15,7 +15,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tree::Digest;
 
@@ -32,6 +32,8 @@ const CHUNK: usize = 1 << 17;
 const MOST_FAILURES: usize = 10;
 /// An attempt that brought so many bytes more than any before it does not count as a failed one.
 const PROGRESS: u64 = 1 << 18;
+/// Bytes a second below which a server is as good as silent.
+const SLOWEST: f64 = 128.0;
 /// The longest pause between two rounds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -329,13 +331,26 @@ impl Fetcher {
     ) -> Result<(), Refused> {
         let mut buffer =
             vec![0; self.limiter.as_ref().map_or(CHUNK, |limiter| limiter.chunk(CHUNK))];
+        let (mut waited, mut received) = (Duration::ZERO, 0);
         loop {
-            let read = match opened.reader.read(&mut buffer) {
+            // A byte now and then is no silence, and would keep us for ever.
+            if waited >= self.options.silence.saturating_mul(2) {
+                if received as f64 <= waited.as_secs_f64() * SLOWEST {
+                    let slow = format!("{received} bytes in {} s", waited.as_secs());
+                    return Err(Problem::Silence(slow).into());
+                }
+                (waited, received) = (Duration::ZERO, 0);
+            }
+            let begun = Instant::now();
+            let read = opened.reader.read(&mut buffer);
+            waited += begun.elapsed();
+            let read = match read {
                 Ok(0) => return Ok(()),
                 Ok(read) => read,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Problem::of_io(&error).into()),
             };
+            received += read;
             if let Some(limiter) = &self.limiter {
                 limiter.wait(read);
             }

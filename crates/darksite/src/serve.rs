@@ -1,8 +1,8 @@
 //! The serving half: a repository over HTTP/1.1, for reading only.
 //!
 //! Answers `GET` and `HEAD`, ranges and `If-Modified-Since` included, as apt asks (RFC 9110, RFC 9112).
-//! Only regular files below the root are served, and only those of `dists/`, `pool/`, `upstream/`, the
-//! lock and the key; there are no listings. One thread for each connection, a bounded number of them.
+//! Only regular files below the root are served, and only those of a family's directories, as `dists/` and
+//! `pool/`, of `upstream/`, the lock and the key; there are no listings. One thread for each connection, a bounded number of them.
 
 mod request;
 
@@ -18,6 +18,8 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags, openat};
 
+use crate::family::has_directory;
+use crate::publish::UPSTREAM;
 use crate::site::{CURRENT, KEY_FILE, LOCK_FILE};
 use request::Request;
 
@@ -264,8 +266,7 @@ fn file_of<'a>(root: &Root, path: &'a str) -> Option<(PathBuf, &'a str)> {
         },
     };
     let first = path.split('/').next()?;
-    let served =
-        ["dists", "pool", "upstream"].contains(&first) || [LOCK_FILE, KEY_FILE].contains(&path);
+    let served = has_directory(first) || first == UPSTREAM || [LOCK_FILE, KEY_FILE].contains(&path);
     // Nothing of ours has a name like that.
     let hidden = path.split('/').any(|part| part.starts_with('.'));
     (served && !hidden).then_some((base, path))

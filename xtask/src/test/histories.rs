@@ -35,6 +35,7 @@ impl Histories {
     /// Writes the pools.
     pub fn write(inputs: &Inputs) -> Result<Self> {
         let scratch = inputs.scratch().join("histories");
+        crate::checkout::fresh(&scratch)?;
         let states = states(&scratch)?;
         let volume = scratch.join("volume");
         fs::write(&volume, random(9, 300_000))?;
@@ -118,8 +119,9 @@ impl Histories {
         no_leaks(user_land, &self.single, POOL)?;
         self.compare_blocks(&zdb(user_land, &self.single, "-Pbb", POOL)?)?;
         self.compare_objects(user_land, &self.single, &self.dumps[0])?;
-        self.compare_contents(user_land)?;
+        // `zdb -r` of 2.1 forgets which object it has found.
         if user_land.version != "2.1" {
+            self.compare_contents(user_land)?;
             zdb(user_land, &self.mirror, "-d", POOL)?;
             no_leaks(user_land, &self.mirror, POOL).context("a mirror")?;
             self.compare_objects(user_land, &self.mirror, &self.dumps[1]).context("a mirror")?;
@@ -138,7 +140,7 @@ impl Histories {
         let scratch = tempfile::tempdir()?;
         let copy = scratch.path().join("copy");
         for (dataset, state) in &self.states {
-            for path in ["large/0", "large/1", "small/0", "small/100"] {
+            for path in ["large/0", "large/1", "small/3", "small/100"] {
                 let Ok(expected) = fs::read(state.join(path)) else { continue };
                 let zdb = user_land.zdb().args(["-e", "-p"]).arg(&self.single).arg("-r");
                 zdb.arg(format!("{POOL}/{dataset}")).arg(path).arg(&copy).text()?;

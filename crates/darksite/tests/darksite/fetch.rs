@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use darksite::Location;
 use darksite::fetch::{Event, FetchError, Fetcher, Options, Proxies, Summary, Wanted};
@@ -210,6 +210,22 @@ fn silence_passes_or_is_told() {
     let error = result.unwrap_err().to_string();
     assert!(error.contains("no answer in time"), "{error}");
     assert_eq!(blobs, 0);
+}
+
+#[test]
+fn a_drop_now_and_then_is_as_good_as_silence() {
+    let data = content(1000);
+    let body = data.clone();
+    let server = Server::start(move |request| Answer {
+        drip: Duration::from_millis(if request.number == 0 { 200 } else { 0 }),
+        ..Answer::full(&body)
+    });
+    let options = Options { silence: Duration::from_millis(1000), ..quick() };
+    let begun = Instant::now();
+    let (result, _) = fetch_with(options, &[wanted(&data, &[&server.address])]);
+    assert_eq!(result.unwrap().fetched, 1);
+    // The whole of the first answer takes 200 s.
+    assert!(server.requests() > 1 && begun.elapsed() < Duration::from_secs(150));
 }
 
 #[test]

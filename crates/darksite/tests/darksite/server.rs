@@ -25,12 +25,14 @@ pub struct Answer {
     pub announced: Option<usize>,
     /// Silence before the last byte.
     pub silence: Duration,
+    /// Silence before each byte.
+    pub drip: Duration,
 }
 
 impl Answer {
     pub fn status(status: u16) -> Self {
-        let silence = Duration::ZERO;
-        Self { status, headers: Vec::new(), body: Vec::new(), announced: None, silence }
+        let (silence, drip) = (Duration::ZERO, Duration::ZERO);
+        Self { status, headers: Vec::new(), body: Vec::new(), announced: None, silence, drip }
     }
 
     pub fn full(body: &[u8]) -> Self {
@@ -123,6 +125,14 @@ fn serve(
         head += &format!("{header}\r\n");
     }
     out.write_all(format!("{head}\r\n").as_bytes())?;
+    if answer.drip > Duration::ZERO {
+        for byte in &answer.body {
+            thread::sleep(answer.drip);
+            out.write_all(&[*byte])?;
+            out.flush()?;
+        }
+        return Ok(());
+    }
     if answer.silence > Duration::ZERO {
         let (body, last) = answer.body.split_at(answer.body.len() - 1);
         out.write_all(body)?;
