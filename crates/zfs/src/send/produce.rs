@@ -13,6 +13,8 @@ use crate::read::{Dataset, DatasetKind, Object, Objset, Pool, ReadError, zap};
 
 /// `DRR_FLAG_FREERECORDS` and `DRR_FLAG_SPILL_BLOCK`.
 const BEGIN_FLAGS: u32 = 4 | 8;
+/// `DRR_FLAG_CLONE`: what it goes on from is another dataset's snapshot.
+const CLONE: u32 = 1;
 /// `DRR_FLAG_CI_DATA`: names were written without regard to case.
 const IGNORES_CASE: u32 = 2;
 /// `DRR_OBJECT_SPILL`, `DRR_SPILL_UNMODIFIED`.
@@ -84,6 +86,18 @@ pub fn send_snapshot<W: Write>(
     }) {
         return refused("the other is no older snapshot of the same dataset");
     }
+    send_since(pool, to, from, options, out)
+}
+
+/// The same where `from` may also be the origin of a clone, of whose snapshots `to` is the first.
+pub(super) fn send_since<W: Write>(
+    pool: &Pool,
+    to: &Dataset,
+    from: Option<&Dataset>,
+    options: SendOptions,
+    out: &mut StreamWriter<W>,
+) -> Result<(), SendError> {
+    let is_clone = from.is_some_and(|from| from.directory != to.directory);
     let objset = pool.objset(to)?;
     let flags = feature_flags(pool, to, options)?;
     let objset_type = match to.kind {
@@ -95,7 +109,9 @@ pub fn send_snapshot<W: Write>(
         features: flags,
         creation: to.creation,
         objset_type: objset_type as u32,
-        flags: BEGIN_FLAGS | if to.ignores_case { IGNORES_CASE } else { 0 },
+        flags: BEGIN_FLAGS
+            | if to.ignores_case { IGNORES_CASE } else { 0 }
+            | if is_clone { CLONE } else { 0 },
         to_guid: to.guid,
         from_guid: from.map_or(0, |from| from.guid),
         to_name: to.name.clone().into_bytes(),

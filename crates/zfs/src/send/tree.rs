@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use super::produce::send_since;
 use super::record::RECORD;
-use super::{Begin, Record, SendError, SendOptions, StreamWriter, features, send_snapshot};
+use super::{Begin, Record, SendError, SendOptions, StreamWriter, features};
 use crate::nvlist::{NvList, Value, encode_xdr};
 use crate::read::{Dataset, INHERIT, Pool, RECEIVED, ReadError, zap};
 use crate::zap::OwnedValue;
@@ -21,6 +22,8 @@ struct Member<'d> {
     snapshots: Vec<&'d Dataset>,
     /// How many of the snapshots the receiver has.
     known: usize,
+    /// The snapshot of another member that it was cloned from.
+    origin: Option<&'d Dataset>,
 }
 
 fn snapshot_name(dataset: &Dataset) -> &str {
@@ -29,7 +32,7 @@ fn snapshot_name(dataset: &Dataset) -> &str {
 
 /// Writes a compound stream of dataset `name` and all below it up to their snapshots `to`, all of
 /// them or those after the snapshots `from`. End the writer with `finish(true)` after it. Encrypted
-/// datasets are sent as plain text, clones as datasets of their own.
+/// datasets are sent as plain text, clones as such if what they were cloned from is sent as well.
 pub fn send_tree<W: Write>(
     pool: &Pool,
     name: &str,
@@ -70,15 +73,39 @@ pub fn send_tree<W: Write>(
         ..Begin::default()
     }))?;
     out.end(0)?;
-    for member in &members {
-        let mut older =
-            member.known.checked_sub(1).and_then(|at| member.snapshots.get(at).copied());
+    for member in in_order(&members) {
+        let mut older = match member.known.checked_sub(1) {
+            Some(at) => member.snapshots.get(at).copied(),
+            None => member.origin,
+        };
         for snapshot in member.snapshots.iter().skip(member.known) {
-            send_snapshot(pool, snapshot, older, options, out)?;
+            send_since(pool, snapshot, older, options, out)?;
             older = Some(snapshot);
         }
     }
     Ok(())
+}
+
+/// The members, clones after what they were cloned from.
+fn in_order<'m, 'd>(members: &'m [Member<'d>]) -> Vec<&'m Member<'d>> {
+    let mut waiting: Vec<&Member<'_>> = members.iter().collect();
+    let mut order = Vec::new();
+    while !waiting.is_empty() {
+        let before = order.len();
+        let origins: Vec<u64> = waiting.iter().map(|member| member.head.directory).collect();
+        waiting.retain(|member| {
+            let waits = member.origin.is_some_and(|origin| origins.contains(&origin.directory));
+            if !waits {
+                order.push(*member);
+            }
+            waits
+        });
+        // Only damage makes datasets clones of each other; the receiver will tell.
+        if order.len() == before {
+            order.append(&mut waiting);
+        }
+    }
+    order
 }
 
 /// Writes all of a pool, up to the snapshots called `to`, as one stream (`zfs send -R`), compressed
@@ -127,7 +154,13 @@ fn members<'d>(
         let known = from
             .and_then(|from| snapshots.iter().position(|one| snapshot_name(one) == from))
             .map_or(0, |at| at + 1);
-        members.push(Member { head, snapshots, known });
+        members.push(Member { head, snapshots, known, origin: None });
+    }
+    let sent: Vec<&Dataset> =
+        members.iter().flat_map(|member| member.snapshots.iter().copied()).collect();
+    for member in &mut members {
+        let origin = member.head.origin.as_ref();
+        member.origin = sent.iter().copied().find(|snapshot| Some(&snapshot.name) == origin);
     }
     Ok(members)
 }
@@ -149,7 +182,11 @@ fn describe(pool: &Pool, member: &Member<'_>, parent: u64) -> Result<NvList, Rea
         let properties = properties(pool, snapshot.properties_object)?;
         of_snapshots.push(snapshot_name(snapshot), Value::List(properties));
     }
-    Ok(NvList::new()
+    let mut entry = NvList::new();
+    if let Some(origin) = member.origin {
+        entry.push("origin", origin.guid);
+    }
+    Ok(entry
         .with("name", Value::String(member.head.name.as_bytes().into()))
         .with("parentfromsnap", parent)
         .with("props", Value::List(properties(pool, member.head.properties_object)?))

@@ -19,7 +19,7 @@ use super::indirect::{BlockTree, levels_for};
 use super::inode::{
     S_IFDIR, S_IFREG, base_znode, device_number, digest_of, dirent_type, slots_for,
 };
-use super::numbering::{Numbering, Plan};
+use super::numbering::{Numbering, Plan, block_size};
 use super::objset::{DnodeTable, ObjectSpec};
 use super::pipeline::Pipeline;
 use crate::blkptr::{BlockKind, BlockPointer};
@@ -171,6 +171,7 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
         let plan = Plan {
             first: self.past.map_or(FIRST_OBJECT + after, |past| past.next),
             slots: &|inode, outside| slots_for(inode, outside, least, most),
+            record_size: self.storage.record_size,
             remember: self.state.as_ref().map(|_| self.out.birth),
             past: self.past.map(|past| &past.paths),
         };
@@ -509,7 +510,7 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
         let is_volume = spec.object_type == object_type::ZVOL;
         let block_size = match is_volume {
             true => record,
-            false => file.size.min(record).next_multiple_of(512).max(512),
+            false => block_size(file.size, self.storage.record_size),
         };
         spec.block_size = block_size as u32;
         let data_end = extents.last().map_or(0, |extent| extent.offset + extent.length);

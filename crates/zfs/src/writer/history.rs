@@ -56,6 +56,8 @@ pub(crate) struct Known {
     pub generation: u64,
     /// Kind of inode, as a directory entry has it.
     pub kind: u64,
+    /// Size of a file's blocks; 0 for what is none.
+    pub block_size: u64,
 }
 
 /// A state of a dataset that was written.

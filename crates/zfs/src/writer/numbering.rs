@@ -42,10 +42,17 @@ pub(crate) struct Plan<'a> {
     pub first: u64,
     /// How many slots the dnode of an inode takes that has an attribute directory or not.
     pub slots: &'a dyn Fn(&Inode, bool) -> u32,
+    /// The largest blocks of files.
+    pub record_size: u32,
     /// Transaction group in which new inodes are made, if paths are to be remembered.
     pub remember: Option<u64>,
     /// The inodes of the state before.
     pub past: Option<&'a HashMap<Vec<u8>, Known>>,
+}
+
+/// The size of the blocks of a file of `size` bytes.
+pub(crate) fn block_size(size: u64, record_size: u32) -> u64 {
+    size.min(record_size.into()).next_multiple_of(512).max(512)
 }
 
 impl Numbering {
@@ -82,9 +89,16 @@ impl Numbering {
                 }
             }
             let slots = (plan.slots)(inode, attributes > 0).clamp(1, MAX_SLOTS);
+            let block_size = match &inode.kind {
+                Kind::File(file) => block_size(file.size, plan.record_size),
+                _ => 0,
+            };
+            // A file whose blocks have another size is another one: receivers of a stream take the
+            // same one for changed only where records say so.
             let before = plan.past.and_then(|past| past.get(&path)).filter(|known| {
                 known.kind == dirent_type(&inode.kind)
                     && (known.attributes, known.slots) == (attributes, slots)
+                    && known.block_size == block_size
             });
             let object = match before {
                 Some(known) if taken.insert(known.object) => {
@@ -113,7 +127,7 @@ impl Numbering {
             if let Some(birth) = plan.remember {
                 let generation = numbering.generations.get(&id).copied().unwrap_or(birth);
                 let kind = dirent_type(&inode.kind);
-                let known = Known { object, attributes, slots, generation, kind };
+                let known = Known { object, attributes, slots, generation, kind, block_size };
                 numbering.paths.insert(path, known);
             }
         }
