@@ -114,4 +114,10 @@ impl Output {
         self.gathered = gathered;
         Ok(())
     }
+
+    /// As if so many bytes had been appended.
+    #[cfg(test)]
+    pub(super) fn skip(&mut self, bytes: u64) {
+        self.at += bytes;
+    }
 }

@@ -56,7 +56,7 @@ impl Vmdk {
     ) -> Result<Self, WriteError> {
         whole_sectors("VMDK", size)?;
         let capacity = size / SECTOR;
-        // Grains are named by 32-bit sectors; the file is at most a little larger than the disk.
+        // Grains are named by 32-bit sectors. A disk that hardly shrinks may still be too large.
         if capacity > u64::from(u32::MAX) - (1 << 24) {
             let why = "2040 GiB are the most";
             return Err(WriteError::Size { format: "VMDK", size, why });
@@ -80,8 +80,16 @@ impl Vmdk {
     }
 
     /// The sector of the image at which the output is.
-    fn sector(&self) -> u32 {
-        ((self.output.position() - self.start) / SECTOR) as u32
+    fn sector(&self) -> u64 {
+        (self.output.position() - self.start) / SECTOR
+    }
+
+    /// The same as tables tell it. A disk that hardly shrinks may outgrow that.
+    fn entry(&self) -> Result<U32, WriteError> {
+        let why = "its compressed data needs more than the 2 TiB a VMDK can address";
+        let size = self.size;
+        let sector = u32::try_from(self.sector());
+        sector.map(U32::new).map_err(|_| WriteError::Size { format: "VMDK", size, why })
     }
 
     fn marker(&mut self, kind: u32, sectors: u64) -> Result<(), WriteError> {
@@ -97,9 +105,9 @@ impl Vmdk {
     fn close_table(&mut self) -> Result<(), WriteError> {
         let Some(index) = self.current.take() else { return Ok(()) };
         self.marker(MARKER_TABLE, TABLE_SECTORS)?;
-        let sector = self.sector();
+        let sector = self.entry()?;
         if let Some(entry) = self.directory.get_mut(index) {
-            *entry = sector.into();
+            *entry = sector;
         }
         self.output.append(self.table.as_bytes())?;
         self.table.fill(0.into());
@@ -111,7 +119,7 @@ impl Vmdk {
         self.close_table()?;
         let sectors = (self.directory.len() as u64 * 4).div_ceil(SECTOR);
         self.marker(MARKER_DIRECTORY, sectors)?;
-        let directory = u64::from(self.sector());
+        let directory = self.sector();
         let start = self.start;
         self.output.append(self.directory.as_bytes())?;
         let used = self.directory.len() as u64 * 4;
@@ -132,10 +140,10 @@ impl ImageWriter for Vmdk {
             self.close_table()?;
             self.current = Some(table);
         }
-        let sector = self.sector();
+        let sector = self.entry()?;
         let index = (piece.offset % TABLE_COVERS) as usize / PIECE;
         if let Some(entry) = self.table.get_mut(index) {
-            *entry = sector.into();
+            *entry = sector;
         }
         let packed = match piece.deflated {
             Some(deflated) => deflated,
@@ -196,4 +204,34 @@ fn descriptor(capacity: u64, name: &str, identity: &Identity) -> String {
          ddb.geometry.cylinders = \"{cylinders}\"\nddb.geometry.heads = \"255\"\n\
          ddb.geometry.sectors = \"63\"\nddb.adapterType = \"lsilogic\"\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tables_cannot_address_is_refused() {
+        let file = tempfile::tempfile().unwrap();
+        let (size, identity) = (2036 << 30, Identity([7; 32]));
+        let mut vmdk = Vmdk::new(file, size, "disk.vmdk", &identity).unwrap();
+        let bytes = vec![7; PIECE];
+        let write = |vmdk: &mut Vmdk, offset| {
+            vmdk.piece(&Piece {
+                offset,
+                bytes: &bytes,
+                deflated: None,
+                adler: 0,
+                crc: 0,
+                leaves: &[],
+            })
+        };
+        write(&mut vmdk, 0).unwrap();
+        // As much as the disk has, in grains that did not shrink.
+        let grown = (1 << 41) - vmdk.output.position();
+        vmdk.output.skip(grown);
+        let error = write(&mut vmdk, 1 << 16).unwrap_err();
+        assert!(matches!(error, WriteError::Size { size: told, .. } if told == size), "{error}");
+        assert!(matches!(vmdk.close(), Err(WriteError::Size { .. })));
+    }
 }
