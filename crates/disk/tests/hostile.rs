@@ -4,9 +4,11 @@
 use std::io::Write;
 
 use blk::{Memory, ReadAt};
+use disk::Guid;
 use disk::image::{self, Alone, Format, OpenError, Opened};
+use disk::vhdx::format as vhdx;
 use disk::vmdk::format as vmdk;
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
 fn open(bytes: Vec<u8>, format: Format) -> Result<Opened, OpenError> {
     image::open(Box::new(Memory::from(bytes)), Some(format), &Alone)
@@ -62,4 +64,54 @@ fn grains_of_different_lengths_from_the_same_bytes() {
     let mut part = vec![0; 1 << 20];
     disk.read_exact_at(&mut part, grain * vmdk::SECTOR).unwrap();
     assert!(part == content[..1 << 20]);
+}
+
+/// A VHDX whose log of 1 MiB holds `log`, and nothing else.
+fn with_log(guid: Guid, log: &[u8]) -> Vec<u8> {
+    let mut header = vhdx::Header::new_zeroed();
+    header.signature = vhdx::HEADER_SIGNATURE;
+    header.version = vhdx::VERSION.into();
+    header.log_guid = guid;
+    header.log_length = (1 << 20).into();
+    header.log_offset = (1 << 20).into();
+    header.checksum = vhdx::crc32c(header.as_bytes(), 4).into();
+    let mut bytes = vec![0; 2 << 20];
+    bytes[..8].copy_from_slice(&vhdx::FILE_SIGNATURE);
+    let at = vhdx::HEADER_OFFSETS[0] as usize;
+    bytes[at..at + vhdx::HEADER_SIZE].copy_from_slice(header.as_bytes());
+    bytes[1 << 20..(1 << 20) + log.len()].copy_from_slice(log);
+    bytes
+}
+
+/// The head of a log entry without changes, of `length` bytes.
+fn log_head(guid: Guid, length: u32, promised: u64) -> vhdx::LogEntry {
+    let mut entry = vhdx::LogEntry::new_zeroed();
+    entry.signature = vhdx::LOG_SIGNATURE;
+    entry.entry_length = length.into();
+    entry.sequence_number = 1.into();
+    entry.log_guid = guid;
+    entry.last_file_offset = promised.into();
+    entry
+}
+
+#[test]
+fn a_log_that_promises_an_endless_file() {
+    let guid = Guid::v4([7; 16]);
+    for (promised, words) in [(1 << 30, "region table"), (u64::MAX - 4095, "128 TiB")] {
+        let mut sector = log_head(guid, 4096, promised).as_bytes().to_vec();
+        sector.resize(vhdx::LOG_SECTOR, 0);
+        let crc = vhdx::crc32c(&sector, 4);
+        sector[4..8].copy_from_slice(&crc.to_le_bytes());
+        let error = open(with_log(guid, &sector), Format::Vhdx).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_log_that_would_be_summed_from_every_sector() {
+    let guid = Guid::v4([7; 16]);
+    let mut sector = log_head(guid, 1 << 20, 1 << 20).as_bytes().to_vec();
+    sector.resize(vhdx::LOG_SECTOR, 0);
+    let error = open(with_log(guid, &sector.repeat(256)), Format::Vhdx).unwrap_err().to_string();
+    assert!(error.contains("overlap"), "{error}");
 }

@@ -9,13 +9,18 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::format::{
     ALIGNMENT, DATA_SECTOR_SIGNATURE, DATA_SIGNATURE, DESCRIPTORS_IN_FIRST_SECTOR,
     DESCRIPTORS_IN_SECTOR, DataSector, Descriptor, Header, LOG_SECTOR, LOG_SIGNATURE, LogEntry,
-    ZERO_SIGNATURE, crc32c,
+    MAX_DISK_SIZE, ZERO_SIGNATURE, crc32c,
 };
 use crate::Guid;
 use crate::image::{Host, OpenError};
 
 /// Logs are 1 MiB; larger ones than this are not read.
 const MAX_LOG: u32 = 64 << 20;
+/// How many times its length may be summed until a log is judged. The entries of a real one do not
+/// overlap: those in force are summed three times, those that an older lap left behind once.
+const MAX_LAPS: u64 = 16;
+/// The longest file a log may promise: the largest disk, and far more than its tables need.
+const MAX_FILE: u64 = 2 * MAX_DISK_SIZE;
 const SECTOR: u64 = LOG_SECTOR as u64;
 
 /// What the log changes.
@@ -50,8 +55,13 @@ impl Overlay {
             "it must be whole MiB, at most 64",
         )?;
         let bytes = host.bytes(offset, length.into(), "the log")?;
-        let log = Log { bytes, guid: header.log_guid };
-        let Some(entries) = log.active() else {
+        let mut log = Log { bytes, guid: header.log_guid, left: u64::from(length) * MAX_LAPS };
+        let entries = log.active();
+        if log.left == 0 {
+            let expected = "its entries overlap, which no writer's do";
+            return Err(host.field(offset, "the log", offset, expected.into()));
+        }
+        let Some(entries) = entries else {
             return Err(host.field(
                 offset,
                 "the log",
@@ -63,7 +73,15 @@ impl Overlay {
             overlay.apply(entry);
         }
         if let Some(last) = entries.last() {
-            overlay.file_size = last.file_size;
+            let promised = last.file_size;
+            host.require(
+                promised <= MAX_FILE,
+                offset,
+                "the file's length in the log",
+                promised,
+                "no VHDX is longer than 128 TiB",
+            )?;
+            overlay.file_size = promised;
         }
         Ok(overlay)
     }
@@ -95,7 +113,7 @@ impl Overlay {
         }
         // Sectors start on multiples of 4096.
         for (&at, bytes) in self.sectors.range(offset / SECTOR * SECTOR..end) {
-            let (from, to) = (at.max(offset), (at + SECTOR).min(end));
+            let (from, to) = (at.max(offset), at.saturating_add(SECTOR).min(end));
             if from < to {
                 buf[(from - offset) as usize..(to - offset) as usize]
                     .copy_from_slice(&bytes[(from - at) as usize..(to - at) as usize]);
@@ -120,11 +138,13 @@ struct Entry {
 struct Log {
     bytes: Vec<u8>,
     guid: Guid,
+    /// Bytes that may still be summed; 0: they were too many.
+    left: u64,
 }
 
 impl Log {
     /// The newest complete sequence of entries (MS-VHDX 2.3.3).
-    fn active(&self) -> Option<Vec<Entry>> {
+    fn active(&mut self) -> Option<Vec<Entry>> {
         let size = self.bytes.len() as u64;
         let mut best: Option<(u64, u64, u64, u64)> = None;
         let mut start = 0;
@@ -176,7 +196,7 @@ impl Log {
     }
 
     /// The entry at `at`, if there is a sound one.
-    fn entry(&self, at: u64) -> Option<Entry> {
+    fn entry(&mut self, at: u64) -> Option<Entry> {
         let size = self.bytes.len() as u64;
         let (head, _) = LogEntry::read_from_prefix(self.bytes.get(at as usize..)?).ok()?;
         let length = u64::from(head.entry_length.get());
@@ -189,6 +209,10 @@ impl Log {
             && u64::from(head.tail.get()).is_multiple_of(SECTOR)
             && head.sequence_number.get() > 0;
         if !sound {
+            return None;
+        }
+        self.left = self.left.saturating_sub(length);
+        if self.left == 0 {
             return None;
         }
         let bytes = self.ring(at, length);
