@@ -1,11 +1,13 @@
 //! Images that somebody made to do harm: errors that say what is wrong, in little time and memory.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use blk::{Memory, ReadAt};
 use disk::Guid;
-use disk::image::{self, Alone, Format, OpenError, Opened};
+use disk::export::{Identity, ImageWriter};
+use disk::image::{self, Alone, Companions, Format, OpenError, Opened};
+use disk::vhd::format as vhd;
 use disk::vhdx::format as vhdx;
 use disk::vmdk::format as vmdk;
 use zerocopy::{FromZeros, IntoBytes};
@@ -114,4 +116,77 @@ fn a_log_that_would_be_summed_from_every_sector() {
     sector.resize(vhdx::LOG_SECTOR, 0);
     let error = open(with_log(guid, &sector.repeat(256)), Format::Vhdx).unwrap_err().to_string();
     assert!(error.contains("overlap"), "{error}");
+}
+
+#[test]
+fn a_grain_table_of_two_directory_entries() {
+    let grains = u64::from(vmdk::GRAINS_IN_TABLE);
+    let mut bytes = sparse_header(2 * grains, 1).as_bytes().to_vec();
+    bytes.extend_from_slice(&[2_u32, 2].map(u32::to_le_bytes).concat());
+    bytes.resize(6 * 512, 0);
+    let mut sound = bytes.clone();
+    sound[516] = 0;
+    assert!(open(sound, Format::Vmdk).is_ok());
+    let error = open(bytes, Format::Vmdk).unwrap_err().to_string();
+    assert!(error.contains("two entries"), "{error}");
+}
+
+/// The same file under every name.
+struct Same(Vec<u8>);
+
+impl Companions for Same {
+    fn beside(&self, _: &str) -> io::Result<Box<dyn ReadAt>> {
+        Ok(Box::new(Memory::from(self.0.clone())))
+    }
+
+    fn backing(&self, _: usize, _: &str, _: bool) -> Result<Option<Box<dyn ReadAt>>, OpenError> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn a_descriptor_of_many_large_extents() {
+    // Each has a directory of 36 MiB, and nothing in it.
+    let entries = 9 << 20;
+    let mut extent =
+        sparse_header(entries * u64::from(vmdk::GRAINS_IN_TABLE), 1).as_bytes().to_vec();
+    extent.resize((512 + 4 * entries) as usize, 0);
+    let extents = Same(extent);
+    let open = |count| {
+        let text = "# Disk DescriptorFile\n".to_owned() + &"RW 8 SPARSE \"a\"\n".repeat(count);
+        image::open(Box::new(Memory::from(text.into_bytes())), None, &extents)
+    };
+    assert!(open(1).is_ok());
+    let error = open(2).unwrap_err().to_string();
+    assert!(error.contains("64 MiB together"), "{error}");
+}
+
+#[test]
+fn disks_over_a_parent_are_refused() {
+    let mut footer = vhd::Footer::new_zeroed();
+    footer.cookie = vhd::FOOTER_COOKIE;
+    footer.disk_type = vhd::TYPE_DIFFERENCING.into();
+    footer.checksum = footer.right_checksum().into();
+    let error = open(footer.as_bytes().to_vec(), Format::Vhd).unwrap_err();
+    assert!(matches!(error, OpenError::Unsupported { .. }), "{error}");
+    assert!(error.to_string().contains("differencing"), "{error}");
+
+    // One of ours that says it has one.
+    let file = tempfile::tempfile().unwrap();
+    let size = 1 << 20;
+    let vhdx = disk::export::Vhdx::new(file.try_clone().unwrap(), size, Identity([7; 32])).unwrap();
+    Box::new(vhdx).finish().unwrap();
+    let mut bytes = vec![0; ReadAt::size(&file).unwrap() as usize];
+    ReadAt::read_exact_at(&file, &mut bytes, 0).unwrap();
+    assert!(open(bytes.clone(), Format::Vhdx).is_ok());
+    let item = bytes
+        .windows(16)
+        .position(|window| window == vhdx::ITEM_FILE_PARAMETERS.as_bytes())
+        .unwrap();
+    let region = bytes.windows(8).position(|window| window == vhdx::METADATA_SIGNATURE).unwrap();
+    let offset: [u8; 4] = bytes[item + 16..item + 20].try_into().unwrap();
+    bytes[region + u32::from_le_bytes(offset) as usize + 4] |= vhdx::HAS_PARENT as u8;
+    let error = open(bytes, Format::Vhdx).unwrap_err();
+    assert!(matches!(error, OpenError::Unsupported { .. }), "{error}");
+    assert!(error.to_string().contains("differencing"), "{error}");
 }

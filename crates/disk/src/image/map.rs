@@ -85,7 +85,8 @@ impl<M: Map> Mapped<M> {
         let known = {
             let last = self.unit.lock().unwrap_or_else(PoisonError::into_inner);
             // Units of different lengths may come from the same bytes.
-            let same = |(key, bytes): &&(u64, Arc<Vec<u8>>)| *key == at && bytes.len() as u64 == unit;
+            let same =
+                |(key, bytes): &&(u64, Arc<Vec<u8>>)| *key == at && bytes.len() as u64 == unit;
             last.as_ref().filter(same).map(|(_, bytes)| bytes.clone())
         };
         let bytes = match known {

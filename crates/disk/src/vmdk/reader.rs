@@ -7,7 +7,7 @@ use blk::{ReadAt, Window};
 
 use super::descriptor::{Descriptor, Kind, MAX_DESCRIPTOR};
 use super::format::{DESCRIPTOR_LINE, MAGIC, MAGIC_COWD, SECTOR};
-use super::sparse::Sparse;
+use super::sparse::{MAX_DIRECTORY, Sparse};
 use crate::image::{Companions, Format, Host, Mapped, OpenError};
 
 /// Whether a file that starts with `start` is one.
@@ -36,7 +36,7 @@ pub(crate) fn open(
                 // What it says of extents is this file; only a parent matters.
                 Descriptor::parse(&host.bytes(at, size, "the descriptor")?)?;
             }
-            Ok(Box::new(Mapped::new(Sparse::open(host)?)))
+            Ok(Box::new(Mapped::new(Sparse::open(host, &mut { MAX_DIRECTORY })?)))
         }
         MAGIC_COWD => Err(host.unsupported(
             "is a sparse one of an old ESX; convert it with vmkfstools or qemu-img first",
@@ -55,7 +55,7 @@ fn open_descriptor(host: &Host, companions: &dyn Companions) -> Result<Box<dyn R
         return Err(host.unsupported(format!("is a descriptor ({kind:?}) without extents")));
     }
     let mut parts = Vec::new();
-    let mut end = 0_u64;
+    let (mut end, mut room) = (0_u64, MAX_DIRECTORY);
     for extent in descriptor.extents {
         let size = extent.sectors.checked_mul(SECTOR);
         let next = size.and_then(|size| end.checked_add(size));
@@ -81,7 +81,7 @@ fn open_descriptor(host: &Host, companions: &dyn Companions) -> Result<Box<dyn R
                 })?))
             }
             Kind::Sparse { file: name } => {
-                let sparse = Sparse::open(Host::new(open(&name)?, Format::Vmdk)?)?;
+                let sparse = Sparse::open(Host::new(open(&name)?, Format::Vmdk)?, &mut room)?;
                 let window = Window::new(Mapped::new(sparse), 0..size);
                 Some(Box::new(window.map_err(|source| OpenError::Companion {
                     format: Format::Vmdk,

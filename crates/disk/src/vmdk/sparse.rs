@@ -12,8 +12,8 @@ use crate::image::{Cache, Host, Map, OpenError, Place, inflate};
 
 /// Grain tables kept.
 const TABLES: usize = 512;
-/// The largest grain directory read, in bytes: enough for 64 TiB with small grains.
-const MAX_DIRECTORY: u64 = 64 << 20;
+/// All grain directories of an image together, in bytes: enough for 64 TiB with small grains.
+pub(super) const MAX_DIRECTORY: u64 = 64 << 20;
 /// The largest grain, in sectors: 2 MiB.
 const MAX_GRAIN: u64 = 4096;
 
@@ -38,8 +38,9 @@ impl Sparse {
         Ok(header)
     }
 
-    /// Opens an extent whose grains make a disk of their own.
-    pub(super) fn open(host: Host) -> Result<Self, OpenError> {
+    /// Opens an extent whose grains make a disk of their own. `room` is what its directory may take,
+    /// in bytes, and what is left of it then.
+    pub(super) fn open(host: Host, room: &mut u64) -> Result<Self, OpenError> {
         let mut header = Self::header(&host)?;
         let mut at = 0;
         if header.directory.get() == DIRECTORY_AT_END {
@@ -92,16 +93,19 @@ impl Sparse {
             "it must be 512",
         )?;
         let entries = capacity.div_ceil(grain * u64::from(GRAINS_IN_TABLE));
-        host.require(
-            entries * 4 <= MAX_DIRECTORY,
-            at + 12,
-            "the capacity",
-            capacity,
-            "the grain directory would be too large",
-        )?;
+        let left = entries.checked_mul(4).and_then(|length| room.checked_sub(length));
+        let Some(left) = left else {
+            let expected = "the grain directories of an image take 64 MiB together at most";
+            return Err(host.field(at + 12, "the capacity", capacity, expected.into()));
+        };
+        *room = left;
         let offset = header.directory.get().saturating_mul(SECTOR);
         let bytes = host.bytes(offset, entries * 4, "the grain directory")?;
         let directory = <[U32]>::ref_from_bytes(&bytes).map(<[U32]>::to_vec).unwrap_or_default();
+        if let Some(table) = named_twice(&directory) {
+            let expected = "two entries name this table";
+            return Err(host.field(offset, "the grain directory", table.into(), expected.into()));
+        }
         Ok(Self {
             size: capacity * SECTOR,
             grain: grain * SECTOR,
@@ -113,6 +117,14 @@ impl Sparse {
             host,
         })
     }
+}
+
+/// The first grain table that two entries name. Then a small file would have more grains than anybody
+/// can walk over.
+fn named_twice(directory: &[U32]) -> Option<u32> {
+    let mut tables: Vec<u32> = directory.iter().map(|entry| entry.get()).collect();
+    tables.sort_unstable();
+    tables.windows(2).find(|pair| pair[0] != 0 && pair[0] == pair[1]).map(|pair| pair[0])
 }
 
 impl Map for Sparse {
