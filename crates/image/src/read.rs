@@ -1,5 +1,6 @@
 //! The disk that is exported: what is free, and what lies behind its end, reads as zeros.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -23,7 +24,8 @@ pub struct Source<'a> {
     length: u64,
     used: Option<&'a RangeSet>,
     skip_bad: bool,
-    bad: Mutex<Vec<BadRange>>,
+    /// By their start.
+    bad: Mutex<BTreeMap<u64, BadRange>>,
 }
 
 impl std::fmt::Debug for Source<'_> {
@@ -40,7 +42,7 @@ impl<'a> Source<'a> {
         used: Option<&'a RangeSet>,
         skip_bad: bool,
     ) -> io::Result<Self> {
-        Ok(Self { disk, length: disk.size()?, used, skip_bad, bad: Mutex::new(Vec::new()) })
+        Ok(Self { disk, length: disk.size()?, used, skip_bad, bad: Mutex::default() })
     }
 
     /// Bytes of the disk in whole sectors.
@@ -97,17 +99,35 @@ impl<'a> Source<'a> {
             if let Err(error) = self.disk.read_exact_at(block, at) {
                 block.fill(0);
                 let range = at..at + block.len() as u64;
-                let bad = BadRange { range, error: error.to_string() };
-                self.bad.lock().unwrap_or_else(PoisonError::into_inner).push(bad);
+                self.add_bad(BadRange { range, error: error.to_string() });
             }
         }
     }
 
+    /// Neighbours with the same error are one: a dead disk is not millions of them.
+    fn add_bad(&self, mut new: BadRange) {
+        let mut all = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, before)) = all.range(..=new.range.start).next_back() {
+            if before.range.end >= new.range.end {
+                // It was read before.
+                return;
+            }
+            if before.range.end >= new.range.start && before.error == new.error {
+                new.range.start = before.range.start;
+            }
+        }
+        if let Some(behind) = all.get(&new.range.end)
+            && behind.error == new.error
+        {
+            let end = behind.range.end;
+            all.remove(&new.range.end);
+            new.range.end = end;
+        }
+        all.insert(new.range.start, new);
+    }
+
     /// What could not be read, in order.
     pub fn bad(&self) -> Vec<BadRange> {
-        let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        bad.sort_by_key(|bad| bad.range.start);
-        bad.dedup();
-        bad
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
