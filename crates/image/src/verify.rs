@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use blk::{RangeSet, ReadAt};
-use disk::export::{PIECE, Runs, is_zero};
+use disk::export::{PIECE, Runs, SparseFile, is_zero};
 use thiserror::Error;
 
 use crate::read::Source;
@@ -106,15 +106,16 @@ pub fn verify_gcp(
 ) -> Result<(), VerifyError> {
     let fail = |offset| move |source| VerifyError::Image { offset, source };
     let mut stream = flate2::read::MultiGzDecoder::new(archive);
-    let mut head = [0; 512];
-    stream.read_exact(&mut head).map_err(fail(0))?;
-    if !head.starts_with(b"disk.raw\0") || head[156] != b'S' {
-        return Err(VerifyError::Archive);
+    let file = SparseFile::read(&mut stream, runs.len()).map_err(fail(0))?;
+    let file = file.filter(|file| file.name == b"disk.raw").ok_or(VerifyError::Archive)?;
+    if file.size < source.size() {
+        return Err(VerifyError::Size { image: file.size, source_size: source.size() });
     }
-    let mut more = head[482] != 0;
-    while more {
-        stream.read_exact(&mut head).map_err(fail(0))?;
-        more = head[504] != 0;
+    if let Some(at) =
+        (0..runs.len().max(file.runs.len())).find(|&at| runs.get(at) != file.runs.get(at))
+    {
+        let starts = [runs.get(at), file.runs.get(at)].into_iter().flatten().map(|run| run.start);
+        return Err(VerifyError::Differs { offset: starts.min().unwrap_or(0) });
     }
     let (mut ours, mut theirs, mut done) = (vec![0; PIECE], vec![0; PIECE], 0);
     for run in runs {

@@ -493,3 +493,44 @@ fn a_raw_image_in_a_pipe() {
         export(&source, &source.runs().unwrap(), writers, OPTIONS, &mut |_| ()).unwrap_err();
     assert!(matches!(error, ExportError::Write(_)), "{error}");
 }
+
+/// An archive whose map puts the data elsewhere holds another disk.
+#[test]
+fn the_map_of_an_archive_is_compared() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = disk(&directory.path().join("disk.raw"), 4 << 20, &[(1 << 20, noise(100_000, 1))]);
+    let source = Source::new(&file, None, false).unwrap();
+    let runs = source.runs().unwrap();
+    let archive = |runs: Vec<Range<u64>>| {
+        let image = tempfile::tempfile().unwrap();
+        let gcp = Gcp::new(image.try_clone().unwrap(), 4 << 20, runs.clone(), &zeros()).unwrap();
+        let mut gcp: Box<dyn ImageWriter> = Box::new(gcp);
+        let mut bytes = vec![0; 65536];
+        // The same pieces, wherever the map says they are.
+        for (at, to) in source.runs().unwrap().iter().zip(&runs) {
+            for within in (0..at.end - at.start).step_by(65536) {
+                source.read(&mut bytes, at.start + within).unwrap();
+                let crc = crc32fast::hash(&bytes);
+                let offset = to.start + within;
+                let (bytes, leaves) = (&bytes[..], &[][..]);
+                gcp.piece(&disk::export::Piece {
+                    offset,
+                    bytes,
+                    deflated: None,
+                    adler: 0,
+                    crc,
+                    leaves,
+                })
+                .unwrap();
+            }
+        }
+        gcp.finish().unwrap();
+        let mut bytes = vec![0; ReadAt::size(&image).unwrap() as usize];
+        ReadAt::read_exact_at(&image, &mut bytes, 0).unwrap();
+        bytes
+    };
+    verify_gcp(&source, &runs, &archive(runs.clone())[..], &mut |_| ()).unwrap();
+    let elsewhere = runs.iter().map(|run| run.start + 65536..run.end + 65536).collect();
+    let error = verify_gcp(&source, &runs, &archive(elsewhere)[..], &mut |_| ()).unwrap_err();
+    assert!(matches!(error, VerifyError::Differs { offset } if offset == 1 << 20), "{error}");
+}

@@ -30,6 +30,7 @@ pub use piece::{PIECE, Piece, STORED, is_zero, store};
 pub use qcow2::{Compression, Qcow2};
 pub use raw::Raw;
 pub use stream::Stream;
+pub use tar::SparseFile;
 pub use vhd::{DynamicVhd, FixedVhd};
 pub use vhdx::Vhdx;
 pub use vmdk::Vmdk;

@@ -1,5 +1,6 @@
 //! Heads of tar members as OVA (ustar) and Google's import (old GNU, sparse) want them.
 
+use std::io::{self, Read};
 use std::ops::Range;
 
 /// Bytes of a record.
@@ -34,20 +35,83 @@ fn head(name: &str, size: u64, kind: u8) -> [u8; RECORD] {
 /// Name, size and kind of the file that a head describes; `None` if it is no head.
 pub(super) fn member(head: &[u8; RECORD]) -> Option<(&[u8], u64, u8)> {
     let name = head.get(..100)?.split(|&byte| byte == 0).next()?;
-    let field = head.get(124..136)?;
-    let size = match field.split_first()? {
+    let size = value(head.get(124..136)?)?;
+    let kind = *head.get(156)?;
+    (!name.is_empty()).then_some((name, size, kind))
+}
+
+/// What [`number`] wrote.
+fn value(field: &[u8]) -> Option<u64> {
+    match field.split_first()? {
         (0x80, rest) => {
             let (high, low) = rest.split_at_checked(3)?;
             let low: [u8; 8] = low.try_into().ok()?;
-            (high == [0; 3]).then(|| u64::from_be_bytes(low))?
+            (high == [0; 3]).then(|| u64::from_be_bytes(low))
         }
         _ => {
             let digits = field.split(|&byte| byte == 0 || byte == b' ').next()?;
-            u64::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()?
+            u64::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
         }
-    };
-    let kind = *head.get(156)?;
-    (!name.is_empty()).then_some((name, size, kind))
+    }
+}
+
+/// A sparse file in a tar archive of old GNU format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SparseFile {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Where its data lies; all of it follows the heads.
+    pub runs: Vec<Range<u64>>,
+    /// Its bytes with the holes.
+    pub size: u64,
+}
+
+impl SparseFile {
+    /// Reads the heads at the start of an archive; `None` if they are not those of a sparse file. Of more
+    /// than `most` runs only the first are told.
+    pub fn read(archive: &mut dyn Read, most: usize) -> io::Result<Option<Self>> {
+        let mut head = [0; RECORD];
+        archive.read_exact(&mut head)?;
+        let mut summed = head;
+        sum(&mut summed);
+        let Some((name, stored, b'S')) = member(&head).filter(|_| summed == head) else {
+            return Ok(None);
+        };
+        let Some(size) = value(&head[483..495]) else { return Ok(None) };
+        let mut file = Self { name: name.to_vec(), runs: Vec::new(), size };
+        let mut sound = file.add(&head[386..482]);
+        let mut more = head[482] != 0;
+        while more && sound && file.runs.len() <= most {
+            let mut record = [0; RECORD];
+            archive.read_exact(&mut record)?;
+            sound = file.add(&record[..504]);
+            more = record[504] != 0;
+        }
+        let data: u64 = file.runs.iter().map(|run| run.end - run.start).sum();
+        let inside = file.runs.last().is_none_or(|run| run.end <= size);
+        Ok((sound && inside && data == stored).then_some(file))
+    }
+
+    /// Adds the runs of a record, up to the first entry without any; `false` if they do not ascend.
+    fn add(&mut self, entries: &[u8]) -> bool {
+        for entry in entries.chunks_exact(24).take_while(|entry| entry[0] != 0) {
+            let (start, length) = entry.split_at(12);
+            let run = value(start).zip(value(length));
+            let Some((start, end)) =
+                run.and_then(|(start, length)| Some((start, start.checked_add(length)?)))
+            else {
+                return false;
+            };
+            if self.runs.last().is_some_and(|last| last.end > start) {
+                return false;
+            }
+            // An empty one tells only where the file ends.
+            if end > start {
+                self.runs.push(start..end);
+            }
+        }
+        true
+    }
 }
 
 /// The heads of a sparse file in old GNU format: `runs` of data, of a file of `real` bytes.
@@ -134,5 +198,22 @@ mod tests {
         }
         assert_eq!(member(&[0; RECORD]), None);
         assert_eq!(member(&[0xff; RECORD]), None);
+    }
+
+    #[test]
+    fn sparse_heads_are_read_back() {
+        let gib = 1 << 30;
+        for count in [0, 1, 3, 4, 5, 24, 25, 26, 100] {
+            let runs: Vec<Range<u64>> =
+                (0..count).map(|run| run * gib..run * gib + 65536 * (run % 3 + 1)).collect();
+            let size = (count + 1) * gib;
+            let heads = gnu_sparse("disk.raw", size, &runs);
+            let read = |heads: &[u8]| SparseFile::read(&mut &*heads, 1000).unwrap();
+            let expected = SparseFile { name: b"disk.raw".to_vec(), runs, size };
+            assert_eq!(read(&heads), Some(expected), "{count}");
+            let mut bad = heads.clone();
+            bad[490] ^= 1;
+            assert_eq!(read(&bad), None, "{count}");
+        }
     }
 }
