@@ -16,3 +16,8 @@ pub mod vhdx;
 pub mod vmdk;
 
 pub use guid::{BadGuid, Guid};
+
+/// Whether a checksum is right. No fuzzer guesses sums.
+fn sums_agree(stored: u32, computed: u32) -> bool {
+    cfg!(fuzzing) || stored == computed
+}

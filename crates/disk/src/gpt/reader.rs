@@ -13,6 +13,7 @@ use super::format::{
     Mbr, REVISION, SECTOR, SIGNATURE,
 };
 use super::{Lba, Partition, Table, TableError};
+use crate::sums_agree;
 
 /// One of the two copies of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,7 +209,7 @@ fn read_copy<R: ReadAt + ?Sized>(disk: &R, copy: TableCopy, lba: Lba) -> Result<
     disk.read_exact_at(&mut array, entries_offset)
         .map_err(io(entries_offset, array.len() as u64))?;
     let (computed, stored) = (crc32fast::hash(&array), header.entries_crc.get());
-    if computed != stored {
+    if !sums_agree(stored, computed) {
         return Err(CopyError::Crc { part: "entries", offset: entries_offset, computed, stored });
     }
     let table = Table {
@@ -246,7 +247,7 @@ fn parse_header(
     let mut covered = *sector;
     covered[16..20].fill(0);
     let (computed, stored) = (crc32fast::hash(&covered[..size as usize]), header.header_crc.get());
-    if computed != stored {
+    if !sums_agree(stored, computed) {
         return Err(CopyError::Crc { part: "header", offset, computed, stored });
     }
     check_fields(&header, copy, lba, sectors)?;

@@ -11,6 +11,7 @@ use super::format::{
     MAX_GEOMETRY_SECTORS, SECTOR, TYPE_DIFFERENCING, TYPE_DYNAMIC, TYPE_FIXED, bitmap_size,
 };
 use crate::image::{Format, Host, Map, Mapped, OpenError, Place};
+use crate::sums_agree;
 
 /// The largest table read, in bytes: blocks of 64 KiB of the largest disk need less.
 const MAX_TABLE: u64 = 128 << 20;
@@ -27,7 +28,8 @@ pub(crate) fn is_vhd(file: &dyn ReadAt) -> io::Result<bool> {
     for offset in [0, size - SECTOR] {
         file.read_exact_at(&mut sector, offset)?;
         let footer: Footer = zerocopy::transmute!(sector);
-        if footer.cookie == FOOTER_COOKIE && footer.checksum.get() == footer.right_checksum() {
+        let sound = sums_agree(footer.checksum.get(), footer.right_checksum());
+        if footer.cookie == FOOTER_COOKIE && sound {
             return Ok(true);
         }
     }
@@ -75,7 +77,7 @@ fn read_footer(host: &Host) -> Result<(Footer, u64), OpenError> {
             continue;
         }
         let (stored, right) = (footer.checksum.get(), footer.right_checksum());
-        if stored != right {
+        if !sums_agree(stored, right) {
             let expected = format!("the bytes give {right:#x}");
             last = Some(host.field(offset + 64, "the checksum", stored.into(), expected));
             continue;
@@ -115,7 +117,7 @@ impl Reader {
         host.require(known, at, "the cookie", cookie, "it must be cxsparse")?;
         let (stored, right) = (header.checksum.get(), header.right_checksum());
         host.require(
-            stored == right,
+            sums_agree(stored, right),
             at + 36,
             "the checksum",
             stored.into(),

@@ -11,8 +11,8 @@ use super::format::{
     DESCRIPTORS_IN_SECTOR, DataSector, Descriptor, Header, LOG_SECTOR, LOG_SIGNATURE, LogEntry,
     MAX_DISK_SIZE, ZERO_SIGNATURE, crc32c,
 };
-use crate::Guid;
 use crate::image::{Host, OpenError};
+use crate::{Guid, sums_agree};
 
 /// Logs are 1 MiB; larger ones than this are not read.
 const MAX_LOG: u32 = 64 << 20;
@@ -216,7 +216,7 @@ impl Log {
             return None;
         }
         let bytes = self.ring(at, length);
-        if crc32c(&bytes, 4) != head.checksum.get() {
+        if !sums_agree(head.checksum.get(), crc32c(&bytes, 4)) {
             return None;
         }
         let sequence = head.sequence_number.get();

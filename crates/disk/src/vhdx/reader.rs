@@ -16,8 +16,8 @@ use super::format::{
     bat_entries, chunk_ratio, crc32c,
 };
 use super::log::Overlay;
-use crate::Guid;
 use crate::image::{Cache, Format, Host, Map, Mapped, OpenError, Place};
+use crate::{Guid, sums_agree};
 
 /// Bytes of the BAT read at once.
 const PAGE: u64 = 64 << 10;
@@ -93,7 +93,7 @@ fn read_header(host: &Host) -> Result<(Header, u64), OpenError> {
         let (computed, Ok(header)) = (crc32c(&bytes, 4), Header::read_from_bytes(&bytes)) else {
             continue;
         };
-        if header.signature != HEADER_SIGNATURE || header.checksum.get() != computed {
+        if header.signature != HEADER_SIGNATURE || !sums_agree(header.checksum.get(), computed) {
             let expected = format!("the bytes give {computed:#x}");
             let stored = header.checksum.get();
             problem = Some(host.field(offset + 4, "a header's CRC", stored.into(), expected));
@@ -124,7 +124,7 @@ fn read_regions(file: &LoggedFile) -> Result<Regions, OpenError> {
         let Ok((table, rest)) = RegionTable::read_from_prefix(&bytes) else { continue };
         let computed = crc32c(&bytes, 4);
         let stored = table.checksum.get();
-        if table.signature != REGION_SIGNATURE || stored != computed {
+        if table.signature != REGION_SIGNATURE || !sums_agree(stored, computed) {
             let expected = format!("the bytes give {computed:#x}");
             problem = host.field(offset + 4, "a region table's CRC", stored.into(), expected);
             continue;
