@@ -67,8 +67,8 @@ pub struct SparseFile {
 }
 
 impl SparseFile {
-    /// Reads the heads at the start of an archive; `None` if they are not those of a sparse file. Of more
-    /// than `most` runs only the first are told.
+    /// Reads the heads at the start of an archive; `None` if they are not those of a sparse file, or tell
+    /// more than about `most` runs.
     pub fn read(archive: &mut dyn Read, most: usize) -> io::Result<Option<Self>> {
         let mut head = [0; RECORD];
         archive.read_exact(&mut head)?;
