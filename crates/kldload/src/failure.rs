@@ -1,6 +1,8 @@
 //! How errors end the program: what is printed, and which exit code.
 
+use std::error::Error;
 use std::process::ExitCode;
+use std::{io, iter};
 
 use ::image::verify::VerifyError;
 use archive::OpenError;
@@ -46,18 +48,30 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code(error))
 }
 
+/// `error` and its causes, also those that an I/O error carries: it shows what it carries as itself,
+/// and so its source is one further down.
+fn causes(error: &anyhow::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let first: &(dyn Error + 'static) = error.as_ref();
+    iter::successors(Some(first), |&cause| {
+        match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(carried) => Some(carried),
+            None => cause.source(),
+        }
+    })
+}
+
 fn code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<Refused>()) {
+    if causes(error).any(|cause| cause.is::<Refused>()) {
         return REFUSED;
     }
     let differs = |cause: &VerifyError| !matches!(cause, VerifyError::Source { .. });
-    if error.chain().filter_map(|cause| cause.downcast_ref()).any(differs) {
+    if causes(error).filter_map(|cause| cause.downcast_ref()).any(differs) {
         return MISMATCH;
     }
-    if error.chain().any(|cause| suite_error(cause).is_some_and(is_mismatch)) {
+    if causes(error).any(|cause| suite_error(cause).is_some_and(is_mismatch)) {
         return MISMATCH;
     }
-    let invalid = error.chain().any(|cause| {
+    let invalid = causes(error).any(|cause| {
         if let Some(error) = cause.downcast_ref::<OpenError>() {
             return matches!(
                 error,
@@ -84,15 +98,24 @@ fn code(error: &anyhow::Error) -> u8 {
         }
         cause.is::<PlanError>()
             || cause.is::<ImageProblem>()
-            || cause.is::<disk::image::OpenError>()
+            || cause.downcast_ref().is_some_and(is_damage)
             || matches!(cause.downcast_ref(), Some(disk::export::WriteError::Size { .. }))
             || is_bad_request(cause)
     });
     if invalid { INVALID_INPUT } else { FAILED }
 }
 
+/// Whether the image is to blame, and not what it lies on.
+fn is_damage(error: &disk::image::OpenError) -> bool {
+    use disk::image::OpenError as E;
+    match error {
+        E::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
+        _ => true,
+    }
+}
+
 /// Whether a recipe, a lock, or what they ask for is to blame.
-fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
+fn is_bad_request(cause: &(dyn Error + 'static)) -> bool {
     cause.is::<pkg::recipe::RecipeError>()
         || cause.is::<plan::recipe::FileError>()
         || cause.is::<darksite::lock::LockError>()
@@ -105,7 +128,7 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// The error of a suite, which may stand inside of another that says the same.
-fn suite_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a SourceError> {
+fn suite_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a SourceError> {
     match cause.downcast_ref() {
         Some(ResolveError::Source(error)) => Some(error),
         _ => cause.downcast_ref(),

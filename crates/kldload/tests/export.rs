@@ -171,6 +171,20 @@ fn refusals_leave_nothing() {
 }
 
 #[test]
+fn damage_found_while_reading_is_invalid_input() {
+    let directory = directory();
+    let path = directory.path();
+    assert!(export(path, &["disk.raw", "vmdk", "--name", "bad"]).status.success());
+    let mut bytes = fs::read(path.join("bad.vmdk")).unwrap();
+    // Behind the marker and the zlib header of the first grain: no such kind of block.
+    bytes[128 * 512 + 14] = 0xff;
+    fs::write(path.join("bad.vmdk"), bytes).unwrap();
+    let output = export(path, &["bad.vmdk", "raw", "--name", "out"]);
+    assert_eq!(output.status.code(), Some(3), "{}", errors(&output));
+    assert!(errors(&output).contains("not deflate"), "{}", errors(&output));
+}
+
+#[test]
 fn a_raw_image_goes_into_a_pipe() {
     let directory = directory();
     let output = export(directory.path(), &["disk.raw", "raw", "-o", "-"]);
