@@ -1,6 +1,5 @@
 //! Files that appear whole or not at all.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -8,8 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open, rename, unlink};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 use tree::{Digest, Hasher};
+
+use crate::failure::Refused;
+
+/// Starts names that only last until a file has its own.
+const TEMPORARY: &str = ".kldload-";
 
 /// A file without a name, which gets its name when it is complete. If the program ends before,
 /// however it ends, nothing is left.
@@ -19,10 +23,13 @@ pub struct OutputFile {
     path: PathBuf,
     /// Where the file system knows no unnamed files: the temporary name.
     named: Option<tempfile::TempPath>,
+    /// Whether what has the name by then goes.
+    replaces: bool,
 }
 
 impl OutputFile {
-    /// Begins the file that will be called `path`; its directory must exist.
+    /// Begins the file that will be called `path`, in place of what has that name; its directory must
+    /// exist.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let directory = directory_of(path);
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -30,14 +37,19 @@ impl OutputFile {
             Ok(fd) => (File::from(fd), None),
             Err(_) => {
                 let temporary = tempfile::Builder::new()
-                    .prefix(&temporary_name(path))
+                    .prefix(TEMPORARY)
                     .tempfile_in(&directory)
                     .with_context(|| format!("cannot create a file in {}", directory.display()))?;
                 let (file, name) = temporary.into_parts();
                 (file, Some(name))
             }
         };
-        Ok(Self { file, path: path.to_owned(), named })
+        Ok(Self { file, path: path.to_owned(), named, replaces: true })
+    }
+
+    /// Never replaces a file, not even one that comes while this one is written.
+    pub fn keeping(self) -> Self {
+        Self { replaces: false, ..self }
     }
 
     /// The file.
@@ -45,31 +57,39 @@ impl OutputFile {
         &self.file
     }
 
-    /// Gives the file its name, in place of what had it before.
+    /// Gives the file its name.
     pub fn publish(self) -> anyhow::Result<PathBuf> {
-        self.place().with_context(|| format!("cannot write {}", self.path.display()))?;
-        if let Some(named) = self.named {
-            named.persist(&self.path)?;
+        let (path, replaces) = (self.path.clone(), self.replaces);
+        match self.place() {
+            Ok(()) => Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !replaces => {
+                let what = "came while it was written; --force replaces it";
+                Err(Refused(format!("{} {what}", path.display())).into())
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot write {}", path.display())),
         }
-        Ok(self.path)
     }
 
-    fn place(&self) -> io::Result<()> {
+    fn place(self) -> io::Result<()> {
         self.file.sync_all()?;
-        if self.named.is_some() {
-            return Ok(());
-        }
-        // A link cannot replace a file; a rename can.
-        let temporary = directory_of(&self.path).join(temporary_name(&self.path));
-        if let Err(error) = unlink(&temporary)
-            && error != rustix::io::Errno::NOENT
-        {
-            return Err(error.into());
-        }
         let unnamed = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        linkat(CWD, unnamed, CWD, &temporary, AtFlags::SYMLINK_FOLLOW)?;
-        rename(&temporary, &self.path)?;
-        Ok(())
+        let link = |path: &Path| {
+            linkat(CWD, &unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(io::Error::from)
+        };
+        let named = match self.named {
+            Some(named) => named,
+            None if !self.replaces => return link(&self.path),
+            // A link cannot replace a file; a rename can. Nobody has the name in between.
+            None => tempfile::Builder::new()
+                .prefix(TEMPORARY)
+                .make_in(directory_of(&self.path), link)?
+                .into_temp_path(),
+        };
+        let placed = match self.replaces {
+            true => named.persist(&self.path),
+            false => named.persist_noclobber(&self.path),
+        };
+        placed.map_err(|error| error.error)
     }
 }
 
@@ -122,11 +142,4 @@ fn directory_of(path: &Path) -> PathBuf {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     }
-}
-
-fn temporary_name(path: &Path) -> OsString {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".new");
-    name
 }

@@ -171,6 +171,36 @@ fn refusals_leave_nothing() {
 }
 
 #[test]
+fn what_comes_in_the_meantime_is_kept() {
+    let directory = directory();
+    let path = directory.path();
+    fs::write(path.join(".a.raw.new"), "a stranger's").unwrap();
+    let bytes: Vec<u8> = (0..32_u32 << 20).flat_map(u32::to_le_bytes).collect();
+    fs::write(path.join("disk.raw"), bytes).unwrap();
+    for (force, code) in [(false, 4), (true, 0)] {
+        let _ = fs::remove_file(path.join("a.raw"));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kldload"))
+            .args(["export", "disk.raw", "raw", "--name", "a", "--json", "--verify"])
+            .args(force.then_some("--force"))
+            .current_dir(path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut events = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(events.any(|line| line.contains("\"exporting\"")));
+        fs::write(path.join("a.raw"), "mine").unwrap();
+        events.for_each(drop);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", errors(&output));
+        let kept = fs::read(path.join("a.raw")).unwrap() == b"mine";
+        assert_eq!(kept, !force);
+        assert!(force || errors(&output).contains("--force"), "{}", errors(&output));
+        assert_eq!(fs::read(path.join(".a.raw.new")).unwrap(), b"a stranger's");
+    }
+}
+
+#[test]
 fn damage_found_while_reading_is_invalid_input() {
     let directory = directory();
     let path = directory.path();

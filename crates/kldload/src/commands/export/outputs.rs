@@ -61,7 +61,8 @@ impl Outputs {
                     return Err(Refused(text).into());
                 }
             }
-            OutputFile::create(&path)
+            let file = OutputFile::create(&path)?;
+            Ok(if force { file } else { file.keeping() })
         };
         let files = formats
             .iter()
