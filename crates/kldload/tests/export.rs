@@ -171,6 +171,38 @@ fn refusals_leave_nothing() {
 }
 
 #[test]
+fn no_part_of_the_source_is_replaced() {
+    let directory = directory();
+    let path = directory.path();
+    fs::write(path.join("disk-flat.vmdk"), vec![7; 1 << 20]).unwrap();
+    let text = "# Disk DescriptorFile\nRW 2048 FLAT \"disk-flat.vmdk\" 0\n";
+    fs::write(path.join("disk.vmdk"), text).unwrap();
+    let mut cases = vec![vec!["disk.vmdk", "vmdk", "--name", "disk-flat", "--force"]];
+    let overlay = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "disk.raw", "top.qcow2"];
+    match Command::new("/usr/bin/qemu-img").args(overlay).current_dir(path).output() {
+        Ok(made) if made.status.success() => cases.push(vec![
+            "top.qcow2",
+            "raw",
+            "--backing",
+            "disk.raw",
+            "--name",
+            "disk",
+            "--force",
+        ]),
+        _ => assert!(std::env::var_os("CI").is_none(), "qemu-img must be there in CI"),
+    }
+    let before: Vec<_> =
+        names(path).iter().map(|name| (name.clone(), fs::read(path.join(name)).unwrap())).collect();
+    for args in cases {
+        let output = export(path, &args);
+        assert_eq!(output.status.code(), Some(4), "{args:?}: {}", errors(&output));
+        assert!(errors(&output).contains("a part of it"), "{args:?}: {}", errors(&output));
+    }
+    assert_eq!(names(path).len(), before.len());
+    assert!(before.iter().all(|(name, bytes)| fs::read(path.join(name)).unwrap() == *bytes));
+}
+
+#[test]
 fn what_comes_in_the_meantime_is_kept() {
     let directory = directory();
     let path = directory.path();
@@ -287,10 +319,14 @@ fn the_disk_of_a_running_machine_is_refused() {
     commands.write_all(b"length\n").unwrap();
     commands.flush().unwrap();
     answers.read_line(&mut String::new()).unwrap();
-    let output = export(path, &["disk.raw", "qcow2"]);
-    assert_eq!(output.status.code(), Some(4), "{}", errors(&output));
-    assert!(errors(&output).contains("virtual machine that runs"), "{}", errors(&output));
-    assert_eq!(names(path), ["disk.raw"]);
+    let text = "# Disk DescriptorFile\nRW 2048 FLAT \"disk.raw\" 0\n";
+    fs::write(path.join("part.vmdk"), text).unwrap();
+    for source in ["disk.raw", "part.vmdk"] {
+        let output = export(path, &[source, "qcow2"]);
+        assert_eq!(output.status.code(), Some(4), "{}", errors(&output));
+        assert!(errors(&output).contains("virtual machine that runs"), "{}", errors(&output));
+    }
+    assert_eq!(names(path), ["disk.raw", "part.vmdk"]);
     commands.write_all(b"quit\n").unwrap();
     drop(commands);
     child.wait().unwrap();

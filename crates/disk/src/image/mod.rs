@@ -7,9 +7,11 @@ mod host;
 mod map;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use blk::ReadAt;
 
@@ -83,6 +85,17 @@ pub struct Opened {
     pub format: Format,
     /// The guest's disk.
     pub disk: Box<dyn ReadAt>,
+    /// All files it is read from, that of the image first; none where [`open`] was given bytes.
+    pub files: Vec<OpenedFile>,
+}
+
+/// A file that was opened for an image.
+#[derive(Debug, Clone)]
+pub struct OpenedFile {
+    /// By which name.
+    pub path: PathBuf,
+    /// What it was then; device and inode tell it from others.
+    pub metadata: Metadata,
 }
 
 impl fmt::Debug for Opened {
@@ -140,14 +153,16 @@ fn open_at(
         Format::Vhdx => vhdx::open(file)?,
         Format::Vmdk => vmdk::open(file, companions)?,
     };
-    Ok(Opened { format, disk })
+    Ok(Opened { format, disk, files: Vec::new() })
 }
 
 /// The files of an image on this machine.
 #[derive(Debug)]
 pub struct Files {
-    directory: PathBuf,
+    /// Where its other files lie; a device has none.
+    directory: Option<PathBuf>,
     backing: Vec<PathBuf>,
+    opened: Mutex<Vec<OpenedFile>>,
 }
 
 /// Opens the image at `path`. `backing` are the images below it, the topmost first: the name an
@@ -157,27 +172,61 @@ pub fn open_path(
     format: Option<Format>,
     backing: &[PathBuf],
 ) -> Result<Opened, OpenError> {
-    let io = |source| OpenError::Companion {
-        format: format.unwrap_or(Format::Raw),
-        name: path.display().to_string(),
-        source,
-    };
-    let file = File::open(path).map_err(io)?;
-    let directory = path.parent().map(Path::to_owned).unwrap_or_default();
-    open(Box::new(file), format, &Files { directory, backing: backing.to_vec() })
+    let file = File::open(path).map_err(|source| companion(format, path, source))?;
+    open_file(file, path, format, backing)
+}
+
+/// As [`open_path`], with `file` opened already.
+pub fn open_file(
+    file: File,
+    path: &Path,
+    format: Option<Format>,
+    backing: &[PathBuf],
+) -> Result<Opened, OpenError> {
+    let mut files =
+        Files { directory: None, backing: backing.to_vec(), opened: Mutex::new(Vec::new()) };
+    let metadata = files.remember(path, &file).map_err(|source| companion(format, path, source))?;
+    if !metadata.file_type().is_block_device() {
+        files.directory = Some(path.parent().map(Path::to_owned).unwrap_or_default());
+    }
+    let opened = open(Box::new(file), format, &files)?;
+    Ok(Opened {
+        files: files.opened.into_inner().unwrap_or_else(PoisonError::into_inner),
+        ..opened
+    })
+}
+
+fn companion(format: Option<Format>, path: &Path, source: io::Error) -> OpenError {
+    let format = format.unwrap_or(Format::Raw);
+    OpenError::Companion { format, name: path.display().to_string(), source }
+}
+
+impl Files {
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let file = File::open(path)?;
+        self.remember(path, &file)?;
+        Ok(file)
+    }
+
+    fn remember(&self, path: &Path, file: &File) -> io::Result<Metadata> {
+        let metadata = file.metadata()?;
+        let opened = OpenedFile { path: path.to_owned(), metadata: metadata.clone() };
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(opened);
+        Ok(metadata)
+    }
 }
 
 impl Companions for Files {
     fn beside(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
         let mut parts = Path::new(name).components();
         let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
-        if !plain {
-            return Err(io::Error::new(
+        match &self.directory {
+            Some(directory) if plain => Ok(Box::new(self.open(&directory.join(name))?)),
+            _ => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "only files in the directory of the image are opened",
-            ));
+            )),
         }
-        Ok(Box::new(File::open(self.directory.join(name))?))
     }
 
     fn backing(
@@ -187,11 +236,8 @@ impl Companions for Files {
         raw: bool,
     ) -> Result<Option<Box<dyn ReadAt>>, OpenError> {
         let Some(path) = self.backing.get(depth) else { return Ok(None) };
-        let file = File::open(path).map_err(|source| OpenError::Companion {
-            format: Format::Qcow2,
-            name: path.display().to_string(),
-            source,
-        })?;
+        let file =
+            self.open(path).map_err(|source| companion(Some(Format::Qcow2), path, source))?;
         let format = raw.then_some(Format::Raw);
         Ok(Some(open_at(Box::new(file), format, self, depth + 1)?.disk))
     }

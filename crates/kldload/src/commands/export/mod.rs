@@ -16,6 +16,7 @@ use blk::ReadAt;
 use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 use disk::export::{ImageWriter, Written, ova};
+use disk::image::OpenedFile;
 use serde_json::{Value, json};
 
 use crate::formats::{self, ALL, Format, Settings};
@@ -201,15 +202,15 @@ enum Target {
 }
 
 impl Target {
-    fn begin(args: &ExportArgs, formats: &[Format], name: &str) -> anyhow::Result<Self> {
-        let Some(sink) = Sink::asked(&args.output, &args.source, args.force)? else {
-            return Ok(Self::Files(Outputs::create(
-                &args.output,
-                name,
-                formats,
-                &args.source,
-                args.force,
-            )?));
+    fn begin(
+        args: &ExportArgs,
+        formats: &[Format],
+        name: &str,
+        sources: &[OpenedFile],
+    ) -> anyhow::Result<Self> {
+        let Some(sink) = Sink::asked(&args.output, sources, args.force)? else {
+            let files = Outputs::create(&args.output, name, formats, sources, args.force)?;
+            return Ok(Self::Files(files));
         };
         if formats != [Format::Raw] {
             usage("only one raw image can go to a block device or standard output");
@@ -260,7 +261,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let name = args.name();
     let opened = source::open(&args.source, args.source_format.map(Into::into), &args.backing)?;
     let disk: Arc<dyn ReadAt> = Arc::from(opened.disk);
-    let target = Target::begin(args, &formats, &name)?;
+    let target = Target::begin(args, &formats, &name, &opened.files)?;
 
     ui.stage("reading space", 0);
     let space = if args.keep_free { None } else { Some(Space::find(&disk)?) };

@@ -1,6 +1,6 @@
 //! The images: made without a name, read back, published together with their manifest.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use ::image::verify::{verify, verify_gcp};
 use anyhow::Context;
 use blk::Window;
 use disk::export::{ImageWriter, Runs, Written};
-use disk::image::{Alone, Format as DiskFormat, open};
+use disk::image::{Alone, Format as DiskFormat, OpenedFile, open};
 use serde_json::{Value, json};
 use tree::Digest;
 
@@ -40,21 +40,23 @@ pub struct Published {
 
 impl Outputs {
     /// Begins all files. One that is there already is refused unless `force`, and always if it is
-    /// the source.
+    /// one of `sources`.
     pub fn create(
         directory: &Path,
         name: &str,
         formats: &[Format],
-        source: &Path,
+        sources: &[OpenedFile],
         force: bool,
     ) -> anyhow::Result<Self> {
         let made = OutputDirectory::create(directory)?;
-        let source = fs::metadata(source).map(|source| (source.dev(), source.ino())).ok();
         let begin = |path: PathBuf| -> anyhow::Result<OutputFile> {
             if let Ok(there) = path.symlink_metadata() {
-                if Some((there.dev(), there.ino())) == source {
-                    let text = format!("{} is the source; take another --name", path.display());
-                    return Err(Refused(text).into());
+                let same = |file: &OpenedFile| {
+                    (file.metadata.dev(), file.metadata.ino()) == (there.dev(), there.ino())
+                };
+                if sources.iter().any(same) {
+                    let what = "is the source or a part of it; take another --name";
+                    return Err(Refused(format!("{} {what}", path.display())).into());
                 }
                 if !force {
                     let text = format!("{} is there already; --force replaces it", path.display());

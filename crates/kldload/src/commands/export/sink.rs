@@ -11,6 +11,7 @@ use ::image::verify::verify;
 use anyhow::Context;
 use blk::{ReadAt, Window, WriteBehind};
 use disk::export::{ImageWriter, PIECE, Piece, Stream, WriteError, Written, is_zero};
+use disk::image::OpenedFile;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use serde_json::json;
 
@@ -42,7 +43,11 @@ pub enum Sink {
 impl Sink {
     /// The sink that `output` names, if it is one. A device that is in use is refused, and one with
     /// something on it unless `force`.
-    pub fn asked(output: &Path, source: &Path, force: bool) -> anyhow::Result<Option<Self>> {
+    pub fn asked(
+        output: &Path,
+        sources: &[OpenedFile],
+        force: bool,
+    ) -> anyhow::Result<Option<Self>> {
         if output.as_os_str() == "-" {
             if std::io::stdout().is_terminal() {
                 return Err(
@@ -56,11 +61,12 @@ impl Sink {
             return Ok(None);
         }
         let path = output.to_owned();
-        let same = fs::metadata(source).is_ok_and(|source| {
-            source.file_type().is_block_device() && source.rdev() == there.rdev()
-        });
-        if same {
-            return Err(Refused(format!("{} is the source", path.display())).into());
+        let same = |OpenedFile { metadata, .. }: &OpenedFile| {
+            metadata.file_type().is_block_device() && metadata.rdev() == there.rdev()
+        };
+        if sources.iter().any(same) {
+            let what = "is the source or a part of it";
+            return Err(Refused(format!("{} {what}", path.display())).into());
         }
         let file = open_alone(&path, OFlags::RDWR, "Nothing was written")?;
         let size = ReadAt::size(&file).with_context(|| path.display().to_string())?;

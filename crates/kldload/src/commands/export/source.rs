@@ -5,43 +5,53 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use disk::image::{Alone, Format, Opened, open as open_image, open_path};
+use disk::image::{Format, Opened, OpenedFile, open_file, open_path};
 use rustix::fs::{Mode, OFlags, major, minor};
 use rustix::io::Errno;
 
 use crate::failure::Refused;
 
+/// What to say of a device that is in use.
+const DEVICE: &str = "Its content would change while it is read, and a snapshot of a dataset does not \
+    freeze the device. Unmount it, run zpool export, or stop the virtual machine, then try again";
+
 /// Opens the source. A device that is mounted or belongs to an imported pool is refused, and so is an
-/// image that a virtual machine writes to.
+/// image that a virtual machine writes to; the same is true of the files an image needs besides.
 pub fn open(path: &Path, format: Option<Format>, backing: &[PathBuf]) -> anyhow::Result<Opened> {
     let kind = fs::metadata(path).with_context(|| format!("cannot open {}", path.display()))?;
-    if kind.file_type().is_block_device() {
-        let file = open_alone(
-            path,
-            OFlags::RDONLY,
-            "Its content would change while it is read, and a snapshot of a dataset does not freeze the \
-             device. Unmount it, run zpool export, or stop the virtual machine, then try again",
-        )?;
+    refuse_written(path, &kind)?;
+    let opened = if kind.file_type().is_block_device() {
+        let file = open_alone(path, OFlags::RDONLY, DEVICE)?;
         // What a guest wrote to its disk does not make it an image.
-        let format = format.unwrap_or(Format::Raw);
-        return Ok(open_image(Box::new(file), Some(format), &Alone)?);
+        open_file(file, path, Some(format.unwrap_or(Format::Raw)), backing)?
+    } else {
+        open_path(path, format, backing)?
+    };
+    for OpenedFile { path, metadata } in opened.files.iter().skip(1) {
+        refuse_written(path, metadata)?;
+        if metadata.file_type().is_block_device() {
+            open_alone(path, OFlags::RDONLY, DEVICE)?;
+        }
     }
+    Ok(opened)
+}
+
+/// Refuses what a loop device or a virtual machine may change.
+fn refuse_written(path: &Path, kind: &fs::Metadata) -> Result<(), Refused> {
     if let Some(device) = loop_device(path) {
         return Err(Refused(format!(
             "{} is the loop device {device}; detach it with losetup -d first",
             path.display()
-        ))
-        .into());
+        )));
     }
-    if qemu_writes(&kind) {
+    if qemu_writes(kind) {
         return Err(Refused(format!(
             "{} is the disk of a virtual machine that runs: its content would change while it is read. Stop \
              the machine, or export a snapshot of it",
             path.display()
-        ))
-        .into());
+        )));
     }
-    Ok(open_path(path, format, backing)?)
+    Ok(())
 }
 
 /// Opens a block device that nothing else uses; `hint` is what to say of one that is in use.
