@@ -160,6 +160,12 @@ fn refusals_leave_nothing() {
         (vec!["disk.raw", "qcow2", "-o", "-"], 2, "only one raw image"),
         (vec!["disk.raw", "raw", "-o", "-", "--verify"], 2, "--verify"),
         (vec!["overlay.vmdk", "raw", "-o", "new/directory"], 3, "overlay"),
+        (vec!["disk.raw", "raw", "--backing", "there.vmdk"], 2, "--backing"),
+        (vec!["disk.raw", "raw", "--cpus", "2"], 2, "--cpus"),
+        (vec!["disk.raw", "vmdk", "--memory", "2048"], 2, "--memory"),
+        (vec!["disk.raw", "ova", "--cpus", "0"], 2, "--cpus"),
+        (vec!["disk.raw", "ova", "--memory", "0"], 2, "--memory"),
+        (vec!["disk.raw", "vhdx", "--zstd"], 2, "--zstd"),
     ] {
         let output = export(path, &args);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}", errors(&output));
@@ -401,6 +407,8 @@ fn what_is_mounted_is_neither_read_nor_written() {
     // Not empty: there is a file system on it.
     let output = export(path, &["disk.raw", "raw", "-o", name]);
     assert_eq!(output.status.code(), Some(4), "{}", errors(&output));
+    let output = export(path, &["disk.raw", "raw", "-o", name, "--force", "--sha256"]);
+    assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
     let output = export(path, &["disk.raw", "raw", "-o", name, "--force", "--verify"]);
     assert!(output.status.success(), "{}", errors(&output));
     drop(device);

@@ -81,12 +81,12 @@ pub struct ExportArgs {
     /// The image below a qcow2 overlay; once for each layer, the topmost first
     #[arg(long, value_name = "IMAGE")]
     backing: Vec<PathBuf>,
-    /// Processors of the machine in an OVA
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    cpus: u32,
-    /// Memory of the machine in an OVA, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 4096)]
-    memory: u32,
+    /// Processors of the machine in an OVA; 4 by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    cpus: Option<u32>,
+    /// Memory of the machine in an OVA, in MiB; 4096 by default
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    memory: Option<u32>,
     /// Print events and results as JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -157,6 +157,18 @@ impl ExportArgs {
         formats::distinct(formats)
     }
 
+    /// What was asked for and would have no effect on any of `formats`.
+    fn without_effect(&self, formats: &[Format]) -> Option<&'static str> {
+        let (ova, qcow2) = (formats.contains(&Format::Ova), formats.contains(&Format::Qcow2));
+        [
+            (self.cpus.is_some() && !ova, "--cpus is for an ova"),
+            (self.memory.is_some() && !ova, "--memory is for an ova"),
+            (self.zstd && !qcow2, "--zstd is for a qcow2"),
+        ]
+        .into_iter()
+        .find_map(|(asked, text)| asked.then_some(text))
+    }
+
     fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| {
             let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
@@ -174,8 +186,12 @@ impl ExportArgs {
         let more = if self.unique { &random[..] } else { &[] };
         let mut settings = Settings::new(source, name, more)?;
         settings.zstd = self.zstd;
-        settings.machine =
-            ova::Machine { name: name.to_owned(), cpus: self.cpus, memory: self.memory };
+        let ova::Machine { cpus, memory, .. } = ova::Machine::default();
+        settings.machine = ova::Machine {
+            name: name.to_owned(),
+            cpus: self.cpus.unwrap_or(cpus),
+            memory: self.memory.unwrap_or(memory),
+        };
         settings.verity = !self.sha256;
         Ok(settings)
     }
@@ -218,6 +234,9 @@ impl Target {
         if sink.is_stream() && (args.verify || args.json || args.sha256) {
             usage("--verify, --json and --sha256 are not possible with -o -");
         }
+        if args.sha256 {
+            usage("--sha256 is not possible with a block device");
+        }
         Ok(Self::One(sink))
     }
 
@@ -258,8 +277,15 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         Ok(formats) => formats,
         Err(text) => usage(text),
     };
+    if let Some(text) = args.without_effect(&formats) {
+        usage(text);
+    }
     let name = args.name();
     let opened = source::open(&args.source, args.source_format.map(Into::into), &args.backing)?;
+    let needed = |path: &&PathBuf| opened.files.iter().skip(1).any(|file| file.path == **path);
+    if let Some(path) = args.backing.iter().find(|path| !needed(path)) {
+        usage(format_args!("--backing {}: the source has no such layer", path.display()));
+    }
     let disk: Arc<dyn ReadAt> = Arc::from(opened.disk);
     let target = Target::begin(args, &formats, &name, &opened.files)?;
 
