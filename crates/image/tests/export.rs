@@ -380,13 +380,13 @@ fn bad_sectors_and_full_disks() {
     let writers = vec![writer("raw", image(), &skipping)];
     export(&skipping, &runs, writers, OPTIONS, &mut |_| ()).unwrap();
     let told = || -> Vec<Range<u64>> { skipping.bad().into_iter().map(|bad| bad.range).collect() };
-    assert_eq!(told(), [bad.clone()]);
+    assert_eq!(told(), std::slice::from_ref(&bad));
     // In whatever order, and again.
     let mut block = [0; 4096];
     for at in [bad.end - 4096, bad.start] {
         skipping.read(&mut block, at).unwrap();
     }
-    assert_eq!(told(), [bad.clone()]);
+    assert_eq!(told(), std::slice::from_ref(&bad));
     let other = Source::new(&failing, None, true).unwrap();
     for at in [bad.end - 4096, bad.start] {
         other.read(&mut block, at).unwrap();
