@@ -1,6 +1,6 @@
 //! Any text as a `Release` file.
 //!
-//! Errors are fine, panics are bugs. What is accepted is written and read again as the same.
+//! Errors are fine, panics are bugs. Each file that is told of is found by its path.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,4 @@
-//! Solves a profile over `Packages` files and says how long it took: what `cargo xtask bench darksite`
-//! runs.
+//! Solves a profile over `Packages` files and says how long it took.
 //!
 //!     solve PROFILE CODENAME PACKAGES...
 //!
