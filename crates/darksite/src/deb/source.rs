@@ -4,6 +4,8 @@
 //! names are brought into the store. Nothing is taken from a mirror that a key of the distribution does
 //! not vouch for, so it does not matter which mirror it is, or whether it is `http:`.
 
+use std::slice;
+
 use jiff::{SignedDuration, Timestamp};
 use pkg::deb::{Release, paragraphs};
 use pkg::openpgp::Keyring;
@@ -91,13 +93,18 @@ impl Reader<'_> {
                 // What a mirror that had one was refused for says more than the silence of the others.
                 Err(error) => return Err(first_error.unwrap_or_else(|| error.into())),
             };
-            let state = self.signature(suite, &mirror, inline, report).and_then(|signature| {
+            let state = || {
+                let beside = || self.file_of(suite, SIGNATURE, slice::from_ref(&mirror), report);
+                let signature = if inline { None } else { Some(beside()?.0) };
                 let signed = Signed { bytes, signature, mirror: mirror.clone() };
                 let (release, text) = self.check(suite, &signed)?;
                 self.indexes(suite, signed, release, &text, report)
-            });
-            match state {
-                Err(SourceError::Store(error)) => return Err(SourceError::Store(error)),
+            };
+            match state() {
+                // Another mirror does not help our own disk.
+                Err(error @ (SourceError::Store(_) | SourceError::Fetch(FetchError::Store(_)))) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     report(Event::Warning(&error.to_string()));
                     mirrors.retain(|other| *other != mirror);
@@ -125,21 +132,6 @@ impl Reader<'_> {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// The signature that lies beside a signed file.
-    fn signature(
-        &self,
-        suite: &SuiteSource,
-        mirror: &Location,
-        inline: bool,
-        report: Report<'_>,
-    ) -> Result<Option<Vec<u8>>, SourceError> {
-        if inline {
-            return Ok(None);
-        }
-        let (bytes, _) = self.file_of(suite, SIGNATURE, std::slice::from_ref(mirror), report)?;
-        Ok(Some(bytes))
     }
 
     /// A small file at the top of the suite, and the mirror that delivered it.
