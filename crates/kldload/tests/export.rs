@@ -216,6 +216,7 @@ fn what_comes_in_the_meantime_is_kept() {
     let bytes: Vec<u8> = (0..32_u32 << 20).flat_map(u32::to_le_bytes).collect();
     fs::write(path.join("disk.raw"), bytes).unwrap();
     for (force, code) in [(false, 4), (true, 0)] {
+        // The first time there is none.
         let _ = fs::remove_file(path.join("a.raw"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_kldload"))
             .args(["export", "disk.raw", "raw", "--name", "a", "--json", "--verify"])

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -158,7 +158,7 @@ pub fn boot_export(inputs: &Inputs) -> Result<Verdict> {
     // Without KVM a machine keeps about one core busy; all at once would starve each other.
     let at_once = std::thread::available_parallelism()?.get().min(machines.len());
     let waiting = Mutex::new(machines.into_iter());
-    let next = || waiting.lock().ok()?.next();
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let boot_them = || -> Result<()> {
         while let Some((machine, name)) = next() {
             println!("    {name} begins");
