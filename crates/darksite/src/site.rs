@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! blobs/ partial/     the store: every file once, named by its SHA-256
-//! locks/NAME.lock     what was brought for each recipe, last
+//! locks/NAME-ID.lock  what was brought for each recipe, last
 //! seen/               the newest date of each suite
 //! keys/               the key that signs what is published
 //! snapshots/ID/       repositories: dists/ pool/ upstream/ darksite.lock darksite.asc
