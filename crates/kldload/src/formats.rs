@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use ::image::{Options, Source, Window};
+use ::image::{ExportError, Options, Source, Window};
 use anyhow::Context;
 use clap::ValueEnum;
 use disk::export::{
@@ -13,8 +13,8 @@ use disk::export::{
 };
 use tree::Hasher;
 
-/// Bytes at both ends of a disk that give the images their identifiers: partition tables, with the
-/// GUIDs of disk and partitions, lie there.
+/// Bytes at both ends of a disk from which identifiers come that are written before the rest is read:
+/// partition tables, with the GUIDs of disk and partitions, lie there.
 const ENDS: u64 = 1 << 20;
 
 /// An image format.
@@ -86,7 +86,7 @@ impl Settings {
         Options {
             jobs: jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)),
             deflate: formats.iter().any(deflated).then_some(window),
-            crc: formats.contains(&Format::Gcp),
+            crc: formats.iter().any(|format| format.has_crc()),
             leaves: self.verity && formats.iter().any(|format| format.has_verity()),
         }
     }
@@ -100,7 +100,9 @@ fn identity(source: &Source<'_>, more: &[u8]) -> anyhow::Result<Identity> {
     digest.update(&size.to_le_bytes());
     for start in [0, size.saturating_sub(ENDS)] {
         let mut bytes = vec![0; ENDS.min(size) as usize];
-        source.read(&mut bytes, start).with_context(|| format!("reading at offset {start}"))?;
+        source
+            .read(&mut bytes, start)
+            .map_err(|source| ExportError::Read { offset: start, source })?;
         digest.update(&bytes);
     }
     Ok(Identity(digest.finish().0))
@@ -158,6 +160,11 @@ impl Format {
     /// Whether its writer can tell an fs-verity digest.
     fn has_verity(self) -> bool {
         matches!(self, Self::Raw | Self::Vhd)
+    }
+
+    /// Whether its writer wants the CRC-32 of pieces: for a checksum, or for an identifier.
+    fn has_crc(self) -> bool {
+        matches!(self, Self::Gcp | Self::Vhd | Self::VhdDynamic | Self::Vhdx)
     }
 
     /// Its writer.

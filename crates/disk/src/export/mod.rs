@@ -92,11 +92,21 @@ pub trait ImageWriter: Send {
     fn finish(self: Box<Self>) -> Result<Written, WriteError>;
 }
 
-/// Where the identifiers of an image come from.
+/// Where the identifiers of an image come from. Those that are written last depend on every piece: who
+/// registers two images with one hypervisor wants different ones for different disks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity(pub [u8; 32]);
 
 impl Identity {
+    /// Makes it depend on a piece, by its place and its CRC-32.
+    fn add(&mut self, piece: &Piece<'_>) {
+        let digest = Sha256::new()
+            .chain_update(self.0)
+            .chain_update(piece.offset.to_le_bytes())
+            .chain_update(piece.crc.to_le_bytes());
+        self.0 = digest.finalize().into();
+    }
+
     /// Sixteen bytes for what `purpose` names.
     pub fn bytes(&self, purpose: &str) -> [u8; 16] {
         let digest = Sha256::new().chain_update(self.0).chain_update(purpose).finalize();

@@ -77,7 +77,7 @@ pub struct FixedVhd {
 }
 
 impl FixedVhd {
-    /// Starts an image of a disk of `size` bytes.
+    /// Starts an image of a disk of `size` bytes; pieces must bring their CRC-32.
     pub fn new(file: File, size: u64, identity: Identity) -> Result<Self, WriteError> {
         whole_sectors("VHD", size)?;
         let output = Output::new(file, "VHD")?;
@@ -96,6 +96,7 @@ impl FixedVhd {
 
 impl ImageWriter for FixedVhd {
     fn piece(&mut self, piece: &Piece<'_>) -> Result<(), WriteError> {
+        self.identity.add(piece);
         if let Some(verity) = &mut self.verity {
             verity.add(piece.offset, piece.leaves_inside(self.size));
         }
@@ -132,7 +133,7 @@ pub struct DynamicVhd {
 const TABLE: u64 = 3 * SECTOR;
 
 impl DynamicVhd {
-    /// Starts an image of a disk of `size` bytes.
+    /// Starts an image of a disk of `size` bytes; pieces must bring their CRC-32.
     pub fn new(file: File, size: u64, identity: Identity) -> Result<Self, WriteError> {
         whole_sectors("VHD", size)?;
         if size > MAX_DYNAMIC_SIZE {
@@ -148,6 +149,7 @@ impl DynamicVhd {
 
 impl ImageWriter for DynamicVhd {
     fn piece(&mut self, piece: &Piece<'_>) -> Result<(), WriteError> {
+        self.identity.add(piece);
         let block = (piece.offset / u64::from(BLOCK_SIZE)) as usize;
         let bitmap = bitmap_size(BLOCK_SIZE);
         let Some(entry) = self.table.get_mut(block) else { return Ok(()) };

@@ -37,7 +37,7 @@ pub struct Vhdx {
 }
 
 impl Vhdx {
-    /// Starts an image of a disk of `size` bytes.
+    /// Starts an image of a disk of `size` bytes; pieces must bring their CRC-32.
     pub fn new(file: File, size: u64, identity: Identity) -> Result<Self, WriteError> {
         whole_sectors("VHDX", size)?;
         if size > MAX_DISK_SIZE || size == 0 {
@@ -128,6 +128,7 @@ impl Vhdx {
 
 impl ImageWriter for Vhdx {
     fn piece(&mut self, piece: &Piece<'_>) -> Result<(), WriteError> {
+        self.identity.add(piece);
         let block = piece.offset / u64::from(BLOCK);
         let index = block + block / chunk_ratio(LOGICAL_SECTOR, BLOCK);
         let Some(entry) = self.bat.get_mut(index as usize) else { return Ok(()) };
