@@ -76,16 +76,32 @@ impl<'a> Source<'a> {
         let there = self.length.saturating_sub(offset).min(buf.len() as u64) as usize;
         let (now, behind) = buf.split_at_mut(there);
         behind.fill(0);
-        if let Err(error) = self.disk.read_exact_at(now, offset) {
-            if !self.skip_bad {
-                return Err(error);
-            }
-            self.read_sectors(now, offset);
+        if self.disk.read_exact_at(now, offset).is_err() {
+            self.read_used(now, offset)?;
         }
         if let Some(used) = self.used {
             let end = offset + buf.len() as u64;
             for free in used.complement(offset..end).iter() {
                 buf[(free.start - offset) as usize..(free.end - offset) as usize].fill(0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is in use of what could not be read at once: free space may well be bad.
+    fn read_used(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let all = offset..offset + buf.len() as u64;
+        let used: Vec<Range<u64>> = match self.used {
+            Some(used) => used.overlapping(all).collect(),
+            None => vec![all],
+        };
+        for part in used {
+            let bytes = &mut buf[(part.start - offset) as usize..(part.end - offset) as usize];
+            if let Err(error) = self.disk.read_exact_at(bytes, part.start) {
+                if !self.skip_bad {
+                    return Err(error);
+                }
+                self.read_sectors(bytes, part.start);
             }
         }
         Ok(())

@@ -25,7 +25,13 @@ impl Space {
         let table = match gpt::read(disk) {
             Ok(found) => found.table,
             Err(_) => {
-                space.notes.push("no GPT: everything is kept".to_owned());
+                let note = if has_large_sectors(disk.as_ref()) {
+                    "a GPT for sectors of 4096 bytes: everything is kept; the disks of virtual machines have \
+                     sectors of 512 bytes, and on those nobody will find the partitions"
+                } else {
+                    "no GPT: everything is kept"
+                };
+                space.notes.push(note.to_owned());
                 return Ok(space);
             }
         };
@@ -50,6 +56,12 @@ impl Space {
         }
         Ok(space)
     }
+}
+
+/// Whether there is a GPT where disks with sectors of 4096 bytes (4Kn) have it.
+fn has_large_sectors(disk: &dyn ReadAt) -> bool {
+    let mut signature = [0; 8];
+    disk.read_exact_at(&mut signature, 4096).is_ok() && signature == *b"EFI PART"
 }
 
 /// The used bytes of a FAT volume, as bytes of the disk.

@@ -96,3 +96,16 @@ fn only_what_is_understood_loses_its_free_space() {
     let bare: Arc<dyn ReadAt> = Arc::new(Window::new(file, STRANGE).unwrap());
     assert_eq!(Space::find(&bare).unwrap().used.bytes(), 8 * MIB);
 }
+
+/// Images have sectors of 512 bytes: whoever exports a disk with larger ones must hear of it.
+#[test]
+fn a_table_of_large_sectors_is_told() {
+    let notes = |at: usize| {
+        let mut bytes = vec![0; 1 << 20];
+        bytes[at..at + 8].copy_from_slice(b"EFI PART");
+        let disk: Arc<dyn ReadAt> = Arc::new(blk::Memory::from(bytes));
+        Space::find(&disk).unwrap().notes.concat()
+    };
+    assert!(notes(4096).contains("4096"), "{}", notes(4096));
+    assert_eq!(notes(8192), "no GPT: everything is kept");
+}
