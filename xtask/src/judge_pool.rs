@@ -72,7 +72,7 @@ pub fn judge_in_use(user_land: &UserLand, image: &Path, pool: &str, verbs: &[&st
 
 /// Runs one verb of our libzpool program on `image`, which it changes; returns what it printed.
 pub fn use_once(user_land: &UserLand, verb: &str, pool: &str, image: &Path) -> Result<String> {
-    user_land.judge().args([verb, pool]).arg(image).text()
+    user_land.judge()?.args([verb, pool]).arg(image).text()
 }
 
 /// A directory on the file system of `image`, which has room for copies of it.

@@ -1,4 +1,5 @@
-//! OpenZFS without a kernel: `zdb` and our libzpool program, for the two releases that Debian 12 has.
+//! OpenZFS without a kernel: `zdb` and our libzpool program, for the two releases that Debian 12 has, and
+//! `zdb` of the newest.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,9 +22,43 @@ pub struct Release {
     pub version: &'static str,
     suite: &'static str,
     libraries: &'static [&'static str],
-    /// For `#if` in the C source.
-    number: u32,
+    /// For `#if` in the C source; without it our program is not built.
+    number: Option<u32>,
+    debian: &'static Debian,
 }
+
+/// A Debian whose libraries OpenZFS links to.
+#[derive(Debug)]
+struct Debian {
+    suite: &'static str,
+    /// What a small Debian of this release may lack; of another release all of it.
+    libraries: &'static [&'static str],
+}
+
+const BOOKWORM: Debian =
+    Debian { suite: "bookworm", libraries: &["libtirpc3", "libssl3", "libudev1", "libblkid1"] };
+
+const TRIXIE: Debian = Debian {
+    suite: "trixie",
+    libraries: &[
+        "libc6",
+        "libgcc-s1",
+        "libblkid1",
+        "libudev1",
+        "libcap2",
+        "libuuid1",
+        "libssl3t64",
+        "libzstd1",
+        "zlib1g",
+        "libtirpc3t64",
+        "libgssapi-krb5-2",
+        "libkrb5-3",
+        "libk5crypto3",
+        "libkrb5support0",
+        "libcom-err2",
+        "libkeyutils1",
+    ],
+};
 
 /// The oldest release that is to read our pools, and a recent one.
 pub const RELEASES: [Release; 2] = [
@@ -31,15 +66,26 @@ pub const RELEASES: [Release; 2] = [
         version: "2.1",
         suite: "bookworm",
         libraries: &["libzfs4linux", "libzpool5linux"],
-        number: 201,
+        number: Some(201),
+        debian: &BOOKWORM,
     },
     Release {
         version: "2.3",
         suite: "bookworm-backports",
         libraries: &["libzfs6linux", "libzpool6linux"],
-        number: 203,
+        number: Some(203),
+        debian: &BOOKWORM,
     },
 ];
+
+/// The newest, which needs a newer Debian's libraries, and whose source not every mirror has.
+const NEWEST: Release = Release {
+    version: "2.4",
+    suite: "trixie-backports",
+    libraries: &["libzfs7linux", "libzpool7linux"],
+    number: None,
+    debian: &TRIXIE,
+};
 
 /// Headers that libzfslinux-dev lacks, in the upstream source.
 const MISSING_HEADERS: [&str; 2] = ["*/include/sys/zfs_ioctl.h", "*/lib/libzpool/include/sys/*"];
@@ -50,40 +96,36 @@ pub struct UserLand {
     /// Major and minor version.
     pub version: &'static str,
     root: PathBuf,
-    judge: PathBuf,
+    judge: Option<PathBuf>,
 }
 
 /// Both releases, downloaded and built when they are not there yet.
 pub fn user_lands() -> Result<Vec<UserLand>> {
+    RELEASES.iter().map(user_land).collect()
+}
+
+/// The newest release, of which there is only `zdb`.
+pub fn newest() -> Result<UserLand> {
+    user_land(&NEWEST)
+}
+
+fn user_land(release: &Release) -> Result<UserLand> {
     let oracle = checkout::oracle()?;
-    let mut apt = None;
-    let mut ready = Vec::new();
-    for release in &RELEASES {
-        let root = oracle.join(format!("openzfs-{}", release.version));
-        if !checkout::is_complete(&root, KEY) {
-            if apt.is_none() {
-                apt = Some(private_apt(&oracle)?);
-            }
-            let apt = apt.as_ref().context("apt")?;
-            fetch(release, apt, &root).with_context(|| format!("OpenZFS {}", release.version))?;
-            checkout::complete(&root, KEY)?;
-        }
-        let judge = build(release, &root)?;
-        ready.push(UserLand { version: release.version, root, judge });
+    let root = oracle.join(format!("openzfs-{}", release.version));
+    if !checkout::is_complete(&root, KEY) {
+        fetch(release, &oracle, &root).with_context(|| format!("OpenZFS {}", release.version))?;
+        checkout::complete(&root, KEY)?;
     }
-    Ok(ready)
+    let judge = release.number.map(|number| build(number, &root)).transpose()?;
+    Ok(UserLand { version: release.version, root, judge })
 }
 
-fn private_apt(oracle: &Path) -> Result<PrivateApt> {
-    let mirrors = Mirrors::find()?;
-    PrivateApt::new(
-        &oracle.join("apt"),
-        &mirrors.main,
-        &[("bookworm", "main contrib"), ("bookworm-backports", "main contrib")],
-    )
-}
-
-fn fetch(release: &Release, apt: &PrivateApt, root: &Path) -> Result<()> {
+fn fetch(release: &Release, oracle: &Path, root: &Path) -> Result<()> {
+    let debian = release.debian;
+    let suites = [debian.suite.to_owned(), format!("{}-backports", debian.suite)];
+    let suites = suites.each_ref().map(|suite| (suite.as_str(), "main contrib"));
+    let apt = oracle.join(format!("apt-{}", debian.suite));
+    let apt = PrivateApt::new(&apt, &Mirrors::find()?.main, &suites)?;
     checkout::fresh(root)?;
     let common = [
         "zfsutils-linux",
@@ -92,16 +134,14 @@ fn fetch(release: &Release, apt: &PrivateApt, root: &Path) -> Result<()> {
         "libuutil3linux",
         "libzfsbootenv1linux",
     ];
-    let mut packages: Vec<String> = common
-        .iter()
-        .chain(release.libraries)
-        .map(|name| format!("{name}/{}", release.suite))
-        .collect();
-    // What they link to and a small Debian may lack.
-    packages.extend(
-        ["libtirpc3", "libssl3", "libudev1", "libblkid1"].map(|name| format!("{name}/bookworm")),
-    );
+    let of = |suite: &'static str| move |name: &&str| format!("{name}/{suite}");
+    let mut packages: Vec<String> =
+        common.iter().chain(release.libraries).map(of(release.suite)).collect();
+    packages.extend(debian.libraries.iter().map(of(debian.suite)));
     apt.unpack(&packages, root)?;
+    if release.number.is_none() {
+        return Ok(());
+    }
     let tarball = apt.upstream_tarball(&format!("zfs-linux/{}", release.suite), root)?;
     let headers = root.join("headers");
     fs::create_dir_all(&headers)?;
@@ -121,7 +161,7 @@ fn fetch(release: &Release, apt: &PrivateApt, root: &Path) -> Result<()> {
 }
 
 /// Builds `tests/libzpool`, unless the same source was built here before.
-fn build(release: &Release, root: &Path) -> Result<PathBuf> {
+fn build(number: u32, root: &Path) -> Result<PathBuf> {
     let source = checkout::root().join("tests/libzpool");
     let mut files: Vec<PathBuf> =
         fs::read_dir(&source)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
@@ -141,7 +181,7 @@ fn build(release: &Release, root: &Path) -> Result<PathBuf> {
     Run::new("gcc")
         .args(["-g", "-O1", "-std=gnu11", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-pthread"])
         .args(["-D_GNU_SOURCE", "-D_LARGEFILE64_SOURCE", "-DDEBUG", "-DZFS_DEBUG"])
-        .arg(format!("-DOPENZFS={}", release.number))
+        .arg(format!("-DOPENZFS={number}"))
         .args(["headers/include", "headers/lib/libzpool/include"].map(include))
         .args(["usr/include/libzpool", "usr/include/libspl", "usr/include/libzfs"].map(include))
         .arg("-o")
@@ -168,20 +208,31 @@ fn library(directory: &Path, prefix: &str) -> Result<String> {
 }
 
 impl UserLand {
+    /// Runs a program of this release: with its own C library where it came with one.
     fn program(&self, path: &Path) -> Run {
-        let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"]
-            .map(|path| self.root.join(path).display().to_string())
-            .join(":");
-        Run::new(path).env("LD_LIBRARY_PATH", libraries).limit(Duration::from_secs(1200))
+        let directories = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"];
+        let libraries =
+            directories.map(|path| self.root.join(path).display().to_string()).join(":");
+        let loader = self.root.join("usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
+        let run = if loader.exists() {
+            Run::new(loader).arg("--library-path").arg(libraries).arg(path)
+        } else {
+            Run::new(path).env("LD_LIBRARY_PATH", libraries)
+        };
+        run.limit(Duration::from_secs(1200))
     }
 
     /// This release's `zdb`.
     pub fn zdb(&self) -> Run {
-        self.program(&self.root.join("sbin/zdb"))
+        // Where it is in a Debian without a /sbin of its own.
+        let merged = self.root.join("usr/sbin/zdb");
+        self.program(&if merged.exists() { merged } else { self.root.join("sbin/zdb") })
     }
 
     /// Our program in `tests/libzpool`, linked to this release.
-    pub fn judge(&self) -> Run {
-        self.program(&self.judge)
+    pub fn judge(&self) -> Result<Run> {
+        let judge = self.judge.as_ref();
+        let judge = judge.with_context(|| format!("no libzpool program for {}", self.version))?;
+        Ok(self.program(judge))
     }
 }

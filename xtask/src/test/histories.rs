@@ -111,8 +111,14 @@ impl Histories {
         inputs.kernel()?.judge(vm::Case::Histories { disks, files: &files }, 120)
     }
 
-    /// What a release thinks of them.
+    /// What a release thinks of them, and of using them.
     pub fn judge(&self, user_land: &UserLand) -> Result<()> {
+        self.judge_as_they_are(user_land)?;
+        judge_in_use(user_land, &self.single.join("pool.img"), POOL, &["check", "destroy"])
+    }
+
+    /// What `zdb` of a release thinks of them.
+    pub fn judge_as_they_are(&self, user_land: &UserLand) -> Result<()> {
         for flags in ["-d", "-mmm"] {
             zdb(user_land, &self.single, flags, POOL)?;
         }
@@ -126,7 +132,7 @@ impl Histories {
             no_leaks(user_land, &self.mirror, POOL).context("a mirror")?;
             self.compare_objects(user_land, &self.mirror, &self.dumps[1]).context("a mirror")?;
         }
-        judge_in_use(user_land, &self.single.join("pool.img"), POOL, &["check", "destroy"])
+        Ok(())
     }
 
     fn compare_objects(&self, user_land: &UserLand, disks: &Path, ours: &str) -> Result<()> {

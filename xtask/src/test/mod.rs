@@ -78,6 +78,11 @@ const KERNEL: &[TestStep] = &[
         work: pool::histories,
     },
     Step {
+        name: "newest-zdb",
+        proves: "zdb of OpenZFS 2.4 sees what we wrote as we do",
+        work: pool::newest,
+    },
+    Step {
         name: "vm-histories",
         proves: "a kernel lives with histories, and receives and continues our streams",
         work: pool::kernel_histories,

@@ -8,7 +8,7 @@ use super::histories;
 use super::inputs::{Case, Inputs};
 use crate::openzfs::UserLand;
 use crate::steps::Verdict;
-use crate::{judge_pool, vm};
+use crate::{judge_pool, openzfs, vm};
 
 /// By how much the disk grows under the kernel.
 const GROWTH: u64 = 2 << 30;
@@ -35,6 +35,17 @@ pub fn torture(inputs: &Inputs) -> Result<Verdict> {
 pub fn histories(inputs: &Inputs) -> Result<Verdict> {
     let histories = histories::Histories::write(inputs)?;
     with_each(inputs, |user_land| histories.judge(user_land))
+}
+
+/// `zdb` of the newest OpenZFS over every pool that the others judge.
+pub fn newest(inputs: &Inputs) -> Result<Verdict> {
+    let user_land = openzfs::newest()?;
+    for case in [inputs.torture_pool()?, inputs.debian_pool()?] {
+        judge_pool::judge_as_it_is(&user_land, &case.image, case.pool).context(case.pool)?;
+        println!("    {}: no leaks, nothing damaged", case.pool);
+    }
+    histories::Histories::write(inputs)?.judge_as_they_are(&user_land)?;
+    Ok(Verdict::Passed)
 }
 
 pub fn kernel_histories(inputs: &Inputs) -> Result<Verdict> {
