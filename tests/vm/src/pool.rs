@@ -1,7 +1,9 @@
 //! The judgement over a pool on a disk: import, every path, accounting, scrub, then a life like any pool's.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 use vm_judge::Sums;
@@ -24,6 +26,7 @@ pub fn judge(report: &mut Report, device: &str, name: &str, grown: bool) -> Resu
         mounted = mount_all(name)?;
         Ok(format!("{} of them", mounted.len()))
     })?;
+    report.step("no export while it is imported", || export_refused(device))?;
     let text = fs::read("/judge/manifest").context("/judge/manifest")?;
     let tree = tree::manifest::parse(&text).context("/judge/manifest")?;
     drop(text);
@@ -57,6 +60,23 @@ pub fn judge(report: &mut Report, device: &str, name: &str, grown: bool) -> Resu
         run("zpool", &["export", name])?;
         Ok(after)
     })
+}
+
+/// `kldload export` must not read what may change meanwhile: neither the pool's device nor the disk it is on.
+fn export_refused(device: &str) -> Result<String> {
+    let disk = device.trim_end_matches(|c: char| c.is_ascii_digit());
+    for device in BTreeSet::from([device, disk]) {
+        let args = ["export", device, "raw", "-o", "/tmp/export"];
+        let output = Command::new("/judge/kldload").args(args).output()?;
+        let words = String::from_utf8_lossy(&output.stderr);
+        if output.status.code() != Some(4) || !words.contains("part of an imported pool") {
+            bail!("export of {device}: {}: {words}", output.status);
+        }
+    }
+    if Path::new("/tmp/export").exists() {
+        bail!("/tmp/export is there");
+    }
+    Ok(String::new())
 }
 
 /// Lets the pool have every feature that this OpenZFS knows, and says which are new.

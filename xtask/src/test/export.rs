@@ -2,6 +2,8 @@
 //! without its free space, machines boot them.
 
 use std::fs;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,13 +12,21 @@ use anyhow::{Context, Result, bail};
 use super::image::{boot_check, booted, partition, sectors};
 use super::inputs::Inputs;
 use crate::apt::{Mirrors, PrivateApt};
-use crate::judge_pool;
 use crate::run::Run;
 use crate::steps::Verdict;
+use crate::{judge_pool, vm};
 
 /// What `all` writes, with qemu-img's names.
 const FORMATS: [(&str, &str); 5] =
     [("qcow2", "qcow2"), ("raw", "raw"), ("vhd", "vpc"), ("vhdx", "vhdx"), ("vmdk", "vmdk")];
+
+/// Kibibytes of memory that an export may need.
+const MEMORY: u64 = 256 << 10;
+
+/// Runs a program and prints how many kibibytes of memory it needed at most.
+const MEASURED: &str = "import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
 
 /// Where machines of each hypervisor find their disk; `disk` is a larger one with the raw image.
 const MACHINES: [(&str, &str); 6] = [
@@ -39,42 +49,121 @@ fn export(inputs: &Inputs, source: &Path, out: &Path, args: &[&str]) -> Result<S
     inputs.kldload()?.arg("export").arg(source).args(args).arg("-o").arg(out).text()
 }
 
+/// Like [`export`]; an error if that needs more memory than it may.
+fn measured(inputs: &Inputs, source: &Path, out: &Path, args: &[&str]) -> Result<()> {
+    let export = Run::new("python3").args(["-c", MEASURED]).arg(inputs.kldload()?.path());
+    let export = export.arg("export").arg(source).args(args).arg("-o").arg(out).errors_apart();
+    let text = export.text()?;
+    let needed: u64 = text.trim().parse().with_context(|| format!("not a number: {text}"))?;
+    println!("    export {}: {} MiB of memory", args.join(" "), needed >> 10);
+    if needed > MEMORY {
+        bail!("an export may need {} MiB of memory", MEMORY >> 10);
+    }
+    Ok(())
+}
+
 pub fn every_format(inputs: &Inputs) -> Result<Verdict> {
     let raw = inputs.images()?.join("debian.raw");
     let out = directory(inputs)?;
-    export(inputs, &raw, &out, &["all", "gcp", "--keep-free", "--verify", "--name", "kept"])?;
-    for (extension, format) in FORMATS {
-        let image = out.join(format!("kept.{extension}"));
-        let compare = Run::new("qemu-img").args(["compare", "-f", "raw", "-F", format]);
-        compare.args([&raw, &image]).text()?;
-        if matches!(format, "qcow2" | "vmdk" | "vhdx") {
-            Run::new("qemu-img").args(["check", "-f", format]).arg(&image).text()?;
-        }
-    }
-    let listed = Run::new("bsdtar").arg("-tf").arg(out.join("kept.ova")).text()?;
-    if listed != "kldload.ovf\nkldload.mf\nkldload-disk.vmdk\n" {
-        bail!("the appliance holds {listed}");
-    }
+    measured(inputs, &raw, &out, &["all", "gcp", "--keep-free", "--verify", "--name", "kept"])?;
+    hold(&raw, &out, "kept")?;
+    terabyte(inputs)?;
     fs::remove_dir_all(&out)?;
     Ok(Verdict::Passed)
 }
 
-pub fn without_free_space(inputs: &Inputs) -> Result<Verdict> {
-    let raw = inputs.images()?.join("debian.raw");
+/// A disk of 1 TiB with data at both ends.
+fn terabyte(inputs: &Inputs) -> Result<()> {
     let out = directory(inputs)?;
-    export(inputs, &raw, &out, &["qcow2", "raw", "--verify", "--name", "free"])?;
+    let raw = out.join("disk");
+    let file = fs::File::create(&raw)?;
+    let (size, bytes) = (1 << 40, b"kldload ".repeat(10_000));
+    file.set_len(size)?;
+    for at in [4096, size - bytes.len() as u64] {
+        file.write_all_at(&bytes, at)?;
+    }
+    measured(inputs, &raw, &out, &["all", "gcp", "--verify", "--name", "large"])?;
+    hold(&raw, &out, "large")
+}
+
+/// Fails unless all images called `name` in `out` hold the disk `raw`.
+fn hold(raw: &Path, out: &Path, name: &str) -> Result<()> {
+    let compare = |image: &Path, format: &str| {
+        let compare = Run::new("qemu-img").args(["compare", "-f", "raw", "-F", format]);
+        compare.args([raw, image]).text()
+    };
+    for (extension, format) in FORMATS {
+        let image = out.join(format!("{name}.{extension}"));
+        compare(&image, format)?;
+        if matches!(format, "qcow2" | "vmdk" | "vhdx") {
+            Run::new("qemu-img").args(["check", "-f", format]).arg(&image).text()?;
+        }
+    }
+    for (extension, inside, format) in
+        [("ova", "kldload-disk.vmdk", "vmdk"), ("tar.gz", "disk.raw", "raw")]
+    {
+        let archive = out.join(format!("{name}.{extension}"));
+        Run::new("tar").arg("-C").arg(out).arg("-xSf").arg(archive).text()?;
+        let image = out.join(inside);
+        compare(&image, format)?;
+        fs::remove_file(image)?;
+    }
+    Ok(())
+}
+
+/// Fails unless each block of `free` is the block of `raw`, or zeros; how many bytes are zeros only there.
+fn only_zeroed(raw: &Path, free: &Path) -> Result<u64> {
+    const CHUNK: usize = 1 << 20;
+    let (mut raw, mut free) = (fs::File::open(raw)?, fs::File::open(free)?);
+    let length = raw.metadata()?.len();
+    if length != free.metadata()?.len() {
+        bail!("the disk has another size");
+    }
+    let (mut before, mut after) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let (mut at, mut zeroed) = (0, 0);
+    while at < length {
+        let now = CHUNK.min((length - at) as usize);
+        raw.read_exact(&mut before[..now])?;
+        free.read_exact(&mut after[..now])?;
+        for (before, after) in before[..now].chunks(512).zip(after[..now].chunks(512)) {
+            if before != after {
+                if after.iter().any(|&byte| byte != 0) {
+                    bail!("the sector at offset {at} is neither what it was nor zeros");
+                }
+                zeroed += 512;
+            }
+            at += 512;
+        }
+    }
+    Ok(zeroed)
+}
+
+pub fn without_free_space(inputs: &Inputs) -> Result<Verdict> {
+    let images = inputs.images()?;
+    let (raw, manifest) = (images.join("debian.raw"), images.join("manifest"));
+    let out = directory(inputs)?;
+    measured(inputs, &raw, &out, &["all", "gcp", "--verify", "--name", "free"])?;
+    let free = out.join("free.raw");
+    println!("    {} bytes are zeros now", only_zeroed(&raw, &free)?);
+    hold(&free, &out, "free")?;
     // Again from a compressed image: the same identifiers, the same bytes.
     let qcow2 = out.join("free.qcow2");
     export(inputs, &qcow2, &out, &["qcow2", "--name", "again"])?;
     Run::new("cmp").arg(&qcow2).arg(out.join("again.qcow2")).text()?;
+    inputs.kldload()?.arg("verify").arg(&free).text()?;
     let parts = out.join("partitions");
-    let system = partition(&out.join("free.raw"), 2, &parts)?;
+    let system = partition(&free, 2, &parts)?;
     Run::new("fsck.vfat").arg("-n").arg(&system).text()?;
-    let pool = partition(&out.join("free.raw"), 3, &parts)?;
+    let pool = partition(&free, 3, &parts)?;
     for user_land in inputs.user_lands()? {
         judge_pool::judge_as_it_is(user_land, &pool, "rpool")
             .with_context(|| format!("OpenZFS {}", user_land.version))?;
     }
+    let (_, sums) = inputs.debian_described()?;
+    let (image, manifest) = (&*free, &*manifest);
+    let case =
+        vm::Case::Pool { image, partition: Some(3), pool: "rpool", manifest, sums, growth: 0 };
+    inputs.kernel()?.judge(case, 180)?;
     fs::remove_dir_all(&out)?;
     Ok(Verdict::Passed)
 }
@@ -107,18 +196,26 @@ pub fn deleted_files(inputs: &Inputs) -> Result<Verdict> {
             .text()?;
     }
     let size = |source: &Path, name: &str, more: &[&str]| -> Result<f64> {
-        export(inputs, source, &out, &[&["qcow2", "--name", name][..], more].concat())?;
+        export(inputs, source, &out, &[&["qcow2"], more, &["--name", name]].concat())?;
         Ok(fs::metadata(out.join(format!("{name}.qcow2")))?.len() as f64 / 1e6)
     };
     let never = size(&fresh, "never", &[])?;
-    let deleted = size(&used, "deleted", &["--verify"])?;
+    let deleted =
+        size(&used, "deleted", &["raw", "vhd", "vhdx", "vmdk", "ova", "gcp", "--verify"])?;
     let kept = size(&used, "kept", &["--keep-free"])?;
     println!(
         "    {never:.1} MB before 2 GiB were filled and deleted, {deleted:.1} MB after, {kept:.1} MB with them"
     );
-    if deleted > never * 1.05 || kept < never * 1.5 {
+    let free = out.join("deleted.raw");
+    let zeroed = only_zeroed(&used, &free)?;
+    println!("    {zeroed} bytes are zeros now");
+    if deleted > never * 1.05 || kept < never * 1.5 || zeroed < (2 << 30) / 20 * 19 {
         bail!("free space is not left out");
     }
+    hold(&free, &out, "deleted")?;
+    inputs.kldload()?.arg("verify").arg(&free).text()?;
+    let pool = partition(&free, 3, &out.join("partitions"))?;
+    judge_pool::judge_as_it_is(user_land, &pool, "rpool")?;
     fs::remove_dir_all(&out)?;
     Ok(Verdict::Passed)
 }

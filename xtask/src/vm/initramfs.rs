@@ -112,7 +112,8 @@ impl Parts {
         cpio.file("judge/modules", 0o644, list.as_bytes())?;
         cpio.file("judge/verb", 0o644, verb.as_bytes())?;
         for (name, path) in files {
-            cpio.file(&format!("judge/{name}"), 0o644, &read(path.to_path_buf())?)?;
+            // One of them may be a program.
+            cpio.file(&format!("judge/{name}"), 0o755, &read(path.to_path_buf())?)?;
         }
         cpio.finish()?.flush()?;
         Ok(())

@@ -68,13 +68,17 @@ impl Judge {
     /// Every finding is in the error.
     pub fn judge(&self, case: Case<'_>, seconds: u32) -> Result<()> {
         let scratch = tempfile::tempdir_in(checkout::target())?;
+        let kldload = scratch.path().join("kldload");
         let (verb, files, images) = match case {
             Case::Itself => ("self".to_owned(), Vec::new(), Vec::new()),
             Case::Pool { image, partition, pool, manifest, sums, growth } => {
                 let verb = if growth > 0 { "pool-grown" } else { "pool" };
                 let number = partition.map(|number| number.to_string()).unwrap_or_default();
                 let verb = format!("{verb} /dev/vda{number} {pool}");
-                (verb, vec![("manifest", manifest), ("sums", sums)], vec![(image, growth)])
+                // With its symbols it would need more memory than all else.
+                Run::new("strip").arg("-o").arg(&kldload).arg(checkout::kldload()?).text()?;
+                let files = vec![("manifest", manifest), ("sums", sums), ("kldload", &kldload)];
+                (verb, files, vec![(image, growth)])
             }
             Case::Histories { disks, files } => {
                 let files = files.iter().map(|(name, path)| (*name, path.as_path())).collect();
