@@ -109,4 +109,8 @@ void account_check(fs_t *fs, boolean_t has_files);
 /* change.c */
 void change_fs(fs_t *fs, unsigned round);
 
+/* stop.c */
+void interrupt_receiving(spa_t *spa, const char *pool, const char *name);
+void stop_with_log(spa_t *spa, const char *name) __attribute__((noreturn));
+
 #endif

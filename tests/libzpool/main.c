@@ -9,6 +9,8 @@
  *   judge destroy POOL FILE   destroy every snapshot and dataset below the root
  *   judge grow    POOL FILE   make the file larger, expand the pool
  *   judge upgrade POOL FILE   enable every feature, new pool guid
+ *   judge interrupt POOL FILE receive streams and break off, print the tokens to go on with: dataset, token
+ *   judge stop    POOL FILE   stop while three writes are in an intent log only, print its dataset
  *
  * All but `show` and `make` change FILE. Exit status 0 when nothing was wrong.
  */
@@ -244,6 +246,17 @@ destroy_all(spa_t *spa, const char *pool)
 	    (u_longlong_t)dsl_dir_phys(spa_get_dsl(spa)->dp_root_dir)->dd_used_bytes);
 }
 
+/* The first file system that has a parent. */
+static const char *
+some_filesystem(const char *pool)
+{
+	list_datasets(pool);
+	for (int i = 0; i < dataset_count; i++)
+		if (strchr(datasets[i], '/') != NULL && !is_snapshot(datasets[i]) && is_formatted(datasets[i]))
+			return (datasets[i]);
+	fail("%s has no file system below its root", pool);
+}
+
 static void
 show_properties(const char *pool)
 {
@@ -341,7 +354,7 @@ main(int argc, char **argv)
 	spa_t *spa;
 
 	if (argc != 4) {
-		fprintf(stderr, "usage: judge make|check|show|change|destroy|fill|grow|upgrade POOL FILE\n");
+		fprintf(stderr, "usage: judge make|check|show|change|destroy|fill|grow|upgrade|interrupt|stop POOL FILE\n");
 		return (2);
 	}
 	verb = argv[1];
@@ -380,6 +393,10 @@ main(int argc, char **argv)
 	} else if (strcmp(verb, "upgrade") == 0) {
 		pool_upgrade(spa);
 		pool_scrub(spa);
+	} else if (strcmp(verb, "interrupt") == 0) {
+		interrupt_receiving(spa, pool, some_filesystem(pool));
+	} else if (strcmp(verb, "stop") == 0) {
+		stop_with_log(spa, some_filesystem(pool));
 	} else {
 		fail("unknown verb %s", verb);
 	}

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use zfs::read::{
     Dataset, DatasetKind, Datasets, Pool, PoolState, Property, PropertySource, VdevConfig,
 };
+use zfs::send::{Interrupted, interrupted};
+use zfs::space::{IntentLog, intent_log};
 
 use crate::image::{self, KeyArgs};
 use crate::size::human;
@@ -92,6 +94,16 @@ fn property_json(property: &Property) -> Value {
     json!({"value": property.value, "source": source, "from": from})
 }
 
+fn intent_log_json(log: IntentLog) -> Value {
+    json!({"records": log.records, "unreplayed": log.unreplayed, "claim_txg": log.claim_txg})
+}
+
+fn interrupted_json(left: &Interrupted) -> Value {
+    json!({"to_name": left.to_name, "to_guid": left.to_guid, "from_guid": left.from_guid,
+           "object": left.object, "offset": left.offset, "bytes": left.bytes,
+           "token": left.token()})
+}
+
 fn dataset_json(pool: &Pool, all: &Datasets, dataset: &Dataset) -> anyhow::Result<Value> {
     let properties: serde_json::Map<_, _> = pool
         .properties(all, dataset)?
@@ -115,6 +127,8 @@ fn dataset_json(pool: &Pool, all: &Datasets, dataset: &Dataset) -> anyhow::Resul
         "encrypted": dataset.encrypted,
         "inconsistent": dataset.inconsistent,
         "volume_size": dataset.volume_size,
+        "intent_log": intent_log(pool, dataset)?.map(intent_log_json),
+        "interrupted_receive": interrupted(pool, dataset)?.as_ref().map(interrupted_json),
         "properties": properties,
     }))
 }
@@ -203,6 +217,7 @@ fn print(pool: &Pool, all: &Datasets) -> anyhow::Result<()> {
     println!("features  {} enabled, active: {}", pool.features.len(), active.join(" "));
     let width = all.datasets.iter().map(|dataset| dataset.name.len()).max().unwrap_or(0);
     println!("\n{:width$}  {:10}  {:>8}  {:>8}  NOTES", "NAME", "KIND", "USED", "REFER");
+    let mut tokens = Vec::new();
     for dataset in &all.datasets {
         let mut notes = Vec::new();
         if !dataset.is_snapshot {
@@ -217,6 +232,12 @@ fn print(pool: &Pool, all: &Datasets) -> anyhow::Result<()> {
         notes.extend(dataset.volume_size.map(|size| format!("volume of {}", human(size))));
         notes.extend(dataset.encrypted.then(|| "encrypted".to_owned()));
         notes.extend(dataset.inconsistent.then(|| "inconsistent".to_owned()));
+        let unreplayed = intent_log(pool, dataset)?.map_or(0, |log| log.unreplayed);
+        notes.extend((unreplayed > 0).then(|| format!("{unreplayed} records not replayed")));
+        if let Some(left) = interrupted(pool, dataset)? {
+            notes.push(format!("half received: {} of {}", human(left.bytes), left.to_name));
+            tokens.push((&dataset.name, left.token()));
+        }
         let line = format!(
             "{:width$}  {:10}  {:>8}  {:>8}  {}",
             dataset.name,
@@ -229,6 +250,9 @@ fn print(pool: &Pool, all: &Datasets) -> anyhow::Result<()> {
     }
     for bookmark in &all.bookmarks {
         println!("{:width$}  bookmark", bookmark.name);
+    }
+    for (name, token) in tokens {
+        println!("\nto go on receiving {name}:\n  zfs send -t {token}");
     }
     for warning in warnings(pool, all) {
         eprintln!("warning: {warning}");

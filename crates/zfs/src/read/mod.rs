@@ -57,6 +57,7 @@ pub use filesystem::{DirEntry, Filesystem, Inode, InodeKind};
 pub(crate) use label::label_offsets;
 pub use label::{Uberblock, probe};
 pub use object::Object;
+pub(crate) use objset::IntentLogHeader;
 pub use objset::{Objset, ObjsetKind};
 pub use pool::{Device, Member, Pool, PoolState};
 pub(crate) use property::{INHERIT, RECEIVED};

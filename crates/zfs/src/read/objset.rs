@@ -11,7 +11,7 @@ use crate::blkptr::BlockPointer;
 use crate::crypt::Keys;
 use crate::dnode::{DNODE_SIZE, object_type, objset_type};
 
-const ZIL_LOG_AT: usize = 512 + 16;
+const ZIL_HEADER_AT: usize = 512;
 const TYPE_AT: usize = 512 + 192;
 const USER_USED_AT: usize = 1024;
 /// Dnodes in a meta dnode's block are counted in these; a block is at most 16 MiB.
@@ -30,6 +30,17 @@ pub enum ObjsetKind {
     Other(u64),
 }
 
+/// Where an intent log begins (`zil_header_t` of OpenZFS `include/sys/zil.h`).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IntentLogHeader {
+    /// Transaction group in which an import claimed its blocks to replay them, 0 if none did.
+    pub claim_txg: u64,
+    /// Sequence number of the last record that was replayed.
+    pub replayed: u64,
+    /// The first block.
+    pub first: BlockPointer,
+}
+
 /// An object set.
 #[derive(Debug, Clone)]
 pub struct Objset<'p> {
@@ -43,7 +54,7 @@ pub struct Objset<'p> {
     pub(crate) meta: Dnode,
     /// Space used by users, groups and projects, as far as it is accounted.
     pub(crate) accounting: [Option<Dnode>; 3],
-    pub(crate) intent_log: BlockPointer,
+    pub(crate) intent_log: IntentLogHeader,
     /// The pointer it was opened by.
     pub(crate) pointer: BlockPointer,
 }
@@ -83,12 +94,16 @@ impl<'p> Objset<'p> {
             objset_type::ZVOL => ObjsetKind::Volume,
             other => ObjsetKind::Other(other),
         };
-        let intent_log = block.get(ZIL_LOG_AT..).and_then(BlockPointer::from_bytes);
-        let intent_log = intent_log.unwrap_or(BlockPointer::HOLE);
+        let first = block.get(ZIL_HEADER_AT + 16..).and_then(BlockPointer::from_bytes);
+        let intent_log = IntentLogHeader {
+            claim_txg: u64_at(&block, ZIL_HEADER_AT),
+            replayed: u64_at(&block, ZIL_HEADER_AT + 8),
+            first: first.unwrap_or(BlockPointer::HOLE),
+        };
         Ok(Self {
             kind,
             flags: u64_at(&block, TYPE_AT + 8),
-            has_intent_log: !intent_log.is_hole(),
+            has_intent_log: !intent_log.first.is_hole(),
             accounting: [at(0), at(1), at(2)],
             source,
             meta,

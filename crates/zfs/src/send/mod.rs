@@ -7,12 +7,14 @@
 //!
 //! [`StreamReader`] reads and checks, [`StreamWriter`] writes records, [`send_snapshot`] makes the
 //! stream of a snapshot of a pool that is read, [`send_tree`] that of a whole tree of datasets and
-//! [`send_pool`] that of all of them. [`Receiver`] makes file systems out of streams again.
+//! [`send_pool`] that of all of them. [`Receiver`] makes file systems out of streams again;
+//! [`interrupted`] tells where a kernel's receive was broken off.
 //!
 //! Source: OpenZFS `include/sys/zfs_ioctl.h`, `module/zfs/dmu_send.c`, `module/zfs/dmu_recv.c`.
 
 mod decode;
 mod encode;
+mod interrupted;
 mod produce;
 mod reader;
 mod receive;
@@ -22,6 +24,7 @@ mod tests;
 mod tree;
 mod writer;
 
+pub use interrupted::{Interrupted, interrupted};
 pub use produce::{SendError, SendOptions, send_snapshot};
 pub use reader::StreamReader;
 pub use receive::{ReceiveError, Received, Receiver};

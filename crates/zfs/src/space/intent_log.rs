@@ -6,9 +6,9 @@
 //! Source: OpenZFS `include/sys/zil.h`, `module/zfs/zil.c` (`zil_parse`, `zil_read_log_block`).
 
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer, Dva};
-use crate::codec::{ByteOrder, Checksum, Checksums};
+use crate::codec::{ByteOrder, Checksum};
 use crate::dnode::object_type;
-use crate::read::{Objset, Pool, ReadError};
+use crate::read::{Dataset, IntentLogHeader, Objset, Pool, ReadError};
 
 /// Length of `zil_chain_t`.
 const CHAIN_SIZE: usize = 184;
@@ -44,11 +44,31 @@ pub struct IntentLogs {
     pub problems: Vec<String>,
 }
 
+/// The intent log of one dataset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IntentLog {
+    /// Transaction group in which an import claimed it for replay, 0 if none did since it was begun.
+    pub claim_txg: u64,
+    /// How many records it has.
+    pub records: u64,
+    /// How many of them are in no transaction group that was synced: what mounting would replay.
+    pub unreplayed: u64,
+}
+
+/// The intent log of a dataset, `None` if it has none. What a snapshot says of one is of no account.
+pub fn intent_log(pool: &Pool, dataset: &Dataset) -> Result<Option<IntentLog>, ReadError> {
+    if dataset.is_snapshot || !dataset.has_content() {
+        return Ok(None);
+    }
+    let objset = pool.objset_without_keys(dataset)?;
+    let followed = || IntentLogs::default().follow(pool, &objset.intent_log);
+    Ok(objset.has_intent_log.then(followed))
+}
+
 /// Follows the intent logs of all datasets.
 pub fn intent_logs(pool: &Pool) -> Result<IntentLogs, ReadError> {
     let mut logs = IntentLogs::default();
     let mos = pool.mos()?;
-    let checksums = &pool.blocks.checksums;
     for object in mos.objects() {
         let object = match object {
             Ok(object) => object,
@@ -66,10 +86,10 @@ pub fn intent_logs(pool: &Pool) -> Result<IntentLogs, ReadError> {
         };
         let name = format!("dataset object {}", object.number);
         match Objset::open(&pool.blocks, name.into(), &bp) {
-            Ok(objset) if objset.intent_log.is_hole() => {}
+            Ok(objset) if !objset.has_intent_log => {}
             Ok(objset) => {
                 logs.datasets += 1;
-                logs.follow(pool, checksums, objset.intent_log);
+                logs.follow(pool, &objset.intent_log);
             }
             Err(error) => logs.problems.push(error.to_string()),
         }
@@ -109,14 +129,31 @@ impl IntentLogs {
         }
     }
 
-    fn follow(&mut self, pool: &Pool, checksums: &Checksums, first: BlockPointer) {
+    fn follow(&mut self, pool: &Pool, header: &IntentLogHeader) -> IntentLog {
+        let mut log = IntentLog { claim_txg: header.claim_txg, ..IntentLog::default() };
+        // What an import would claim is newer than the uberblock it finds (`spa_min_claim_txg`).
+        let unsynced = match header.claim_txg {
+            0 => pool.uberblock.txg.saturating_add(1),
+            txg => txg,
+        };
+        let mut note = |txg: u64, sequence: u64| {
+            log.records += 1;
+            log.unreplayed += u64::from(txg >= unsynced && sequence > header.replayed);
+        };
+        self.follow_chain(pool, header.first, &mut note);
+        log
+    }
+
+    /// Follows a chain of blocks, and gives transaction group and sequence number of each record to
+    /// `note`.
+    fn follow_chain(&mut self, pool: &Pool, first: BlockPointer, note: &mut dyn FnMut(u64, u64)) {
         let mut bp = first;
         for _ in 0..MAX_BLOCKS {
             self.add(pool, &bp, 0);
             self.blocks += 1;
             // The log ends with the first block that is not what the one before announced.
-            let Some((block, order, used)) = read_block(pool, checksums, &bp) else { return };
-            self.records(pool, &block, order, used);
+            let Some((block, order, used)) = read_block(pool, &bp) else { return };
+            self.records(pool, &block, order, used, note);
             let at = if is_new(&bp) { 0 } else { block.len().saturating_sub(CHAIN_SIZE) };
             let Some(next) = pointer(&block, at + NEXT_AT, order) else { return };
             let [a, b, c, sequence] = bp.checksum();
@@ -128,13 +165,14 @@ impl IntentLogs {
         self.problems.push(format!("an intent log has more than {MAX_BLOCKS} blocks"));
     }
 
-    /// The blocks that the records of a log block point to.
+    /// The records of a log block, and the blocks that they point to.
     fn records(
         &mut self,
         pool: &Pool,
         block: &[u8],
         order: ByteOrder,
         used: std::ops::Range<usize>,
+        note: &mut dyn FnMut(u64, u64),
     ) {
         let mut rest = block.get(used).unwrap_or_default();
         while rest.len() >= RECORD_SIZE {
@@ -147,6 +185,8 @@ impl IntentLogs {
                 }
                 _ => return,
             };
+            let [txg, sequence] = [16, 24].map(|at| word(record, at, order).unwrap_or(0));
+            note(txg, sequence);
             match kind.unwrap_or(0) & !TX_CI {
                 TX_WRITE => {
                     if let Some(bp) = pointer(record, WRITE_POINTER_AT, order) {
@@ -177,7 +217,6 @@ fn is_new(bp: &BlockPointer) -> bool {
 /// A block of a log, its byte order and where its records are; `None` if it is none.
 fn read_block(
     pool: &Pool,
-    checksums: &Checksums,
     bp: &BlockPointer,
 ) -> Option<(Vec<u8>, ByteOrder, std::ops::Range<usize>)> {
     let checksum = Checksum::from_number(bp.checksum_type()).ok()?;
@@ -185,7 +224,7 @@ fn read_block(
         return None;
     }
     let mut order = ByteOrder::Little;
-    let mut judge = |data: &[u8]| match checksums.verify_in_block(
+    let mut judge = |data: &[u8]| match pool.blocks.checksums.verify_in_block(
         checksum,
         data,
         &bp.checksum(),

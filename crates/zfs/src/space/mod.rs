@@ -27,7 +27,7 @@ use blk::RangeSet;
 
 pub use device::{DeviceUse, used};
 pub use entry::{Entry, EntryKind, HalfEntry, entries};
-pub use intent_log::{IntentLogs, intent_logs};
+pub use intent_log::{IntentLog, IntentLogs, intent_log, intent_logs};
 
 use crate::read::{Pool, ReadError};
 

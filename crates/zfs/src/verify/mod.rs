@@ -154,6 +154,15 @@ pub fn verify(pool: &Pool) -> Result<Report, ReadError> {
     for what in &datasets.errors {
         report.problem(ProblemKind::Structure, what.clone(), Vec::new());
     }
+    for dataset in &datasets.datasets {
+        // What cannot be read of it is told by the walk.
+        if let Ok(Some(log)) = crate::space::intent_log(pool, dataset)
+            && log.unreplayed > 0
+        {
+            let (name, count) = (&dataset.name, log.unreplayed);
+            report.notes.push(format!("{name}: {count} records of its intent log were not replayed"));
+        }
+    }
     let walked = walk::run(pool, &datasets, &mut report)?;
     space::check(pool, &datasets, walked, &mut report);
     files::check(pool, &datasets, &mut report);
