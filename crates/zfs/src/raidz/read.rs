@@ -7,6 +7,9 @@ use super::{Column, Map};
 
 /// How many combinations of wrong columns are tried at most.
 const MAX_TRIES: usize = 20_000;
+/// How many bytes of blocks are computed for that at most: what blocks of 16 MiB on twenty disks with
+/// three of parity need.
+const MAX_WORK: u64 = 32 << 30;
 
 /// A column that was not as it must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +142,8 @@ impl Stripe<'_> {
         let others: Vec<usize> =
             (0..self.places.len()).filter(|index| !absent.contains(index)).collect();
         let original = self.data.clone();
+        let most = MAX_WORK / (original.len() as u64).max(1);
+        let most = MAX_TRIES.min(usize::try_from(most).unwrap_or(MAX_TRIES));
         let mut tries = 0;
         // Few wrong columns are likelier than many.
         for more in 0..=present.len().checked_sub(absent.len())? {
@@ -152,7 +157,7 @@ impl Stripe<'_> {
                 let mut rows = Combinations::new(present.len(), bad.len());
                 while let Some(chosen) = rows.next() {
                     tries += 1;
-                    if tries > MAX_TRIES {
+                    if tries > most {
                         return None;
                     }
                     let rows: Vec<usize> =

@@ -394,6 +394,8 @@ fn is_metadata(object_type: u8) -> bool {
 struct Walk<'o, 'p> {
     object: &'o Object<'p>,
     since: u64,
+    /// How many more indirect blocks, which no others share, it can have.
+    left: u64,
     /// Level, number within the level, pointer.
     stack: Vec<(u8, u64, BlockPointer)>,
 }
@@ -403,7 +405,7 @@ impl<'o, 'p> Walk<'o, 'p> {
         let level = object.dnode.levels - 1;
         let pointers = object.dnode.pointers.iter().enumerate().rev();
         let stack = pointers.map(|(at, bp)| (level, at as u64, *bp)).collect();
-        Self { object, since, stack }
+        Self { object, since, left: object.source.blocks.most_blocks, stack }
     }
 
     fn next(&mut self) -> Result<Option<Found>, ReadError> {
@@ -431,6 +433,10 @@ impl<'o, 'p> Walk<'o, 'p> {
                 return Err(self.object.damaged("a block of the wrong level is in its tree"));
             }
             let block = self.object.source.read(&bp)?;
+            let Some(left) = self.left.checked_sub(1) else {
+                return Err(self.object.has_too_many_blocks());
+            };
+            self.left = left;
             let Some(first) = number.checked_mul(1 << shift) else { continue };
             let below = block.chunks_exact(BLKPTR_SIZE).filter_map(BlockPointer::from_bytes);
             let below: Vec<_> = (first..).zip(below).collect();

@@ -14,6 +14,7 @@ use crate::crypt::Secret;
 use crate::label::DATA_START;
 use crate::nvlist::NvList;
 use crate::read::{Device, FeatureState};
+use crate::send::{SendOptions, StreamWriter, send_snapshot};
 use crate::{Content, Dataset, FeatureSet, Pool};
 
 /// Offsets in a dnode: its bonus area with the system attributes as the writer orders them.
@@ -573,6 +574,11 @@ fn indirect_blocks_that_are_shared() {
     let found: Vec<_> = fs.inode(big).unwrap().object.pointers().collect();
     let [Err(error)] = &found[..] else { panic!("{} pointers", found.len()) };
     assert!(error.to_string().contains("more blocks than"), "{error}");
+    let sent = crate::read::Dataset { is_snapshot: true, ..pool.dataset("tank/fs").unwrap() };
+    let mut stream = StreamWriter::new(std::io::sink());
+    let sent = send_snapshot(&pool, &sent, None, SendOptions::default(), &mut stream);
+    let error = sent.unwrap_err().to_string();
+    assert!(error.contains("more blocks than"), "{error}");
     let problems = verify(&pool).unwrap().problems;
     let named = |problem: &&Problem| problem.files == named(&["d/big"]);
     assert!(problems.iter().filter(named).any(|problem| problem.what.contains("more blocks than")));
