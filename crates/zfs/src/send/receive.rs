@@ -113,18 +113,16 @@ struct Open {
     spills_announced: bool,
 }
 
-#[derive(Debug)]
-struct Snapshot {
-    objects: Objects,
-    objset: BlockPointer,
-}
-
-/// Receives streams; what it keeps of each block in memory is its pointer, 128 bytes.
+/// Receives streams; what it keeps in memory is the objects of the newest snapshot and their pointers,
+/// 128 bytes a block, and those of the one that is coming where they differ.
 #[derive(Debug)]
 pub struct Receiver<D> {
     out: BlockWriter<Arc<D>>,
     blocks: crate::read::received::Spool,
-    snapshots: BTreeMap<u64, Snapshot>,
+    /// Object sets of the snapshots by GUID.
+    snapshots: BTreeMap<u64, BlockPointer>,
+    /// GUID and objects of the newest, from which most streams go on.
+    newest: Option<(u64, Objects)>,
     received: Vec<Received>,
     list: Option<NvList>,
 }
@@ -139,6 +137,7 @@ impl<D: WriteAt + 'static> Receiver<D> {
             blocks: device(spool.clone()),
             out: BlockWriter::new(spool, alloc, 1),
             snapshots: BTreeMap::new(),
+            newest: None,
             received: Vec::new(),
             list: None,
         })
@@ -208,8 +207,32 @@ impl<D: WriteAt + 'static> Receiver<D> {
 
     fn objset(&self, guid: u64) -> Result<Objset<'_>, ReadError> {
         let not_found = || ReadError::NotFound { what: format!("snapshot with GUID {guid}") };
-        let snapshot = self.snapshots.get(&guid).ok_or_else(not_found)?;
-        self.blocks.objset(&snapshot.objset)
+        self.blocks.objset(self.snapshots.get(&guid).ok_or_else(not_found)?)
+    }
+
+    /// The objects of a snapshot, read again if it is not the newest.
+    fn objects(&self, guid: u64) -> Result<Objects, ReadError> {
+        if let Some((newest, objects)) = &self.newest
+            && *newest == guid
+        {
+            return Ok(objects.clone());
+        }
+        let mut objects = Objects::new();
+        for object in self.objset(guid)?.objects() {
+            let object = object?;
+            let dnode = &object.dnode;
+            let state = State {
+                object_type: dnode.object_type,
+                bonus_type: dnode.bonus_type,
+                block_size: u64::from(dnode.block_size),
+                slots: u64::from(dnode.slots),
+                bonus: dnode.bonus.to_vec(),
+                blocks: object.pointers().collect::<Result<_, _>>()?,
+                spill: dnode.spill,
+            };
+            objects.insert(object.number, Arc::new(state));
+        }
+        Ok(objects)
     }
 
     fn begin(&self, begin: &Begin, order: ByteOrder) -> Result<Open, ReceiveError> {
@@ -233,14 +256,12 @@ impl<D: WriteAt + 'static> Receiver<D> {
         }
         let objects = match begin.from_guid {
             0 => Objects::new(),
-            from => match self.snapshots.get(&from) {
-                Some(snapshot) => snapshot.objects.clone(),
-                None => {
-                    return refuse(format!(
-                        "it goes on from a snapshot with GUID {from}, which was not received"
-                    ));
-                }
-            },
+            from if !self.snapshots.contains_key(&from) => {
+                return refuse(format!(
+                    "it goes on from a snapshot with GUID {from}, which was not received"
+                ));
+            }
+            from => self.objects(from).map_err(Box::new)?,
         };
         let what = Received {
             guid: begin.to_guid,
@@ -371,7 +392,8 @@ impl<D: WriteAt + 'static> Receiver<D> {
         }
         let kind = if open.what.is_volume { objset_type::ZVOL } else { objset_type::ZFS };
         let objset = table.finish(&mut self.out, kind, None, 1)?;
-        self.snapshots.insert(open.what.guid, Snapshot { objects: open.objects, objset });
+        self.snapshots.insert(open.what.guid, objset);
+        self.newest = Some((open.what.guid, open.objects));
         self.received.push(open.what);
         Ok(())
     }
