@@ -16,9 +16,13 @@ use crate::raidz::{self, Column, Geometry};
 
 /// How deep vdevs may lie in each other: `replacing` in `spare` in `mirror`.
 const MAX_DEPTH: usize = 8;
-const THOROUGH: How = How { moves: 0, thorough: true };
 /// How often a block may have been moved by removals of vdevs.
 const MAX_MOVES: usize = 32;
+/// How many copies of a piece of a block are looked at.
+const MAX_COPIES: usize = 32;
+/// How many ways to put a block together from copies of its pieces are tried at most
+/// (`zfs_reconstruct_indirect_combinations_max`).
+const MAX_COMBINATIONS: usize = 256;
 
 /// A disk or file of the pool.
 #[derive(Clone)]
@@ -55,6 +59,9 @@ impl fmt::Debug for Vdev {
     }
 }
 
+/// A part of a block: vdev, offset and length.
+pub(crate) type Piece = (u64, u64, u64);
+
 /// Where the blocks of a removed vdev are now, sorted by where they were.
 #[derive(Debug, Default)]
 pub(crate) struct Mapping(Vec<(u64, Dva)>);
@@ -73,8 +80,8 @@ impl Mapping {
         Self(entries)
     }
 
-    /// The pieces that make up `length` bytes at `offset`: vdev, offset and length of each.
-    fn pieces(&self, mut offset: u64, mut length: u64) -> Option<Vec<(u64, u64, u64)>> {
+    /// The pieces that make up `length` bytes at `offset`.
+    fn pieces(&self, mut offset: u64, mut length: u64) -> Option<Vec<Piece>> {
         let mut pieces = Vec::new();
         while length > 0 {
             let at = self.0.partition_point(|(from, _)| *from <= offset).checked_sub(1)?;
@@ -94,15 +101,6 @@ impl Mapping {
 #[derive(Debug, Default)]
 pub(crate) struct Vdevs {
     pub tops: Vec<Vdev>,
-}
-
-/// How to read.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct How {
-    /// How often the block was found to have been moved.
-    moves: usize,
-    /// Whether parity is read and compared where it is not needed.
-    thorough: bool,
 }
 
 /// Judges bytes that were read: the right ones or not.
@@ -140,33 +138,37 @@ impl Vdev {
     }
 
     /// Reads `length` bytes at `offset` until `judge` accepts what one of the copies says. What was
-    /// wrong with those before goes to `faults`.
+    /// wrong with those before goes to `faults`. Parity that is not needed is read and compared if
+    /// `thorough`.
     fn read(
         &self,
         vdevs: &Vdevs,
         (offset, length): (u64, u64),
         judge: Judge<'_>,
         faults: &mut Vec<CopyFault>,
-        how: How,
+        thorough: bool,
     ) -> Option<Vec<u8>> {
         match self {
             Self::Leaf(leaf) => leaf.read(offset, length, judge, faults),
             Self::Mirror(children) => children
                 .iter()
-                .find_map(|child| child.read(vdevs, (offset, length), judge, faults, how)),
+                .find_map(|child| child.read(vdevs, (offset, length), judge, faults, thorough)),
             Self::Raidz(geometry, children) => {
-                read_raidz(vdevs, (geometry, children), (offset, length), judge, faults, how)
+                read_raidz(vdevs, (geometry, children), (offset, length), judge, faults, thorough)
             }
-            Self::Indirect(mapping) => {
-                let Some(pieces) = mapping.pieces(offset, length).filter(|_| how.moves < MAX_MOVES)
-                else {
+            Self::Indirect(mapping) => match vdevs.resolve(mapping, offset, length).as_deref() {
+                Some(&[(vdev, offset, length)]) => {
+                    let top = vdevs.top(vdev, (offset, length), faults)?;
+                    top.read(vdevs, (offset, length), judge, faults, thorough)
+                }
+                Some(pieces) => read_pieces(vdevs, pieces, judge, faults),
+                None => {
                     let problem = CopyProblem::Content("the removed vdev has no such block".into());
                     let device = "removed vdev".to_owned();
                     faults.push(CopyFault { device, offset, length, problem });
-                    return None;
-                };
-                read_pieces(vdevs, &pieces, judge, faults, How { moves: how.moves + 1, ..how })
-            }
+                    None
+                }
+            },
             Self::Absent(name) => {
                 let (device, problem) = (name.clone(), CopyProblem::Absent);
                 faults.push(CopyFault { device, offset, length, problem });
@@ -211,20 +213,28 @@ impl Vdev {
         }
     }
 
+    /// The name of copy `index` for messages.
+    fn copy_name(&self, index: usize) -> String {
+        match self {
+            Self::Mirror(_) => self.leaves().nth(index).map(|leaf| leaf.name.clone()),
+            _ => None,
+        }
+        .unwrap_or_else(|| self.name())
+    }
+
     /// Reads copy `index` without judging it; `None` if there is none.
     fn read_copy(
         &self,
         vdevs: &Vdevs,
         index: usize,
         (offset, length): (u64, u64),
-        how: How,
     ) -> Option<Result<Vec<u8>, CopyFault>> {
         if let Self::Mirror(children) = self {
             let mut index = index;
             for child in children {
                 match index.checked_sub(child.copies()) {
                     Some(rest) => index = rest,
-                    None => return child.read_copy(vdevs, index, (offset, length), how),
+                    None => return child.read_copy(vdevs, index, (offset, length)),
                 }
             }
             return None;
@@ -233,7 +243,7 @@ impl Vdev {
             return None;
         }
         let mut faults = Vec::new();
-        let read = self.read(vdevs, (offset, length), &mut |_| true, &mut faults, how);
+        let read = self.read(vdevs, (offset, length), &mut |_| true, &mut faults, false);
         match (read, faults.pop()) {
             (Some(bytes), _) => Some(Ok(bytes)),
             (None, fault) => fault.map(Err),
@@ -248,7 +258,7 @@ fn read_raidz(
     (offset, length): (u64, u64),
     judge: Judge<'_>,
     faults: &mut Vec<CopyFault>,
-    how: How,
+    thorough: bool,
 ) -> Option<Vec<u8>> {
     let name = || children.iter().map(Vdev::name).collect::<Vec<_>>().join("+");
     let map = match geometry.map(offset, length) {
@@ -264,7 +274,7 @@ fn read_raidz(
         let at = (column.offset, column.length);
         let child = children.get(column.child);
         let bytes =
-            child.and_then(|child| child.read(vdevs, at, &mut |_| true, &mut unreadable, how));
+            child.and_then(|child| child.read(vdevs, at, &mut |_| true, &mut unreadable, false));
         match bytes {
             Some(bytes) if bytes.len() == buffer.len() => {
                 buffer.copy_from_slice(&bytes);
@@ -274,7 +284,7 @@ fn read_raidz(
         }
     };
     let mut judge = |data: &[u8]| data.get(..length as usize).is_some_and(&mut *judge);
-    let outcome = raidz::read(&map, how.thorough, &mut fetch, &mut judge);
+    let outcome = raidz::read(&map, thorough, &mut fetch, &mut judge);
     faults.append(&mut unreadable);
     for fault in outcome.faults.iter().filter(|fault| fault.readable) {
         faults.push(CopyFault {
@@ -293,50 +303,84 @@ fn read_raidz(
     Some(data)
 }
 
-/// Reads a block that lies in pieces. Pieces have no checksums of their own, so copy `n` of each
-/// makes copy `n` of the block.
+/// What copies of a piece of a block say, and which copies those are.
+struct Content {
+    bytes: Vec<u8>,
+    copies: Vec<usize>,
+}
+
+/// Reads a block that lies in pieces. Pieces have no checksums of their own: what their copies say is
+/// put together in one way after the other until the block is right, and then it is known which of
+/// them were bad.
+///
+/// Source: OpenZFS `module/zfs/vdev_indirect.c` (`vdev_indirect_io_start`).
 fn read_pieces(
     vdevs: &Vdevs,
-    pieces: &[(u64, u64, u64)],
+    pieces: &[Piece],
     judge: Judge<'_>,
     faults: &mut Vec<CopyFault>,
-    how: How,
 ) -> Option<Vec<u8>> {
-    if let [(vdev, offset, length)] = *pieces {
+    let mut all: Vec<(&Vdev, Vec<Content>)> = Vec::with_capacity(pieces.len());
+    for &(vdev, offset, length) in pieces {
         let top = vdevs.top(vdev, (offset, length), faults)?;
-        return top.read(vdevs, (offset, length), judge, faults, how);
-    }
-    for index in 0..MAX_MOVES {
-        let mut block = Vec::new();
-        let mut any = false;
-        for &(vdev, offset, length) in pieces {
-            let top = vdevs.top(vdev, (offset, length), faults)?;
-            let copies = top.copies().max(1);
-            any |= index < copies;
-            match top.read_copy(vdevs, index % copies, (offset, length), how) {
-                Some(Ok(bytes)) => block.extend_from_slice(&bytes),
-                Some(Err(fault)) => {
-                    faults.push(fault);
-                    break;
-                }
-                None => break,
+        let mut contents: Vec<Content> = Vec::new();
+        for index in 0..top.copies().min(MAX_COPIES) {
+            match top.read_copy(vdevs, index, (offset, length)) {
+                Some(Ok(bytes)) => match contents.iter_mut().find(|known| known.bytes == bytes) {
+                    Some(known) => known.copies.push(index),
+                    None => contents.push(Content { bytes, copies: vec![index] }),
+                },
+                Some(Err(fault)) => faults.push(fault),
+                None => {}
             }
         }
-        let whole: u64 = pieces.iter().map(|(_, _, length)| length).sum();
-        if block.len() as u64 == whole {
-            if judge(&block) {
-                return Some(block);
-            }
-            let (vdev, offset, length) = *pieces.first()?;
-            let device = format!("vdev {vdev} and others");
-            let problem = CopyProblem::Checksum;
-            faults.push(CopyFault { device, offset, length, problem });
+        if contents.is_empty() {
+            return None;
         }
-        if !any {
-            break;
+        all.push((top, contents));
+    }
+    // First what one disk has of all of them.
+    let of_copy = |copy: usize| -> Vec<usize> {
+        let having = |content: &Content| content.copies.contains(&copy);
+        all.iter().map(|(_, contents)| contents.iter().position(having).unwrap_or(0)).collect()
+    };
+    let copies = all.iter().flat_map(|(_, contents)| contents).flat_map(|content| &content.copies);
+    let copies = copies.max().map_or(0, |last| last + 1);
+    let ways = all.iter().fold(1, |ways: usize, (_, contents)| ways.saturating_mul(contents.len()));
+    let mixed = |mut way: usize| -> Vec<usize> {
+        let digit = |(_, contents): &(&Vdev, Vec<Content>)| {
+            let digit = way % contents.len();
+            way /= contents.len();
+            digit
+        };
+        all.iter().map(digit).collect()
+    };
+    let mut block = Vec::new();
+    let right = (0..copies).map(of_copy).chain((0..ways.min(MAX_COMBINATIONS)).map(mixed)).find(
+        |chosen: &Vec<usize>| {
+            block.clear();
+            for ((_, contents), &at) in all.iter().zip(chosen) {
+                let bytes = contents.get(at).map(|content| content.bytes.as_slice());
+                block.extend_from_slice(bytes.unwrap_or_default());
+            }
+            judge(&block)
+        },
+    );
+    let Some(chosen) = right else {
+        let (vdev, offset, length) = *pieces.first()?;
+        let (device, problem) = (format!("vdev {vdev} and others"), CopyProblem::Checksum);
+        faults.push(CopyFault { device, offset, length, problem });
+        return None;
+    };
+    for (((top, contents), chosen), (_, offset, length)) in all.iter().zip(chosen).zip(pieces) {
+        let others = contents.iter().enumerate().filter(|(at, _)| *at != chosen);
+        for &copy in others.flat_map(|(_, content)| &content.copies) {
+            let (device, problem) = (top.copy_name(copy), CopyProblem::Checksum);
+            let offset = offset.saturating_add(DATA_START);
+            faults.push(CopyFault { device, offset, length: *length, problem });
         }
     }
-    None
+    Some(block)
 }
 
 impl Leaf {
@@ -379,31 +423,43 @@ impl Vdevs {
         top
     }
 
-    /// Where the bytes at a place of a removed vdev are now: vdev, offset and length of each piece.
-    /// `None` if the vdev was not removed.
-    pub(crate) fn moved(
-        &self,
-        vdev: u64,
-        offset: u64,
-        length: u64,
-    ) -> Option<Vec<(u64, u64, u64)>> {
-        let removed = |vdev: u64| match usize::try_from(vdev).ok().and_then(|at| self.tops.get(at))
-        {
+    /// The mapping of a vdev that was removed.
+    fn mapping(&self, vdev: u64) -> Option<&Mapping> {
+        match usize::try_from(vdev).ok().and_then(|at| self.tops.get(at)) {
             Some(Vdev::Indirect(mapping)) => Some(mapping),
             _ => None,
+        }
+    }
+
+    /// Where `length` bytes at `offset` of a removed vdev are now: in order, and not on others that
+    /// were removed. `None` if a mapping does not tell.
+    fn resolve(&self, mapping: &Mapping, offset: u64, length: u64) -> Option<Vec<Piece>> {
+        let mut found: Vec<Piece> = Vec::new();
+        let below = |mapping: &Mapping, offset: u64, length: u64, moves: usize| {
+            let pieces = mapping.pieces(offset, length)?;
+            Some(pieces.into_iter().rev().map(move |piece| (piece, moves)))
         };
-        removed(vdev)?;
-        let (mut found, mut todo) = (Vec::new(), vec![(vdev, offset, length, 0)]);
-        while let Some((vdev, offset, length, moves)) = todo.pop() {
-            match removed(vdev).filter(|_| moves < MAX_MOVES) {
-                None => found.push((vdev, offset, length)),
-                Some(mapping) => {
-                    let pieces = mapping.pieces(offset, length).unwrap_or_default();
-                    todo.extend(pieces.into_iter().map(|(v, o, l)| (v, o, l, moves + 1)));
+        let mut todo: Vec<_> = below(mapping, offset, length, 1)?.collect();
+        while let Some(((vdev, offset, length), moves)) = todo.pop() {
+            match (self.mapping(vdev), found.last_mut()) {
+                (Some(_), _) if moves >= MAX_MOVES => return None,
+                (Some(mapping), _) => todo.extend(below(mapping, offset, length, moves + 1)?),
+                // What lies together is read together.
+                (None, Some((last, start, size)))
+                    if *last == vdev && start.checked_add(*size) == Some(offset) =>
+                {
+                    *size = size.saturating_add(length);
                 }
+                (None, _) => found.push((vdev, offset, length)),
             }
         }
         Some(found)
+    }
+
+    /// Where the bytes at a place of a removed vdev are now. `None` if the vdev was not removed.
+    pub(crate) fn moved(&self, vdev: u64, offset: u64, length: u64) -> Option<Vec<Piece>> {
+        let mapping = self.mapping(vdev)?;
+        Some(self.resolve(mapping, offset, length).unwrap_or_default())
     }
 
     /// Reads the first `length` bytes at `dva` until `judge` accepts what one of the copies says.
@@ -415,7 +471,7 @@ impl Vdevs {
         faults: &mut Vec<CopyFault>,
     ) -> Option<Vec<u8>> {
         let at = (dva.offset(), length);
-        self.top(dva.vdev(), at, faults)?.read(self, at, judge, faults, How::default())
+        self.top(dva.vdev(), at, faults)?.read(self, at, judge, faults, false)
     }
 
     /// Reads every copy at `dva`, gives each to `judge` and tells what was wrong with which.
@@ -438,23 +494,63 @@ impl Vdev {
             Self::Mirror(children) => {
                 children.iter().for_each(|child| child.scrub(vdevs, at, judge, faults));
             }
-            Self::Indirect(mapping) => match mapping.pieces(at.0, at.1).as_deref() {
+            Self::Indirect(mapping) => match vdevs.resolve(mapping, at.0, at.1).as_deref() {
                 Some(&[(vdev, offset, length)]) => {
-                    if let Some(top) = vdevs.top(vdev, (offset, length), faults)
-                        && !matches!(top, Self::Indirect(_))
-                    {
+                    if let Some(top) = vdevs.top(vdev, (offset, length), faults) {
                         top.scrub(vdevs, (offset, length), judge, faults);
-                    } else {
-                        self.read(vdevs, at, judge, faults, THOROUGH);
                     }
                 }
+                // Of pieces all copies are read anyway.
                 _ => {
-                    self.read(vdevs, at, judge, faults, THOROUGH);
+                    self.read(vdevs, at, judge, faults, true);
                 }
             },
             _ => {
-                self.read(vdevs, at, judge, faults, THOROUGH);
+                self.read(vdevs, at, judge, faults, true);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blk::{Memory, WriteAt};
+
+    use super::*;
+
+    /// 1 KiB at 0 of a removed vdev lies in two pieces on a mirror, the second before the first.
+    #[test]
+    fn pieces_of_a_block_are_put_together_from_what_is_good_of_each() {
+        let disk = |name: &str| {
+            let memory = Arc::new(Memory::zeroed((DATA_START + 4096) as usize));
+            memory.write_all_at(&[1; 512], DATA_START + 2048).unwrap();
+            memory.write_all_at(&[2; 512], DATA_START + 512).unwrap();
+            let device: Arc<dyn ReadAt> = memory.clone();
+            (memory, Vdev::Leaf(Leaf { guid: 0, name: name.to_owned(), device: Some(device) }))
+        };
+        let ((a, one), (b, two)) = (disk("a"), disk("b"));
+        let entry = |from: u64, to: u64| [from >> 9, 1, to >> 9].map(u64::to_le_bytes).concat();
+        let mapping = [entry(0, 2048), entry(512, 512)].concat();
+        let mapping = Vdev::Indirect(Mapping::parse(&mapping, 2));
+        let vdevs = Vdevs { tops: vec![Vdev::Mirror(vec![one, two]), mapping] };
+        let dva = Dva::new([1 << 32 | 2, 0]);
+        let expected = [[1; 512], [2; 512]].concat();
+        let read = |faults: &mut Vec<CopyFault>| {
+            vdevs.read(dva, 1024, &mut |bytes| *bytes == *expected, faults)
+        };
+        let mut faults = Vec::new();
+        assert_eq!(vdevs.moved(1, 0, 1024), Some(vec![(0, 2048, 512), (0, 512, 512)]));
+        assert_eq!(read(&mut faults).as_deref(), Some(&*expected));
+        assert!(faults.is_empty(), "{faults:?}");
+        // No disk has both pieces any more.
+        a.write_all_at(&[9], DATA_START + 2048).unwrap();
+        b.write_all_at(&[9], DATA_START + 512).unwrap();
+        assert_eq!(read(&mut faults).as_deref(), Some(&*expected));
+        let told: Vec<_> = faults.iter().map(|fault| (&*fault.device, fault.offset)).collect();
+        assert_eq!(told, [("a", DATA_START + 2048), ("b", DATA_START + 512)]);
+        a.write_all_at(&[9], DATA_START + 512).unwrap();
+        assert_eq!(read(&mut faults), None);
+        // What no mapping tells.
+        assert_eq!(vdevs.moved(1, 512, 1024), Some(Vec::new()));
     }
 }
