@@ -34,6 +34,8 @@ pub struct VdevConfig {
     pub metaslab_shift: u32,
     /// Object that says where the blocks of a removed vdev went.
     pub indirect_mapping: Option<u64>,
+    /// Object that says which transaction groups a disk lacks.
+    pub dirty_time_log: Option<u64>,
     /// Whether its removal is under way.
     pub removing: bool,
     /// States besides healthy: `offline`, `faulted`, `degraded`, `removed`, `not present`.
@@ -72,6 +74,7 @@ impl VdevConfig {
             metaslab_array: number("metaslab_array"),
             metaslab_shift: shift("metaslab_shift"),
             indirect_mapping: list.u64("com.delphix:indirect_object"),
+            dirty_time_log: list.u64("DTL").filter(|object| *object != 0),
             removing: number("removing") != 0,
             states: states
                 .iter()

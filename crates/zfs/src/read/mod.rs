@@ -35,6 +35,7 @@ mod error;
 mod features;
 mod filesystem;
 mod label;
+pub(crate) mod missing;
 mod object;
 pub mod object_type;
 mod objset;

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use blk::ReadAt;
+use blk::{RangeSet, ReadAt};
 
 use super::block::Blocks;
 use super::config::VdevConfig;
 use super::features::{self, FeatureState};
 use super::label::{self, DeviceLabels, Uberblock};
+use super::missing;
 use super::object::Object;
 use super::objset::Objset;
 use super::vdev::{Leaf, Mapping, Vdev, Vdevs};
@@ -103,6 +104,9 @@ pub struct Pool {
     /// Configuration in the MOS.
     pub config: NvList,
     pub(crate) blocks: Blocks,
+    /// Transaction groups whose blocks disks, or those that replace each other, may not have; by the
+    /// names they have in a [`CopyFault`].
+    pub(crate) missing: BTreeMap<String, RangeSet>,
     pub(crate) keyring: Keyring,
     /// The object directory.
     pub(crate) directory: BTreeMap<Box<[u8]>, OwnedValue>,
@@ -396,6 +400,15 @@ impl Pool {
         blocks.checksums = Checksums::new(mos.salt.as_ref());
         blocks.dynamic_gangs = mos.features.iter().any(dynamic);
         load_mappings(&mut blocks, &uberblock, &root)?;
+        let (lacking, errors) = missing::load(&blocks, &uberblock, &root)?;
+        for error in errors {
+            found.notes.warn(format!("what a disk lacks is not known: {error}"));
+        }
+        let mut missing = BTreeMap::new();
+        for top in &mut blocks.vdevs.tops {
+            top.prefer_whole(&lacking);
+            top.name_missing(&lacking, &mut missing);
+        }
 
         let members: Vec<Member> = root
             .walk()
@@ -455,6 +468,7 @@ impl Pool {
             damage: found.notes.damage,
             config: mos.config,
             blocks,
+            missing,
             keyring: Keyring::default(),
             directory: mos.directory,
         })

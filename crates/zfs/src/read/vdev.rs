@@ -3,13 +3,15 @@
 //!
 //! Offsets are those of block pointers: bytes in the allocatable area of a top-level vdev.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use blk::ReadAt;
+use blk::{RangeSet, ReadAt};
 
 use super::config::VdevConfig;
 use super::error::{CopyFault, CopyProblem};
+use super::missing::Missing;
 use crate::blkptr::Dva;
 use crate::label::DATA_START;
 use crate::raidz::{self, Column, Geometry};
@@ -508,6 +510,33 @@ impl Vdev {
             _ => {
                 self.read(vdevs, at, judge, faults, true);
             }
+        }
+    }
+
+    /// Puts the disks that lack nothing before others in each mirror: where raidz reads a column, no
+    /// checksum tells a disk that is being replaced from the one that takes its place.
+    pub(crate) fn prefer_whole(&mut self, missing: &Missing) {
+        match self {
+            Self::Mirror(children) => {
+                children.sort_by_key(|child| child.leaves().any(|leaf| missing.contains_key(&leaf.guid)));
+                children.iter_mut().for_each(|child| child.prefer_whole(missing));
+            }
+            Self::Raidz(_, children) => {
+                children.iter_mut().for_each(|child| child.prefer_whole(missing));
+            }
+            Self::Leaf(_) | Self::Indirect(_) | Self::Absent(_) => {}
+        }
+    }
+
+    /// Adds what each vdev lacks, by the names that faults have.
+    pub(crate) fn name_missing(&self, missing: &Missing, named: &mut BTreeMap<String, RangeSet>) {
+        let txgs = self.leaves().filter_map(|leaf| missing.get(&leaf.guid));
+        let mut txgs = txgs.flat_map(RangeSet::iter).peekable();
+        if txgs.peek().is_some() {
+            named.entry(self.name()).or_default().extend(txgs);
+        }
+        if let Self::Mirror(children) | Self::Raidz(_, children) = self {
+            children.iter().for_each(|child| child.name_missing(missing, named));
         }
     }
 }

@@ -26,6 +26,7 @@ mod tests;
 use blk::RangeSet;
 
 pub use device::{DeviceUse, used};
+pub(crate) use load::apply as each_entry;
 pub use entry::{Entry, EntryKind, HalfEntry, entries};
 pub use intent_log::{IntentLog, IntentLogs, intent_log, intent_logs};
 

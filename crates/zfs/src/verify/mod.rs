@@ -163,6 +163,12 @@ pub fn verify(pool: &Pool) -> Result<Report, ReadError> {
             report.notes.push(format!("{name}: {count} records of its intent log were not replayed"));
         }
     }
+    for (device, txgs) in &pool.missing {
+        let txgs: Vec<String> =
+            txgs.iter().map(|txgs| format!("{} to {}", txgs.start, txgs.end - 1)).take(8).collect();
+        let txgs = txgs.join(", ");
+        report.notes.push(format!("{device} may lack blocks of transaction groups {txgs}"));
+    }
     let walked = walk::run(pool, &datasets, &mut report)?;
     space::check(pool, &datasets, walked, &mut report);
     files::check(pool, &datasets, &mut report);

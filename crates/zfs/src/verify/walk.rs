@@ -438,8 +438,13 @@ impl<'p> Worker<'_, 'p> {
         }
         self.allocate(bp);
         let (mut faults, lost) = self.pool.blocks.scrub(bp);
-        // Told once for each device.
-        faults.retain(|fault| lost || fault.problem != CopyProblem::Absent);
+        // Told once for each device; and what a disk was not there for it need not have.
+        let (missing, birth) = (&self.pool.missing, bp.physical_birth());
+        let expected = |fault: &CopyFault| {
+            let missing = missing.get(&fault.device);
+            missing.is_some_and(|txgs| txgs.contains(birth))
+        };
+        faults.retain(|fault| lost || (fault.problem != CopyProblem::Absent && !expected(fault)));
         if !lost {
             self.check_mac(scan, object, bp);
         }
