@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use tree::{File, Inode, Kind, MemoryBlobs, Metadata, Tree};
 use zfs::read::{Device, Pool};
 use zfs::send::{Receiver, Record, SendOptions, StreamReader, StreamWriter, send_snapshot};
-use zfs::{Content, Dataset, FeatureSet};
+use zfs::{Content, Dataset};
 
 /// The stream of a small file system.
 static STREAM: LazyLock<Vec<Record>> = LazyLock::new(|| {
@@ -43,12 +43,8 @@ static STREAM: LazyLock<Vec<Record>> = LazyLock::new(|| {
         name: "tank".to_owned(),
         seed: [7; 32],
         timestamp: 1_700_000_000,
-        features: FeatureSet::default(),
-        large_dnodes: false,
-        autotrim: false,
-        bootfs: None,
-        history: String::new(),
         datasets: vec![root],
+        ..zfs::Pool::default()
     };
     let device = Arc::new(Memory::zeroed(64 << 20));
     zfs::write_pool(&*device, &pool, &blobs, &mut |_| {}).expect("a pool");

@@ -95,12 +95,9 @@ fn pool(datasets: Vec<Dataset<'_>>) -> zfs::Pool<'_> {
         name: "tank".to_owned(),
         seed: [7; 32],
         timestamp: 1_700_000_000,
-        features: FeatureSet::default(),
-        large_dnodes: false,
-        autotrim: false,
-        bootfs: None,
         history: "a test".to_owned(),
         datasets,
+        ..zfs::Pool::default()
     }
 }
 

@@ -142,12 +142,9 @@ proptest! {
             name: "tank".to_owned(),
             seed: [7; 32],
             timestamp: 1_700_000_000,
-            features: zfs::FeatureSet::default(),
-            large_dnodes: false,
-            autotrim: false,
-            bootfs: None,
             history: "a test".to_owned(),
             datasets: vec![dataset("tank", None), dataset("tank/fs", Some(content))],
+            ..zfs::Pool::default()
         };
         zfs::write_pool(&device, &pool, &blobs, &mut |_| {}).unwrap();
         let device = Device { name: "memory".to_owned(), data: Arc::new(device) };

@@ -15,7 +15,7 @@ use crate::label::DATA_START;
 use crate::nvlist::NvList;
 use crate::read::{Device, FeatureState};
 use crate::send::{SendOptions, StreamWriter, send_snapshot};
-use crate::{Content, Dataset, FeatureSet, Pool};
+use crate::{Content, Dataset, Pool};
 
 /// Offsets in a dnode: its bonus area with the system attributes as the writer orders them.
 const ATTRIBUTES: usize = 64 + 128 + 8;
@@ -37,12 +37,9 @@ pub(crate) fn pool(datasets: Vec<Dataset<'_>>) -> Pool<'_> {
         name: "tank".to_owned(),
         seed: [7; 32],
         timestamp: 1_700_000_000,
-        features: FeatureSet::default(),
-        large_dnodes: false,
-        autotrim: false,
-        bootfs: None,
         history: "a test".to_owned(),
         datasets,
+        ..Pool::default()
     }
 }
 

@@ -64,8 +64,8 @@ const CONFIG_BLOCK: u32 = 16 << 10;
 /// OpenZFS keeps this part of a pool for itself (`spa_slop_shift`).
 const SLOP_SHIFT: u32 = 5;
 
-/// A pool to be written.
-#[derive(Debug, Clone)]
+/// A pool to be written. The default one has neither name nor datasets.
+#[derive(Debug, Clone, Default)]
 pub struct Pool<'a> {
     /// Its name.
     pub name: String,
