@@ -518,7 +518,9 @@ impl Vdev {
     pub(crate) fn prefer_whole(&mut self, missing: &Missing) {
         match self {
             Self::Mirror(children) => {
-                children.sort_by_key(|child| child.leaves().any(|leaf| missing.contains_key(&leaf.guid)));
+                children.sort_by_key(|child| {
+                    child.leaves().any(|leaf| missing.contains_key(&leaf.guid))
+                });
                 children.iter_mut().for_each(|child| child.prefer_whole(missing));
             }
             Self::Raidz(_, children) => {

@@ -153,7 +153,10 @@ fn bytes_of(entry: &Entry, shift: u32, start: u64) -> Option<Range<u64>> {
 }
 
 /// Gives all entries of a space map to `note`, which tells whether they make sense.
-pub(crate) fn apply(map: &Object<'_>, note: &mut dyn FnMut(Entry) -> Option<()>) -> Result<(), ReadError> {
+pub(crate) fn apply(
+    map: &Object<'_>,
+    note: &mut dyn FnMut(Entry) -> Option<()>,
+) -> Result<(), ReadError> {
     let length = word_at(&map.dnode.bonus, LENGTH_AT);
     if length > map.dnode.capacity() || !length.is_multiple_of(8) {
         return Err(map.damaged(format!("a space map of {length} bytes is longer than its blocks")));

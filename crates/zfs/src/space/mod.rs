@@ -26,9 +26,9 @@ mod tests;
 use blk::RangeSet;
 
 pub use device::{DeviceUse, used};
-pub(crate) use load::apply as each_entry;
 pub use entry::{Entry, EntryKind, HalfEntry, entries};
 pub use intent_log::{IntentLog, IntentLogs, intent_log, intent_logs};
+pub(crate) use load::apply as each_entry;
 
 use crate::read::{Pool, ReadError};
 

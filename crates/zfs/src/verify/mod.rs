@@ -159,8 +159,8 @@ pub fn verify(pool: &Pool) -> Result<Report, ReadError> {
         if let Ok(Some(log)) = crate::space::intent_log(pool, dataset)
             && log.unreplayed > 0
         {
-            let (name, count) = (&dataset.name, log.unreplayed);
-            report.notes.push(format!("{name}: {count} records of its intent log were not replayed"));
+            let what = "records of its intent log were not replayed";
+            report.notes.push(format!("{}: {} {what}", dataset.name, log.unreplayed));
         }
     }
     for (device, txgs) in &pool.missing {
