@@ -109,6 +109,10 @@ void account_check(fs_t *fs, boolean_t has_files);
 /* change.c */
 void change_fs(fs_t *fs, unsigned round);
 
+/* vdevs.c */
+void remove_first(spa_t *spa, const char *name, const char *path);
+void replace_first(spa_t *spa, const char *name, const char *path);
+
 /* stop.c */
 void interrupt_receiving(spa_t *spa, const char *pool, const char *name);
 void stop_with_log(spa_t *spa, const char *name) __attribute__((noreturn));

@@ -11,6 +11,8 @@
  *   judge upgrade POOL FILE   enable every feature, new pool guid
  *   judge interrupt POOL FILE receive streams and break off, print the tokens to go on with: dataset, token
  *   judge stop    POOL FILE   stop while three writes are in an intent log only, print its dataset
+ *   judge remove  POOL FILE   move to FILE.2 by removing the first vdev
+ *   judge replace POOL FILE   begin to replace FILE by FILE.2, and stop
  *
  * All but `show` and `make` change FILE. Exit status 0 when nothing was wrong.
  */
@@ -308,6 +310,7 @@ make_pool(const char *pool, const char *path)
 	}
 	must(spa_create(pool, root, features, NULL, NULL), "create %s", pool);
 	must(spa_open(pool, &spa, "pool_import"), "open %s", pool);
+	fs_format(pool);
 	for (int i = 0; i < 3; i++) {
 		snprintf(name, sizeof (name), "%s/%s", pool, names[i]);
 		must(dmu_objset_create(name, DMU_OST_ZFS, 0, NULL, NULL, NULL), "create %s", name);
@@ -354,7 +357,7 @@ main(int argc, char **argv)
 	spa_t *spa;
 
 	if (argc != 4) {
-		fprintf(stderr, "usage: judge make|check|show|change|destroy|fill|grow|upgrade|interrupt|stop POOL FILE\n");
+		fprintf(stderr, "usage: judge make|check|show|change|destroy|fill|grow|upgrade|interrupt|stop|remove|replace POOL FILE\n");
 		return (2);
 	}
 	verb = argv[1];
@@ -395,6 +398,10 @@ main(int argc, char **argv)
 		pool_scrub(spa);
 	} else if (strcmp(verb, "interrupt") == 0) {
 		interrupt_receiving(spa, pool, some_filesystem(pool));
+	} else if (strcmp(verb, "remove") == 0) {
+		remove_first(spa, some_filesystem(pool), path);
+	} else if (strcmp(verb, "replace") == 0) {
+		replace_first(spa, some_filesystem(pool), path);
 	} else if (strcmp(verb, "stop") == 0) {
 		stop_with_log(spa, some_filesystem(pool));
 	} else {

@@ -151,6 +151,7 @@ stop_with_log(spa_t *spa, const char *name)
 
 	fs_open(&fs, name, B_FALSE);
 	file = fs_create(&fs, fs.root, "judge-logged", S_IFREG | 0644, 0, 0);
+	fs_write(&fs, file, 0, 10000, 1);
 #if OPENZFS == 201
 	zilog = zil_open(fs.os, NULL);
 #else

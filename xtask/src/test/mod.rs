@@ -12,6 +12,7 @@ mod pool;
 mod recipe;
 mod second_kernel;
 mod stale_pool;
+mod stopped;
 mod trouble;
 
 use anyhow::Result;
@@ -50,6 +51,11 @@ const POOL: &[TestStep] = &[
         work: pool::torture,
     },
     Step { name: "debian", proves: "OpenZFS lives with a pool of Debian", work: pool::debian },
+    Step {
+        name: "stopped",
+        proves: "we tell what OpenZFS left when it stopped, or its disks changed",
+        work: stopped::told,
+    },
 ];
 
 const IMAGE: &[TestStep] = &[
