@@ -94,6 +94,7 @@ const fn write(guid: &'static str, description: &'static str) -> Feature {
     Feature { readonly_compatible: true, ..read(guid, description) }
 }
 
+pub(crate) const HOLE_BIRTH: &str = "com.delphix:hole_birth";
 pub(crate) const ENABLED_TXG: &str = "com.delphix:enabled_txg";
 pub(crate) const EMPTY_BPOBJ: &str = "com.delphix:empty_bpobj";
 pub(crate) const SPACEMAP_HISTOGRAM: &str = "com.delphix:spacemap_histogram";
@@ -117,7 +118,7 @@ const OPENZFS_2_1_LINUX: &[Feature] = &[
     Feature {
         active_when_enabled: true,
         in_label: true,
-        ..read("com.delphix:hole_birth", "Retain hole birth txg for more precise zfs send")
+        ..read(HOLE_BIRTH, "Retain hole birth txg for more precise zfs send")
     },
     write("com.delphix:zpool_checkpoint", "Pool state can be checkpointed, allowing rewind later."),
     Feature {

@@ -327,3 +327,26 @@ fn a_stream_tells_that_case_was_ignored() {
     });
     assert_eq!(flags(), 14);
 }
+
+/// What is written has holes without births, so a sender must not believe that holes of a history have some.
+#[test]
+fn holes_have_had_births_since_the_newest_state_only() {
+    let tree = ::tree::Tree::new(::tree::Metadata { mode: 0o755, ..Default::default() });
+    let content = crate::Content { tree: &tree, root: tree.root(), mounts: Default::default() };
+    let tank = crate::Dataset {
+        name: "tank".to_owned(),
+        earlier: vec![crate::State { snapshot: "a".to_owned(), content: content.clone() }],
+        content: Some(content),
+        snapshot: Some("b".to_owned()),
+        ..crate::Dataset::default()
+    };
+    let device = std::sync::Arc::new(blk::Memory::zeroed(64 << 20));
+    let pool = crate::verify::tests::pool(vec![tank]);
+    crate::write_pool(&*device, &pool, &::tree::MemoryBlobs::default(), &mut |_| {}).unwrap();
+    let pool = crate::verify::surgeon::Surgeon { device }.pool();
+    let mos = pool.mos().unwrap();
+    let enabled = pool.directory_object(&mos, "feature_enabled_txg").unwrap().unwrap();
+    let enabled = crate::read::zap::number(&enabled, b"com.delphix:hole_birth").unwrap().unwrap();
+    let txg = |name| pool.dataset(name).unwrap().creation_txg;
+    assert!(txg("tank@a") < enabled && enabled <= txg("tank@b"), "{enabled}");
+}

@@ -163,7 +163,9 @@ pub fn verify(pool: &Pool) -> Result<Report, ReadError> {
             report.notes.push(format!("{}: {} {what}", dataset.name, log.unreplayed));
         }
     }
-    for (device, txgs) in &pool.missing {
+    for member in &pool.members {
+        let device = member.device.as_ref().unwrap_or(&member.path);
+        let Some(txgs) = pool.missing.get(device) else { continue };
         let txgs: Vec<String> =
             txgs.iter().map(|txgs| format!("{} to {}", txgs.start, txgs.end - 1)).take(8).collect();
         let txgs = txgs.join(", ");

@@ -19,9 +19,11 @@ pub(crate) struct FeatureObjects {
 }
 
 impl FeatureObjects {
+    /// `newest` is the transaction group of the newest state.
     pub(crate) fn write<W: WriteAt>(
         mos: &mut Mos<'_, W>,
         set: FeatureSet,
+        newest: u64,
     ) -> Result<Self, WriteError> {
         let texts: Vec<_> = set
             .features()
@@ -32,8 +34,14 @@ impl FeatureObjects {
             .iter()
             .map(|(guid, text)| Entry { name: guid.as_bytes(), value: ZapValue::Bytes(text) })
             .collect();
-        let txgs: Vec<_> =
-            set.features().iter().map(|feature| Entry::new(feature.guid, TXG_CREATE)).collect();
+        // Holes are written without a birth. One that took the place of data in the history is sent only
+        // if senders believe that holes have had births since the newest state (`ignore_hole_birth=0`).
+        let enabled = |guid: &str| if guid == feature::HOLE_BIRTH { newest } else { TXG_CREATE };
+        let txgs: Vec<_> = set
+            .features()
+            .iter()
+            .map(|feature| Entry::new(feature.guid, enabled(feature.guid)))
+            .collect();
         Ok(Self {
             for_write: mos.allocate(),
             descriptions: mos.add_zap(object_type::ZAP_METADATA, &descriptions)?,

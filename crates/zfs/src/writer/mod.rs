@@ -207,10 +207,11 @@ fn write_blocks<'p, W: WriteAt>(
     let last = records.iter().map(|record| record.first_state + record.states.len() - 1).max();
     out.birth = history::snapshot_txg(last.unwrap_or(0));
     let txg = out.birth + TXG_DISTANCE;
+    let newest = out.birth;
     let mut mos = Mos::new(out, ids.guid("salt of the MOS") | 1);
     let directory = mos.allocate();
     let mut dsl = DslWriter::new(&mut mos, &ids, pool.timestamp).write(&records)?;
-    let features = FeatureObjects::write(&mut mos, pool.features)?;
+    let features = FeatureObjects::write(&mut mos, pool.features, newest)?;
     let bootfs = checked.bootfs.map(|index| dsl.datasets[index]);
     let others = OtherObjects::write(&mut mos, pool, &ids, bootfs, geometry)?;
     let mut entries = vec![Entry::new("features_for_write", features.for_write)];
