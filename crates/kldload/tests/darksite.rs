@@ -248,6 +248,35 @@ fn two_recipes_take_turns() {
 }
 
 #[test]
+fn what_is_excluded_stays_away_and_a_misspelt_name_is_told() {
+    let world = World::new();
+    world.archive(
+        Timestamp::now() - 3.hours(),
+        &[("one", "1", "two | three"), ("two", "1", ""), ("three", "1", "")],
+    );
+    world.run(0, &["sync", "recipe.toml"]);
+    let recipe = fs::read_to_string(world.path("recipe.toml")).unwrap();
+    world.write("recipe.toml", format!("{recipe}exclude = [\"two\", \"thre\"]\n"));
+    // The lock has it, and is not used in silence.
+    let output = world.command(&["sync", "recipe.toml"]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && error.contains("made before \"two\" was excluded"),
+        "{error}"
+    );
+    let events = world.run(0, &["update", "recipe.toml"]);
+    let warned =
+        |event: &Value| event["text"].as_str().is_some_and(|text| text.contains("exclude: "));
+    let warnings: Vec<&Value> = events.iter().filter(|event| warned(event)).collect();
+    assert_eq!(warnings.len(), 1, "{events:?}");
+    let text = warnings[0]["text"].as_str().unwrap();
+    assert!(text.contains("\"thre\"") && text.contains("meant: three?"), "{text}");
+    world.run(0, &["sync", "recipe.toml"]);
+    let lock = fs::read_to_string(world.path("recipe.lock")).unwrap();
+    assert!(lock.contains("\npackage three ") && !lock.contains("\npackage two "), "{lock}");
+}
+
+#[test]
 fn without_a_network_everything_after_sync_works() {
     let world = World::new();
     world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);

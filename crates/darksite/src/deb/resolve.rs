@@ -14,7 +14,8 @@ use crate::source::{SourceError, read_index};
 pub struct Resolved {
     /// The lock.
     pub lock: Lock,
-    /// Optional packages that were left out, with the reason.
+    /// Optional packages that were left out, with the reason; exclusions and pins of packages that no
+    /// suite has.
     pub warnings: Vec<String>,
 }
 
@@ -133,6 +134,7 @@ fn choose(
         packages,
     };
     lock.sort();
-    let warnings = solution.skipped.iter().map(ToString::to_string).collect();
+    let skipped = solution.skipped.iter().map(ToString::to_string);
+    let warnings = skipped.chain(solution.unknown.iter().map(ToString::to_string)).collect();
     Ok(Resolved { lock, warnings })
 }

@@ -18,7 +18,7 @@ pub use container::{ControlFile, Deb, DebError};
 pub use control::{ControlError, ControlProblem, Field, Paragraph, Paragraphs, paragraphs};
 pub use copyright::{licenses, spdx_expression};
 pub use packages::{IndexError, MultiArch, Package, Priority, parse_packages, write_package};
-pub use policy::{Pin, PinError, PinTarget, Policy};
+pub use policy::{Pin, PinError, PinTarget, Policy, UnknownName};
 pub use relation::{
     ArchQualifier, Clause, Dependency, Operator, Profile, RelationError, Restriction,
     parse_provides, parse_relations,

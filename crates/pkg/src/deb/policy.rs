@@ -1,9 +1,11 @@
 //! Which version of each package may be chosen: pins, holds, exclusions (apt_preferences(5)).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use thiserror::Error;
 
+use super::packages::Package;
 use super::universe::{Entry, IndexInfo, NameId, Universe, VersionId};
 use super::version::Version;
 
@@ -104,7 +106,58 @@ pub struct Policy {
     pub suites: BTreeMap<String, String>,
 }
 
+/// A name of a policy that is no package's, so that nothing comes of it; commonly it is misspelt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownName {
+    /// What it stands in: `exclude`, `hold` or `pin`.
+    pub what: &'static str,
+    /// The name, or a pattern of a pin.
+    pub name: String,
+    /// Packages that provide what is called so, at most three.
+    pub providers: Vec<String>,
+    /// Names that are near it.
+    pub near: Vec<String>,
+}
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, name, providers, near } = self;
+        write!(f, "{what}: there is no package {name:?}, so nothing comes of it")?;
+        match &**providers {
+            [] => f.write_str(&hint(near)),
+            _ => write!(f, "; it is what others provide, as {}", providers.join(", ")),
+        }
+    }
+}
+
+/// The end of a message about a name that is not there.
+pub(super) fn hint(near: &[String]) -> String {
+    match near {
+        [] => String::new(),
+        _ => format!("; is one of these meant: {}?", near.join(", ")),
+    }
+}
+
 impl Policy {
+    /// The names in it that no index has.
+    pub fn unknown(&self, universe: &Universe<'_>) -> Vec<UnknownName> {
+        let plain = |name: &str| {
+            let id = universe.name_id(name);
+            id.is_some_and(|id| !universe.name(id).versions.is_empty())
+        };
+        let excluded = self.excluded.iter().filter(|name| !plain(name));
+        let held = self.versions.keys().chain(self.suites.keys()).filter(|name| !plain(name));
+        let pinned = self.pins.iter().flat_map(|pin| &pin.packages);
+        let pinned = pinned.filter(|pattern| {
+            !universe.entries().iter().any(|entry| names(pattern, &entry.package))
+        });
+        let named = |what| move |name: &String| UnknownName::new(universe, what, name);
+        let mut unknown: Vec<UnknownName> = excluded.map(named("exclude")).collect();
+        unknown.extend(held.map(named("hold")));
+        unknown.extend(pinned.map(named("pin")));
+        unknown
+    }
+
     /// For each name the version that may be chosen; `None` where there is none.
     pub fn candidates(&self, universe: &Universe<'_>) -> Vec<Option<VersionId>> {
         let general: Vec<&Pin> = self.pins.iter().filter(|pin| is_general(pin)).collect();
@@ -175,6 +228,30 @@ impl Policy {
     }
 }
 
+impl UnknownName {
+    fn new(universe: &Universe<'_>, what: &'static str, name: &str) -> Self {
+        let known = universe.name_id(name).map(|id| universe.name(id));
+        let provided = known.into_iter().flat_map(|known| &known.providers);
+        let mut providers: Vec<String> = provided
+            .filter_map(|&(version, _)| universe.entry(version))
+            .map(|entry| entry.package.name.to_owned())
+            .collect();
+        providers.sort_unstable();
+        providers.dedup();
+        providers.truncate(3);
+        let near = universe.near(name).into_iter().map(str::to_owned).collect();
+        Self { what, name: name.to_owned(), providers, near }
+    }
+}
+
+/// Whether a pattern of a pin is about a package.
+fn names(pattern: &str, package: &Package<'_>) -> bool {
+    match pattern.strip_prefix("src:") {
+        Some(source) => glob(source, package.source),
+        None => glob(pattern, package.name),
+    }
+}
+
 fn is_general(pin: &Pin) -> bool {
     pin.packages.iter().any(|pattern| pattern == "*")
         && !matches!(pin.target, PinTarget::Version(_))
@@ -182,12 +259,7 @@ fn is_general(pin: &Pin) -> bool {
 
 fn priority(universe: &Universe<'_>, entry: &Entry<'_>, by_index: &[i32], special: &[&Pin]) -> i32 {
     let package = &entry.package;
-    let named = |pin: &Pin| {
-        pin.packages.iter().any(|pattern| match pattern.strip_prefix("src:") {
-            Some(source) => glob(source, package.source),
-            None => glob(pattern, package.name),
-        })
-    };
+    let named = |pin: &Pin| pin.packages.iter().any(|pattern| names(pattern, package));
     let pins: Vec<&&Pin> = special.iter().filter(|pin| named(pin)).collect();
     let of_version = pins.iter().find_map(|pin| match &pin.target {
         PinTarget::Version(pattern) if glob(pattern, package.version.as_str()) => {

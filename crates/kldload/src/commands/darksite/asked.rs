@@ -216,6 +216,10 @@ impl Asked {
         if let Some(lacking) = self.requests().iter().find(|name| !lock.requests.contains(name)) {
             return Err(refuse(format!("made before {lacking:?} was asked for")));
         }
+        let excluded = &self.request.policy.excluded;
+        if let Some(unwanted) = lock.packages.iter().find(|one| excluded.contains(&one.name)) {
+            return Err(refuse(format!("made before {:?} was excluded", unwanted.name)));
+        }
         for name in lock.requests.iter().filter(|name| !self.requests().contains(name)) {
             ui.warn(&format!("{}: nobody asks for {name:?} any more", path.display()));
         }

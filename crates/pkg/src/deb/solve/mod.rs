@@ -17,7 +17,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::packages::{Package, Priority};
-use super::policy::Policy;
+use super::policy::{Policy, UnknownName, hint};
 use super::universe::{Kind, NameId, Universe, VersionId};
 use crate::profile::Profile;
 use crate::solve::Explanation;
@@ -129,6 +129,8 @@ pub struct Solution<'u, 'a> {
     pub packages: Vec<Chosen<'u, 'a>>,
     /// Optional sets that could not be had.
     pub skipped: Vec<Skipped>,
+    /// Names in the request's policy that no index has.
+    pub unknown: Vec<UnknownName>,
     /// Whether apt's own way was enough, without a search.
     pub direct: bool,
 }
@@ -176,14 +178,6 @@ pub enum SolveError {
     /// The stack for the search could not be had.
     #[error("the thread of the search, with {mib} MiB of stack: {0}", mib = STACK >> 20)]
     Thread(String),
-}
-
-fn hint(near: &[String]) -> String {
-    if near.is_empty() {
-        String::new()
-    } else {
-        format!("; is one of these meant: {}?", near.join(", "))
-    }
 }
 
 /// The closure of a request.
@@ -254,7 +248,7 @@ fn solve_here<'u, 'a>(
         })
         .collect();
     packages.sort_by_key(|chosen| chosen.package.name);
-    Ok(Solution { packages, skipped, direct })
+    Ok(Solution { packages, skipped, unknown: request.policy.unknown(universe), direct })
 }
 
 /// The names of all packages that a request asks for, in order: essential ones, those of its priority,

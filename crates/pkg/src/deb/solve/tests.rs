@@ -131,6 +131,43 @@ fn names_that_are_not_there() {
     let error = solved(&lines, &request(&["x=2"])).unwrap_err();
     assert_eq!(error, "x: version 2 is not there; there is 1 in trixie (priority 500)");
 }
+#[test]
+fn names_of_a_policy_that_are_not_there() {
+    let text =
+        index(&["nano 1 | Source: editors", "x 1 | Provides: editor", "y 1 | Provides: editor"]);
+    let mut universe = Universe::new("amd64");
+    universe.add(info("trixie", 500), parse_packages(&text).unwrap()).unwrap();
+    let pin = |packages: &[&str]| Pin {
+        packages: packages.iter().map(|name| (*name).to_owned()).collect(),
+        target: PinTarget::parse("release *").unwrap(),
+        priority: 1,
+    };
+    let policy = Policy {
+        excluded: ["nanno", "editor", "na*", "y"].map(str::to_owned).into(),
+        versions: [("nono".to_owned(), "1".to_owned())].into(),
+        pins: vec![pin(&["na*", "src:editors", "*"]), pin(&["src:edit", "zfs*"])],
+        ..Policy::default()
+    };
+    let solution = solve(&universe, &Request { policy, ..request(&["nano"]) }).unwrap();
+    let unknown: Vec<String> = solution.unknown.iter().map(ToString::to_string).collect();
+    let nothing = "so nothing comes of it";
+    assert_eq!(
+        unknown,
+        [
+            format!(
+                "exclude: there is no package \"editor\", {nothing}; it is what others provide, as x, y"
+            ),
+            format!("exclude: there is no package \"na*\", {nothing}"),
+            format!(
+                "exclude: there is no package \"nanno\", {nothing}; is one of these meant: nano?"
+            ),
+            format!("hold: there is no package \"nono\", {nothing}; is one of these meant: nano?"),
+            format!("pin: there is no package \"src:edit\", {nothing}"),
+            format!("pin: there is no package \"zfs*\", {nothing}"),
+        ]
+    );
+}
+
 
 #[test]
 fn essential_and_priorities() {
