@@ -10,6 +10,7 @@ use archive::tar::ImportError;
 use darksite::deb::resolve::ResolveError;
 use darksite::publish::PublishError;
 use darksite::source::SourceError;
+use pkg::deb::SolveError;
 use plan::PlanError;
 use plan::image::ImageError;
 use zfs::read::ReadError;
@@ -123,8 +124,12 @@ fn is_bad_request(cause: &(dyn Error + 'static)) -> bool {
         || cause.is::<pkg::distribution::DistributionError>()
         || cause.is::<pkg::profile::ProfileError>()
         || cause.is::<pkg::openpgp::KeyError>()
-        || matches!(cause.downcast_ref(), Some(ResolveError::Solve(_)))
+        || matches!(cause.downcast_ref(), Some(ResolveError::Solve(error)) if is_of_request(error))
         || matches!(cause.downcast_ref(), Some(PublishError::Unknown { .. }))
+}
+
+fn is_of_request(error: &SolveError) -> bool {
+    !matches!(error, SolveError::Broken(_) | SolveError::Thread(_))
 }
 
 /// The error of a suite, which may stand inside of another that says the same.

@@ -42,7 +42,6 @@ const REQUESTS: &[(bool, &str)] = &[
 fn ours(universe: &Universe<'_>, request: &Request) -> (BTreeMap<String, String>, bool) {
     let solution = deb::solve(universe, request).unwrap();
     assert!(solution.skipped.is_empty());
-    assert_eq!(solution.broken(universe), [""; 0]);
     let set = solution
         .packages
         .iter()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::universe::{Target, Universe, VersionId};
+use super::super::universe::{Entry, Target, Universe, VersionId};
 
 /// Every hard relation of `set` that does not hold within it, in words.
 pub(super) fn broken(universe: &Universe<'_>, set: &BTreeSet<VersionId>) -> Vec<String> {
@@ -16,14 +16,9 @@ pub(super) fn broken(universe: &Universe<'_>, set: &BTreeSet<VersionId>) -> Vec<
         }
         for need in relations.needs.iter().filter(|need| need.kind.is_critical()) {
             let negative = need.kind.is_negative();
-            let hit = |target: &Target<'_>| {
-                let others = set.iter().filter(|&&other| {
-                    // A package is never in its own way, as the one or by what it provides.
-                    !(negative
-                        && universe.entry(other).is_some_and(|other| other.name == entry.name))
-                });
-                others.into_iter().any(|&other| satisfies(universe, target, other))
-            };
+            // A package is never in its own way, as the one or by what it provides.
+            let other = |other: &Entry<'_>| !(negative && other.name == entry.name);
+            let hit = |target: &Target<'_>| satisfied(universe, set, target, &other);
             if need.targets.iter().any(hit) == negative {
                 found.push(format!("{} {}: {}", package.name, package.version, need.text()));
             }
@@ -32,14 +27,18 @@ pub(super) fn broken(universe: &Universe<'_>, set: &BTreeSet<VersionId>) -> Vec<
     found
 }
 
-fn satisfies(universe: &Universe<'_>, target: &Target<'_>, id: VersionId) -> bool {
-    let (Some(name), Some(entry)) = (target.name, universe.entry(id)) else { return false };
-    if entry.name == name && universe.satisfies(target, id) {
-        return true;
-    }
-    // Only what provides the name is worth a look.
-    !entry.package.provides.is_empty()
-        && universe.name(name).providers.iter().any(|&(provider, version)| {
-            provider == id && universe.satisfies_as(target, provider, version)
-        })
+/// Whether a package of `set` that is `meant` satisfies a target.
+fn satisfied(
+    universe: &Universe<'_>,
+    set: &BTreeSet<VersionId>,
+    target: &Target<'_>,
+    meant: &dyn Fn(&Entry<'_>) -> bool,
+) -> bool {
+    let Some(name) = target.name.map(|name| universe.name(name)) else { return false };
+    let here = |id: &VersionId| set.contains(id) && universe.entry(*id).is_some_and(meant);
+    name.versions.iter().any(|id| here(id) && universe.satisfies(target, *id))
+        || name
+            .providers
+            .iter()
+            .any(|&(id, version)| here(&id) && universe.satisfies_as(target, id, version))
 }

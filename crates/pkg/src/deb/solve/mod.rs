@@ -3,7 +3,7 @@
 //! Two steps. [`walk`] goes apt's own way, and its result is taken if every hard relation holds in it;
 //! that is nearly always. Where it does not, [`crate::solve::sat`] finds a set that holds, or tells why
 //! there is none, with the alternatives that the walk took as first choice; recommended packages are
-//! then added as far as they fit. Results depend on the request and the indexes alone.
+//! then added as far as they fit. [`check`] has the last word, whatever found the set. Results depend on the request and the indexes alone.
 
 mod check;
 mod clauses;
@@ -135,14 +135,6 @@ pub struct Solution<'u, 'a> {
     pub direct: bool,
 }
 
-impl Solution<'_, '_> {
-    /// Every hard relation that does not hold within the solution, in words: none, unless there is a
-    /// mistake in the solver.
-    pub fn broken(&self, universe: &Universe<'_>) -> Vec<String> {
-        check::broken(universe, &self.packages.iter().map(|chosen| chosen.id).collect())
-    }
-}
-
 /// Why a request has no solution.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SolveError {
@@ -175,6 +167,12 @@ pub enum SolveError {
     /// Relations contradict each other.
     #[error("these packages cannot be installed together:\n{0}")]
     Unsolvable(Explanation),
+    /// What was found does not hold: a mistake in this program, told before anybody installs it.
+    #[error(
+        "the packages that were chosen do not fit together; this is a mistake in kldload:\n  {}",
+        .0.join("\n  ")
+    )]
+    Broken(Vec<String>),
     /// The stack for the search could not be had.
     #[error("the thread of the search, with {mib} MiB of stack: {0}", mib = STACK >> 20)]
     Thread(String),
@@ -231,6 +229,11 @@ fn solve_here<'u, 'a>(
             }
             Err(why) => skipped.push(Skipped { set: set.name.clone(), why }),
         }
+    }
+    let set: BTreeSet<VersionId> = walk.installed().map(|(id, _)| id).collect();
+    let broken = check::broken(universe, &set);
+    if !broken.is_empty() {
+        return Err(SolveError::Broken(broken));
     }
     let mut packages: Vec<Chosen<'u, 'a>> = walk
         .installed()
