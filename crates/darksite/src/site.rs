@@ -3,6 +3,7 @@
 //! ```text
 //! blobs/ partial/     the store: every file once, named by its SHA-256
 //! locks/NAME-ID.lock  what was brought for each recipe, last
+//! locks/NAME-ID.next  what is to be brought for it, from update to sync
 //! seen/               the newest date of each suite
 //! keys/               the key that signs what is published
 //! snapshots/ID/       repositories: dists/ pool/ upstream/ darksite.lock darksite.asc
@@ -27,6 +28,9 @@ pub const LOCK_FILE: &str = "darksite.lock";
 pub const KEY_FILE: &str = "darksite.asc";
 /// Name of the link to the newest snapshot.
 pub const CURRENT: &str = "current";
+/// Endings of the locks of recipes: brought, and to be brought.
+const LOCK: &str = "lock";
+const NEXT: &str = "next";
 /// Longest lock file read, in bytes.
 const LOCK_LIMIT: u64 = 256 << 20;
 
@@ -131,18 +135,35 @@ impl Site {
         }
     }
 
-    /// Keeps `lock` under a name, in place of the one before.
+    /// Keeps `lock`, all of which is in the store, under a name, in place of the one before.
     pub fn save_lock(&self, name: &str, lock: &Lock) -> Result<(), SiteError> {
-        Ok(write_file(&self.lock_path(name), lock.to_string().as_bytes(), 0o644)?)
+        write_lock(&self.lock_path(name, LOCK), lock)?;
+        let next = self.lock_path(name, NEXT);
+        match fs::remove_file(&next) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&next)(error).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps `lock`, of which only the indexes need be in the store, until [`Site::save_lock`] of this
+    /// name. Nothing that it names is removed; nobody asks for the rest of it.
+    pub fn save_next_lock(&self, name: &str, lock: &Lock) -> Result<(), SiteError> {
+        write_lock(&self.lock_path(name, NEXT), lock)
     }
 
     /// The lock that is kept under a name, if there is one that can be read.
     pub fn lock(&self, name: &str) -> Option<Lock> {
-        read_lock(&self.lock_path(name)).ok()
+        read_lock(&self.lock_path(name, LOCK)).ok()
     }
 
-    fn lock_path(&self, name: &str) -> PathBuf {
-        self.root.join("locks").join(format!("{}.lock", name.replace('/', "_")))
+    fn lock_path(&self, name: &str, extension: &str) -> PathBuf {
+        self.root.join("locks").join(format!("{}.{extension}", name.replace('/', "_")))
+    }
+
+    fn lock_paths(&self, extension: &str) -> Result<Vec<PathBuf>, SiteError> {
+        let entries = entries(&self.root.join("locks"))?;
+        let paths = entries.iter().map(fs::DirEntry::path);
+        Ok(paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect())
     }
 
     /// Ids of the snapshots, the oldest first.
@@ -176,16 +197,21 @@ impl Site {
 
     /// All locks that are kept: those of recipes, and those of snapshots.
     pub fn locks(&self) -> Result<Vec<(PathBuf, Lock)>, SiteError> {
-        let mut paths: Vec<PathBuf> = entries(&self.root.join("locks"))?
-            .iter()
-            .map(fs::DirEntry::path)
-            .filter(|path| path.extension().is_some_and(|extension| extension == "lock"))
-            .collect();
+        let mut paths = self.lock_paths(LOCK)?;
         let snapshots = self.snapshots()?.into_iter();
         paths.extend(snapshots.map(|id| self.snapshots_directory().join(id).join(LOCK_FILE)));
         paths.sort();
-        paths.into_iter().map(|path| read_lock(&path).map(|lock| (path, lock))).collect()
+        read_locks(paths)
     }
+
+    /// The locks of recipes that are to be brought next.
+    pub fn next_locks(&self) -> Result<Vec<(PathBuf, Lock)>, SiteError> {
+        read_locks(self.lock_paths(NEXT)?)
+    }
+}
+
+fn read_locks(paths: Vec<PathBuf>) -> Result<Vec<(PathBuf, Lock)>, SiteError> {
+    paths.into_iter().map(|path| read_lock(&path).map(|lock| (path, lock))).collect()
 }
 
 /// Reads a lock file.

@@ -308,6 +308,29 @@ fn without_a_network_everything_after_sync_works() {
 }
 
 #[test]
+fn gc_keeps_what_an_updated_lock_names() {
+    let world = World::new();
+    let state = [("one", "2", "three"), ("three", "1", "")];
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    world.archive(Timestamp::now() - 2.hours(), &state);
+    world.run(0, &["update", "recipe.toml"]);
+    // What is not fetched yet is no damage; what update fetched is nobody's waste.
+    world.run(0, &["verify", "--keyring", "key.asc"]);
+    assert_eq!(event(&world.run(0, &["gc"]), "removed")["files"], 0);
+    // The mirror goes on, so that nobody else has the indexes of the lock any more.
+    world.archive(Timestamp::now() - 1.hours(), &state);
+    world.run(0, &["sync", "recipe.toml"]);
+    // A lock that was given up keeps nothing.
+    let lock = fs::read(world.path("recipe.lock")).unwrap();
+    world.archive(Timestamp::now(), &[("one", "3", "")]);
+    world.run(0, &["update", "recipe.toml"]);
+    world.write("recipe.lock", lock);
+    world.run(0, &["sync", "recipe.toml"]);
+    assert_eq!(event(&world.run(0, &["gc"]), "removed")["files"], 2);
+}
+
+#[test]
 fn mistakes_are_named_with_the_right_exit_code() {
     let world = World::new();
     world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);

@@ -92,6 +92,7 @@ pub fn bring(
         }
         None => {
             let resolved = asked.resolve(site, fetcher, ui)?;
+            site.save_next_lock(&name, &resolved)?;
             write_lock(&path, &resolved)?;
             resolved
         }

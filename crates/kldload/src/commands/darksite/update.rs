@@ -53,6 +53,8 @@ pub fn run(args: &UpdateArgs) -> anyhow::Result<ExitCode> {
         .collect();
     ui.result(&table(&changes), json!({"event": "difference", "changes": value}));
     if !args.dry_run && old != new {
+        // First, so that gc never finds the new lock unknown.
+        site.save_next_lock(&asked.name_in_site()?, &new)?;
         write_lock(&path, &new)?;
         ui.result(
             &format!("{}: {} packages", path.display(), new.packages.len()),
