@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use jiff::{Timestamp, ToSpan};
 use pkg::deb::{IndexFile, Release};
+use pkg::distribution::Distribution;
 use pkg::openpgp::SigningKey;
 use serde_json::Value;
 use tree::Digest;
@@ -44,12 +45,18 @@ impl World {
     /// Writes the archive: name, version and dependencies of each package.
     fn archive(&self, date: Timestamp, packages: &[(&str, &str, &str)]) {
         let _ = fs::remove_dir_all(self.path("archive"));
+        self.suite("trixie", date, packages);
+    }
+
+    /// Writes a suite into the archive.
+    fn suite(&self, name: &str, date: Timestamp, packages: &[(&str, &str, &str)]) {
+        let dists = format!("archive/dists/{name}");
         let mut index = String::new();
-        for (name, version, depends) in packages {
-            let content = deb(name, version);
-            let path = format!("pool/main/{name}_{version}_all.deb");
+        for (package, version, depends) in packages {
+            let content = deb(package, version);
+            let path = format!("pool/main/{package}_{version}_all.deb");
             self.write(&format!("archive/{path}"), &content);
-            index += &format!("Package: {name}\nVersion: {version}\nArchitecture: all\n");
+            index += &format!("Package: {package}\nVersion: {version}\nArchitecture: all\n");
             if !depends.is_empty() {
                 index += &format!("Depends: {depends}\n");
             }
@@ -57,11 +64,11 @@ impl World {
             index += &format!("Filename: {path}\nSize: {size}\nSHA256: {digest}\n\n");
         }
         let path = "main/binary-amd64/Packages";
-        self.write(&format!("archive/dists/trixie/{path}"), &index);
+        self.write(&format!("{dists}/{path}"), &index);
         let (size, sha256) = (index.len() as u64, Digest::of(index.as_bytes()));
         let release = Release {
             suite: "stable".to_owned(),
-            codename: "trixie".to_owned(),
+            codename: name.to_owned(),
             date: Some(date),
             architectures: vec!["amd64".to_owned()],
             components: vec!["main".to_owned()],
@@ -69,7 +76,7 @@ impl World {
             ..Release::default()
         };
         let text = self.key.clearsign(&release.to_text(), Timestamp::now()).unwrap();
-        self.write("archive/dists/trixie/InRelease", text);
+        self.write(&format!("{dists}/InRelease"), text);
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -77,6 +84,21 @@ impl World {
         command.arg("darksite").args(args).current_dir(self.directory.path());
         command.env_remove("KLDLOAD_MIRROR").env_remove("KLDLOAD_DARKSITE");
         command
+    }
+
+    /// The program on a host with this `/etc/apt` and `os-release`, and without a network.
+    fn on_host(&self, apt: &str, os_release: &str, args: &[&str]) -> Command {
+        const SCRIPT: &str = "mount --bind \"$1\" /etc/apt && mount --bind \"$2\" /etc/os-release && \
+                              shift 2 && exec \"$@\"";
+        let inner = self.command(args);
+        let mut outer = Command::new("unshare");
+        outer
+            .args(["-rmn", "sh", "-c", SCRIPT, "sh"])
+            .arg(self.path(apt))
+            .arg(self.path(os_release));
+        outer.arg(inner.get_program()).args(inner.get_args()).current_dir(self.directory.path());
+        outer.env_remove("KLDLOAD_MIRROR").env_remove("KLDLOAD_DARKSITE");
+        outer
     }
 
     /// The events of a run that must end with `code`.
@@ -226,28 +248,6 @@ fn a_lock_from_elsewhere_is_believed_as_little_as_a_mirror() {
 }
 
 #[test]
-fn two_recipes_take_turns() {
-    let world = World::new();
-    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", ""), ("two", "1", "")]);
-    let recipe = fs::read_to_string(world.path("recipe.toml")).unwrap();
-    world.write(
-        "other/recipe.toml",
-        recipe.replace("lab.txt", "other.txt").replace("key.asc", "../key.asc"),
-    );
-    world.write("other/other.txt", "two\n");
-    let sync = |recipe: &str| event(&world.run(0, &["sync", recipe]), "synced");
-    let first = sync("recipe.toml");
-    let second = sync("other/recipe.toml");
-    assert_ne!(first["snapshot"], second["snapshot"]);
-    // Nothing new is made of what there is, and both locks are kept though both are called recipe.lock.
-    let again = sync("recipe.toml");
-    assert_eq!((&again["snapshot"], &again["fresh"]), (&first["snapshot"], &false.into()));
-    assert!(world.path("darksite/current/pool/main/one_1_all.deb").exists());
-    world.run(0, &["gc", "--keep-snapshots", "1"]);
-    assert_eq!(sync("other/recipe.toml")["fetched"], 0);
-}
-
-#[test]
 fn what_is_excluded_stays_away_and_a_misspelt_name_is_told() {
     let world = World::new();
     world.archive(
@@ -274,6 +274,28 @@ fn what_is_excluded_stays_away_and_a_misspelt_name_is_told() {
     world.run(0, &["sync", "recipe.toml"]);
     let lock = fs::read_to_string(world.path("recipe.lock")).unwrap();
     assert!(lock.contains("\npackage three ") && !lock.contains("\npackage two "), "{lock}");
+}
+
+#[test]
+fn two_recipes_take_turns() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", ""), ("two", "1", "")]);
+    let recipe = fs::read_to_string(world.path("recipe.toml")).unwrap();
+    world.write(
+        "other/recipe.toml",
+        recipe.replace("lab.txt", "other.txt").replace("key.asc", "../key.asc"),
+    );
+    world.write("other/other.txt", "two\n");
+    let sync = |recipe: &str| event(&world.run(0, &["sync", recipe]), "synced");
+    let first = sync("recipe.toml");
+    let second = sync("other/recipe.toml");
+    assert_ne!(first["snapshot"], second["snapshot"]);
+    // Nothing new is made of what there is, and both locks are kept though both are called recipe.lock.
+    let again = sync("recipe.toml");
+    assert_eq!((&again["snapshot"], &again["fresh"]), (&first["snapshot"], &false.into()));
+    assert!(world.path("darksite/current/pool/main/one_1_all.deb").exists());
+    world.run(0, &["gc", "--keep-snapshots", "1"]);
+    assert_eq!(sync("other/recipe.toml")["fetched"], 0);
 }
 
 #[test]
@@ -308,26 +330,70 @@ fn without_a_network_everything_after_sync_works() {
 }
 
 #[test]
-fn gc_keeps_what_an_updated_lock_names() {
+fn the_order_of_mirrors() {
     let world = World::new();
-    let state = [("one", "2", "three"), ("three", "1", "")];
-    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
-    world.run(0, &["sync", "recipe.toml"]);
-    world.archive(Timestamp::now() - 2.hours(), &state);
-    world.run(0, &["update", "recipe.toml"]);
-    // What is not fetched yet is no damage; what update fetched is nobody's waste.
-    world.run(0, &["verify", "--keyring", "key.asc"]);
-    assert_eq!(event(&world.run(0, &["gc"]), "removed")["files"], 0);
-    // The mirror goes on, so that nobody else has the indexes of the lock any more.
-    world.archive(Timestamp::now() - 1.hours(), &state);
-    world.run(0, &["sync", "recipe.toml"]);
-    // A lock that was given up keeps nothing.
-    let lock = fs::read(world.path("recipe.lock")).unwrap();
-    world.archive(Timestamp::now(), &[("one", "3", "")]);
-    world.run(0, &["update", "recipe.toml"]);
-    world.write("recipe.lock", lock);
-    world.run(0, &["sync", "recipe.toml"]);
-    assert_eq!(event(&world.run(0, &["gc"]), "removed")["files"], 2);
+    let date = Timestamp::now() - 3.hours();
+    let places = ["option", "recipe", "environment", "host"];
+    for place in places {
+        world.archive(date, &[("one", "1", "")]);
+        world.suite("trixie-security", date, &[("one", "1", "")]);
+        fs::rename(world.path("archive"), world.path(place)).unwrap();
+    }
+    let address = |place: &str| format!("file:{}", world.path(place).display());
+    let plain = "release = \"trixie\"\nsuites = [\"trixie\", \"trixie-security\"]\ncomponents = \
+                 [\"main\"]\nkeyring = \"key.asc\"\npackages = [\"one\"]\n";
+    world.write("plain.toml", plain);
+    let own = address("recipe");
+    world.write("own.toml", format!("{plain}mirror = \"{own}\"\nsecurity_mirror = \"{own}\"\n"));
+    let host = address("host");
+    let sources = format!("deb {host} trixie main\ndeb {host} bookworm-security main\n");
+    world.write("apt/sources.list", sources);
+    world.write("no-apt/sources.list", "");
+    world.write("debian", "NAME=\"x\"\nID=debian\n");
+    world.write("other", "ID=other\n");
+
+    let possible = world.on_host("apt", "debian", &["--help"]).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: unshare -rmn with mounts over /etc/apt is not possible here");
+        return;
+    }
+    // The mirrors of both suites, as the lock tells them.
+    let asked = |name: &str, args: &[&str], environment: bool| {
+        let (lock, directory) = (format!("{name}.lock"), format!("{name}.site"));
+        let all = [args, &["--lock", &lock, "--dir", &directory]].concat();
+        let mut command = world.on_host("apt", "debian", &all);
+        if environment {
+            command.env("KLDLOAD_MIRROR", address("environment"));
+        }
+        let output = command.output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {error}");
+        let lock = fs::read_to_string(world.path(&lock)).unwrap();
+        let suites = lock.lines().filter(|line| line.starts_with("suite "));
+        suites.map(|line| line.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let option = address("option");
+    let options = ["sync", "own.toml", "--mirror", &option, "--security-mirror", &option];
+    assert_eq!(asked("options", &options, true), ["option", "option"]);
+    assert_eq!(asked("own", &["sync", "own.toml"], true), ["recipe", "recipe"]);
+    // The environment speaks of the main archive only.
+    assert_eq!(asked("environment", &["sync", "plain.toml"], true), ["environment", "host"]);
+    assert_eq!(asked("host", &["sync", "plain.toml"], false), ["host", "host"]);
+
+    // An apt without sources, and that of another distribution, say nothing.
+    let built_in = &Distribution::find("debian").unwrap().archive["main"].mirror;
+    let hosts = [("no-apt", "debian"), ("apt", "other")];
+    let children = hosts.map(|(apt, os_release)| {
+        let directory = format!("{os_release}.site");
+        let mut command =
+            world.on_host(apt, os_release, &["sync", "plain.toml", "--dir", &directory]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(built_in), "{error}");
+    }
 }
 
 #[test]
