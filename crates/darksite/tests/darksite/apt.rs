@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use darksite::deb::component;
+use darksite::deb::resolve::{Question, resolve};
 use darksite::deb::source::{Reader, SuiteSource, SuiteState};
 use darksite::gc::collect;
 use darksite::keys::signing_key;
@@ -18,7 +19,7 @@ use darksite::source::read_index;
 use darksite::verify;
 use darksite::{copy, fetch, sbom};
 use jiff::ToSpan;
-use pkg::deb::parse_packages;
+use pkg::deb::{Request, parse_packages};
 use pkg::openpgp::{Keyring, SigningKey};
 
 use crate::archive::{Suite, now, test_key, write};
@@ -93,13 +94,20 @@ fn upstream(root: &Path, key: &SigningKey) {
     deb(&pool, &control("hello", "2.0-1", "Depends: hello-data (>= 2)\n"));
     deb(&pool, &control("hello-data", "1:2.0+really1~rc1-1", ""));
     deb(&pool, &control("other", "1", "Depends: missing\n"));
-    let index = root.join("dists/trixie/main/binary-amd64");
+    suite(root, "trixie", "pool", key);
+}
+
+/// Makes a suite of the packages below `pool` with apt-ftparchive, signed with `key`.
+fn suite(root: &Path, name: &str, pool: &str, key: &SigningKey) {
+    let dists = format!("dists/{name}");
+    let index = root.join(&dists).join("main/binary-amd64");
     fs::create_dir_all(&index).unwrap();
-    let text = run(Command::new("apt-ftparchive").args(["packages", "pool"]).current_dir(root));
+    let text = run(Command::new("apt-ftparchive").args(["packages", pool]).current_dir(root));
     write(&index.join("Packages"), text.as_bytes());
     run(Command::new("xz").arg("-k").arg(index.join("Packages")));
+    let codename = format!("Codename={name}");
     let options = [
-        "Codename=trixie",
+        codename.as_str(),
         "Suite=stable",
         "Origin=Test",
         "Components=main",
@@ -109,9 +117,9 @@ fn upstream(root: &Path, key: &SigningKey) {
     for option in options {
         release.args(["-o", &format!("APT::FTPArchive::Release::{option}")]);
     }
-    let text = run(release.args(["release", "dists/trixie"]).current_dir(root));
+    let text = run(release.args(["release", &dists]).current_dir(root));
     let signed = key.clearsign(&text, jiff::Timestamp::now()).unwrap();
-    write(&root.join("dists/trixie/InRelease"), signed.as_bytes());
+    write(&root.join(dists).join("InRelease"), signed.as_bytes());
 }
 
 /// An apt that knows our repository and nothing else.
@@ -172,15 +180,19 @@ impl Apt {
     }
 }
 
-/// Mirrors the packages called `names` of an archive: what sync does once the solver has chosen.
-pub fn mirror(site: &Site, archive: &Path, key: &SigningKey, names: &[&str]) -> Lock {
-    let source = SuiteSource {
-        name: "trixie".to_owned(),
+fn source(suite: &str, archive: &Path) -> SuiteSource {
+    SuiteSource {
+        name: suite.to_owned(),
         mirrors: vec![format!("file:{}", archive.display()).parse().unwrap()],
         components: vec!["main".to_owned()],
         check_valid_until: true,
         check_rollback: true,
-    };
+    }
+}
+
+/// Mirrors the packages called `names` of an archive: what sync does once the solver has chosen.
+pub fn mirror(site: &Site, archive: &Path, key: &SigningKey, names: &[&str]) -> Lock {
+    let source = source("trixie", archive);
     let fetcher = fetch::Fetcher::new(fetch::Options::default()).unwrap();
     let reader = Reader {
         fetcher: &fetcher,
@@ -287,6 +299,93 @@ fn apt_takes_what_we_publish() {
     }
     let verified = verify::locks(&site, &|_| Ok(keyring.clone()), &|_| {}).unwrap();
     assert_eq!((verified.problems, verified.packages), (Vec::new(), 2));
+}
+
+#[test]
+fn the_newest_version_wins_whichever_suite_has_it() {
+    if !have(&["apt-get", "apt-ftparchive", "dpkg-deb", "xz"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let key = SigningKey::generate("test", jiff::Timestamp::now() - 24.hours()).unwrap();
+    let archive = root.join("archive");
+    // Name, version in the main suite, version in that of security updates, other fields.
+    let packages = [
+        ("fixed", "1.0-1", "1.0-1+deb13u1", ""),
+        ("overtaken", "2.0-1", "1.0-1+deb13u1", ""),
+        ("epoch", "1:1.0~rc1-1", "9.0-1", ""),
+        ("tilde", "1.0~rc1-1", "1.0~rc1+security-1", ""),
+        ("binary-rebuild", "1.0-1", "1.0-1+b1", ""),
+        ("only-fixed", "", "1", ""),
+        ("needs-fixed", "1", "", "Depends: fixed (>= 1.0-1+deb13u1), overtaken\n"),
+        ("held-back", "1", "", "Depends: fixed (= 1.0-1)\n"),
+    ];
+    for (name, main, security, fields) in packages {
+        for (pool, version) in [("pool/main", main), ("pool/updates", security)] {
+            fs::create_dir_all(archive.join(pool)).unwrap();
+            if !version.is_empty() {
+                deb(&archive.join(pool), &control(name, version, fields));
+            }
+        }
+    }
+    suite(&archive, "trixie", "pool/main", &key);
+    suite(&archive, "trixie-security", "pool/updates", &key);
+
+    write(&root.join("key.asc"), key.public_armor().unwrap().as_bytes());
+    let apt = Apt::new(&root.join("apt"), "", &root.join("key.asc"));
+    let site = Site::open(root.join("site")).unwrap();
+    let fetcher = fetch::Fetcher::new(fetch::Options::default()).unwrap();
+    let reader = Reader {
+        fetcher: &fetcher,
+        store: site.store(),
+        keyring: &key.keyring(),
+        seen: &site.seen("debian"),
+        architecture: "amd64",
+        now: jiff::Timestamp::now(),
+    };
+    let all: Vec<&str> = packages.iter().map(|package| package.0).collect();
+    let (held, good) = all.split_last().unwrap();
+    for order in [["trixie", "trixie-security"], ["trixie-security", "trixie"]] {
+        let address =
+            format!("deb [signed-by={}/key.asc] file:{}", root.display(), archive.display());
+        let lines = order.map(|suite| format!("{address} {suite} main\n"));
+        write(&apt.root.join("etc/sources.list"), lines.concat().as_bytes());
+        apt.update();
+        let suites = order.map(|suite| source(suite, &archive));
+        let ours = |names: &[&str]| {
+            let packages = names.iter().map(|name| (*name).to_owned()).collect();
+            let request = Request { packages, ..Request::default() };
+            let question = Question {
+                distribution: "debian",
+                codename: "trixie",
+                suites: &suites,
+                request: &request,
+            };
+            resolve(&reader, &question, &|_| {}).map(|resolved| resolved.lock)
+        };
+        let lock = ours(good).unwrap();
+        let mut chosen: Vec<String> =
+            lock.packages.iter().map(|one| format!("{} ({} ", one.name, one.version)).collect();
+        chosen.sort();
+        let plan = apt.run(&[&["install", "-s", "--no-install-recommends"], good].concat());
+        let mut theirs: Vec<&str> =
+            plan.lines().filter_map(|line| line.strip_prefix("Inst ")).collect();
+        theirs.sort_unstable();
+        assert_eq!(chosen.len(), theirs.len(), "{plan}");
+        for (ours, theirs) in chosen.iter().zip(theirs) {
+            assert!(theirs.starts_with(ours), "we {ours}, apt {theirs}");
+        }
+        let of = |name: &str| lock.packages.iter().find(|one| one.name == name).unwrap();
+        assert_eq!(of("fixed").suite, "trixie-security");
+        assert_eq!(of("overtaken").suite, "trixie");
+
+        // What needs the version before the fix cannot be had, for apt as little as for us.
+        ours(&[held]).unwrap_err();
+        // The solver of newer apts would take the older version.
+        let install = ["install", "-s", "-o", "APT::Solver=internal", held];
+        assert!(!apt.command("apt-get", &install).output().unwrap().status.success());
+    }
 }
 
 /// A site with two snapshots, the second without `b` and with a newer `a`; nothing of apt is needed.
