@@ -1,8 +1,8 @@
 //! The key that signs what is published, made on first use.
 //!
-//! `keys/secret.asc` (mode 0600) is what signs; `keys/public.asc` is for those who verify. To change the
-//! key, move both files away: the next publication makes a new one, and machines that are to accept it
-//! need its public half (docs/darksite.md).
+//! `keys/secret.asc` (mode 0600) is what signs; `keys/public.asc` is for those who verify. A key to come
+//! waits in `keys/next/` until machines know its public half, and then takes the place of the one before
+//! (docs/darksite.md).
 
 use std::fs;
 use std::io;
@@ -20,6 +20,8 @@ use crate::store::{StoreError, at, write_file};
 pub const SECRET: &str = "secret.asc";
 /// File of the public key.
 pub const PUBLIC: &str = "public.asc";
+/// Directory of the key to come.
+pub const NEXT: &str = "next";
 /// The key's user id.
 const USER: &str = "kldload darksite";
 

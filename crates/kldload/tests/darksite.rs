@@ -397,6 +397,51 @@ fn the_order_of_mirrors() {
 }
 
 #[test]
+fn the_key_and_the_next_one() {
+    let world = World::new();
+    world.run(1, &["key"]);
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    let sync = || event(&world.run(0, &["sync", "recipe.toml"]), "synced");
+    let first = sync();
+    let key = |args: &[&str]| event(&world.run(0, args), "key")["fingerprint"].clone();
+    let next = key(&["key", "--next"]);
+    assert_eq!((&key(&["key"]), &key(&["key", "--next"])), (&first["key"], &next));
+    assert_ne!(first["key"], next);
+    let moved =
+        ["darksite/keys/next/secret.asc", "darksite/keys/secret.asc"].map(|name| world.path(name));
+    fs::rename(&moved[0], &moved[1]).unwrap();
+    // A snapshot is named by the second in which it is made.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let second = sync();
+    assert_eq!((&second["key"], &second["fresh"]), (&next, &true.into()));
+    let public = fs::read(world.path("darksite/current/darksite.asc")).unwrap();
+    assert_eq!(public, fs::read(world.path("darksite/keys/public.asc")).unwrap());
+}
+
+#[test]
+fn gc_keeps_what_an_updated_lock_names() {
+    let world = World::new();
+    let state = [("one", "2", "three"), ("three", "1", "")];
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    world.archive(Timestamp::now() - 2.hours(), &state);
+    world.run(0, &["update", "recipe.toml"]);
+    // What is not fetched yet is no damage; what update fetched is nobody's waste.
+    world.run(0, &["verify", "--keyring", "key.asc"]);
+    assert_eq!(event(&world.run(0, &["gc"]), "removed")["files"], 0);
+    // The mirror goes on, so that nobody else has the indexes of the lock any more.
+    world.archive(Timestamp::now() - 1.hours(), &state);
+    world.run(0, &["sync", "recipe.toml"]);
+    // A lock that was given up keeps nothing.
+    let lock = fs::read(world.path("recipe.lock")).unwrap();
+    world.archive(Timestamp::now(), &[("one", "3", "")]);
+    world.run(0, &["update", "recipe.toml"]);
+    world.write("recipe.lock", lock);
+    world.run(0, &["sync", "recipe.toml"]);
+    assert_eq!(event(&world.run(0, &["gc"]), "removed")["files"], 2);
+}
+
+#[test]
 fn mistakes_are_named_with_the_right_exit_code() {
     let world = World::new();
     world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);

@@ -9,12 +9,12 @@ use darksite::deb::component;
 use darksite::deb::resolve::{Question, resolve};
 use darksite::deb::source::{Reader, SuiteSource, SuiteState};
 use darksite::gc::collect;
-use darksite::keys::signing_key;
+use darksite::keys::{NEXT, PUBLIC, SECRET, signing_key};
 use darksite::lock::{Blob, Lock, LockedPackage};
 use darksite::packages::{Places, packages};
 use darksite::publish::{Published, publish};
 use darksite::serve::Server;
-use darksite::site::{KEY_FILE, LOCK_FILE, Site};
+use darksite::site::{CURRENT, KEY_FILE, LOCK_FILE, Site};
 use darksite::source::read_index;
 use darksite::verify;
 use darksite::{copy, fetch, sbom};
@@ -299,6 +299,52 @@ fn apt_takes_what_we_publish() {
     }
     let verified = verify::locks(&site, &|_| Ok(keyring.clone()), &|_| {}).unwrap();
     assert_eq!((verified.problems, verified.packages), (Vec::new(), 2));
+}
+
+#[test]
+fn a_new_key_is_known_before_it_signs() {
+    if !have(&["apt-get", "apt-ftparchive", "dpkg-deb", "xz"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let now = jiff::Timestamp::now();
+    let key = SigningKey::generate("test", now - 24.hours()).unwrap();
+    upstream(&root.join("upstream"), &key);
+    let site = Site::open(root.join("site")).unwrap();
+    let lock = mirror(&site, &root.join("upstream"), &key, &["hello", "hello-data"]);
+    let old = published(&site, &lock, now - 2.hours());
+
+    // As docs/darksite.md tells.
+    let (keys, next) = (site.keys(), site.keys().join(NEXT));
+    let first = fs::read(keys.join(PUBLIC)).unwrap();
+    signing_key(&next, now).unwrap();
+    let second = fs::read(next.join(PUBLIC)).unwrap();
+    for (name, content) in
+        [("old", first.clone()), ("new", second.clone()), ("both", [first, second].concat())]
+    {
+        write(&root.join(format!("{name}.asc")), &content);
+    }
+    let address = format!("file:{}", site.root().join(CURRENT).display());
+    let accepts = |name: &str| {
+        let apt = Apt::new(
+            &root.join(format!("apt-{name}")),
+            &address,
+            &root.join(format!("{name}.asc")),
+        );
+        let update = ["update", "-o", "APT::Update::Error-Mode=any"];
+        apt.command("apt-get", &update).output().unwrap().status.success()
+    };
+    assert_eq!(["old", "both", "new"].map(accepts), [true, true, false]);
+    assert!(!published(&site, &lock, now - 2.hours()).fresh);
+    fs::rename(next.join(SECRET), keys.join(SECRET)).unwrap();
+    let new = published(&site, &lock, now - 1.hour());
+    assert!(new.fresh && new.id != old.id);
+    assert_eq!(["old", "both", "new"].map(accepts), [false, true, true]);
+    for place in [&old.path, &new.path] {
+        let verified = verify::repository(place, &key.keyring(), now, &|_| {}).unwrap();
+        assert_eq!(verified.problems, Vec::<String>::new());
+    }
 }
 
 #[test]

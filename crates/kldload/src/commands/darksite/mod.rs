@@ -3,6 +3,7 @@
 pub mod asked;
 mod copy;
 mod gc;
+mod key;
 mod list;
 pub mod sbom;
 mod serve;
@@ -38,6 +39,7 @@ enum DarksiteCommand {
     Copy(copy::CopyArgs),
     Serve(serve::ServeArgs),
     Sbom(sbom::SbomArgs),
+    Key(key::KeyArgs),
 }
 
 /// What every subcommand takes.
@@ -62,6 +64,7 @@ pub fn run(args: DarksiteArgs) -> anyhow::Result<ExitCode> {
         DarksiteCommand::Copy(args) => copy::run(&args),
         DarksiteCommand::Serve(args) => serve::run(&args),
         DarksiteCommand::Sbom(args) => sbom::run(&args),
+        DarksiteCommand::Key(args) => key::run(&args),
     }
 }
 
