@@ -8,6 +8,7 @@ mod forward;
 mod limiter;
 mod options;
 mod problem;
+pub mod redirect;
 mod transport;
 
 use std::collections::HashMap;

@@ -53,11 +53,6 @@ impl Location {
             }
         }
     }
-
-    /// Whether the connection is encrypted.
-    pub(crate) fn is_https(&self) -> bool {
-        matches!(self, Self::Http(address) if address.starts_with("https:"))
-    }
 }
 
 /// RFC 3986: everything but unreserved characters, and a few that servers of packages take as they are.

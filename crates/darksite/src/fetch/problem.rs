@@ -19,6 +19,9 @@ pub enum Problem {
     /// It answered with a status of HTTP that is no success.
     #[error("the server answered with status {0}")]
     Status(u16),
+    /// It sends us somewhere else, where nobody goes.
+    #[error("the server redirects to {0}")]
+    Redirect(String),
     /// It cannot be reached, or the connection broke.
     #[error("{0}")]
     Connection(String),
@@ -66,7 +69,9 @@ impl Problem {
     /// Whether asking again is useless.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            Self::NotFound | Self::OtherSize { .. } | Self::TooLong { .. } => true,
+            Self::NotFound | Self::OtherSize { .. } | Self::TooLong { .. } | Self::Redirect(_) => {
+                true
+            }
             // 408 and 429 ask for patience.
             Self::Status(status) => (400..500).contains(status) && !matches!(status, 408 | 429),
             _ => false,

@@ -9,9 +9,9 @@ use std::time::Duration;
 use ureq::config::Config;
 use ureq::http::{Response, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
-use super::{FetchError, Options, Problem, forward};
+use super::{FetchError, Options, Problem, forward, redirect};
 use crate::Location;
 
 /// Where distributions keep the certificates this machine trusts; without any, those of Mozilla that
@@ -49,8 +49,8 @@ impl Transport {
         let proxies = &options.proxies;
         Ok(Self {
             options: options.clone(),
-            http_proxy: proxy(proxies.http.as_deref(), &proxies.except)?,
-            https_proxy: proxy(proxies.https.as_deref(), &proxies.except)?,
+            http_proxy: proxy(proxies.http.as_deref(), &proxies.except, false)?,
+            https_proxy: proxy(proxies.https.as_deref(), &proxies.except, true)?,
             certificates: options.certificates.as_deref().map(certificates).transpose()?,
             http: OnceLock::new(),
             https: OnceLock::new(),
@@ -62,26 +62,38 @@ impl Transport {
     pub(super) fn open(&self, location: &Location, offset: u64) -> Result<Opened, Problem> {
         match location {
             Location::File(path) => open_file(path, offset).map_err(|error| Problem::of_io(&error)),
-            Location::Http(address) if location.is_https() => {
-                let agent = self.https.get_or_init(|| {
-                    let roots = self.certificates.clone().or_else(trusted);
-                    self.config(self.https_proxy.clone(), roots).new_agent()
-                });
-                get(agent, address, offset, None)
-            }
-            Location::Http(address) => {
-                let uri = address.parse::<Uri>().ok();
-                let forwarded = |proxy: &&Proxy| uri.is_none_or(|uri| !proxy.is_no_proxy(&uri));
-                if let Some(proxy) = self.http_proxy.as_ref().filter(forwarded) {
-                    let agent = self
-                        .forwarded
-                        .get_or_init(|| forward::agent(self.config(None, None), proxy));
-                    return get(agent, address, offset, forward::authorization(proxy));
-                }
-                let agent = self.http.get_or_init(|| self.config(None, None).new_agent());
-                get(agent, address, offset, None)
-            }
+            Location::Http(address) => self.open_address(address, offset),
         }
+    }
+
+    fn open_address(&self, address: &str, offset: u64) -> Result<Opened, Problem> {
+        let mut address = address.to_owned();
+        for _ in 0..=REDIRECTS {
+            let response = self.get(&address, offset)?;
+            let Some(target) = redirect_of(&response) else { return opened(response, offset) };
+            address = redirect::follow(&address, target).map_err(Problem::Redirect)?;
+        }
+        Err(Problem::Redirect(format!("more than {REDIRECTS} times")))
+    }
+
+    /// The answer of the server itself, which may be a redirect.
+    fn get(&self, address: &str, offset: u64) -> Result<Response<Body>, Problem> {
+        if address.starts_with("https:") {
+            let agent = self.https.get_or_init(|| {
+                let roots = self.certificates.clone().or_else(trusted);
+                self.config(self.https_proxy.clone(), roots).new_agent()
+            });
+            return get(agent, address, offset, None);
+        }
+        let uri = address.parse::<Uri>().ok();
+        let forwarded = |proxy: &&Proxy| uri.is_none_or(|uri| !proxy.is_no_proxy(&uri));
+        if let Some(proxy) = self.http_proxy.as_ref().filter(forwarded) {
+            let agent =
+                self.forwarded.get_or_init(|| forward::agent(self.config(None, None), proxy));
+            return get(agent, address, offset, forward::authorization(proxy));
+        }
+        let agent = self.http.get_or_init(|| self.config(None, None).new_agent());
+        get(agent, address, offset, None)
     }
 
     fn config(&self, proxy: Option<Proxy>, roots: Option<RootCerts>) -> Config {
@@ -93,7 +105,7 @@ impl Transport {
             .proxy(proxy)
             .tls_config(tls.build())
             .http_status_as_error(false)
-            .max_redirects(REDIRECTS)
+            .max_redirects(0)
             .user_agent(&self.options.user_agent)
             // A repository's compressed files are wanted as they are.
             .accept_encoding("identity")
@@ -125,7 +137,7 @@ fn get(
     address: &str,
     offset: u64,
     authorization: Option<String>,
-) -> Result<Opened, Problem> {
+) -> Result<Response<Body>, Problem> {
     let mut request = agent.get(address);
     if let Some(authorization) = authorization {
         request = request.header(header::PROXY_AUTHORIZATION, authorization);
@@ -133,7 +145,19 @@ fn get(
     if offset > 0 {
         request = request.header(header::RANGE, format!("bytes={offset}-"));
     }
-    let response = request.call().map_err(problem)?;
+    request.call().map_err(problem)
+}
+
+/// Where else the file is, if the server says so.
+fn redirect_of(response: &Response<Body>) -> Option<&str> {
+    let target = response.headers().get(header::LOCATION)?;
+    matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
+        .then_some(target)?
+        .to_str()
+        .ok()
+}
+
+fn opened(response: Response<Body>, offset: u64) -> Result<Opened, Problem> {
     match response.status().as_u16() {
         200 => {
             let total = response.body().content_length();
@@ -171,13 +195,26 @@ fn problem(error: ureq::Error) -> Problem {
     }
 }
 
-fn proxy(address: Option<&str>, except: &str) -> Result<Option<Proxy>, FetchError> {
+/// The proxy at an address; one for tunnels may be `https:` itself.
+fn proxy(address: Option<&str>, except: &str, tunnels: bool) -> Result<Option<Proxy>, FetchError> {
     let Some(address) = address else { return Ok(None) };
-    let bad = |error: ureq::Error| FetchError::Proxy {
+    let because = |reason: String| FetchError::Proxy {
         address: address.rsplit('@').next().unwrap_or_default().to_owned(),
-        reason: error.to_string(),
+        reason,
     };
+    let bad = |error: ureq::Error| because(error.to_string());
     let given = Proxy::new(address).map_err(bad)?;
+    // Without a word, ureq would go past one that it does not know.
+    let known = match given.protocol() {
+        ProxyProtocol::Http => true,
+        ProxyProtocol::Https => tunnels,
+        _ => false,
+    };
+    if !known {
+        let reason = "only proxies with an http: address are known, no SOCKS; set http_proxy and \
+                      https_proxy, or unset all_proxy";
+        return Err(because(reason.to_owned()));
+    }
     let mut proxy = Proxy::builder(given.protocol()).host(given.host()).port(given.port());
     if let Some(name) = given.username() {
         proxy = proxy.username(name);

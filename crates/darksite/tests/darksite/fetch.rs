@@ -243,7 +243,63 @@ fn redirects_are_followed_but_not_for_ever() {
         headers: vec!["Location: /pool/a.deb".to_owned()],
         ..Answer::status(302)
     });
-    fails(&[wanted(&data, &[&server.address])], "redirect");
+    fails(&[wanted(&data, &[&server.address])], "redirects to more than 10 times");
+    // It will not end tomorrow either.
+    assert_eq!(server.requests(), 11);
+}
+
+fn to(address: String) -> Server {
+    Server::start(move |_| Answer {
+        headers: vec![format!("Location: {address}")],
+        ..Answer::status(301)
+    })
+}
+
+#[test]
+fn redirects_between_http_and_https() {
+    let data = content(1000);
+    let Some(secure) = TlsServer::start("pool/a.deb", &data) else { return };
+    let server = to(format!("{}/pool/a.deb", secure.address));
+    let trusting = Options { certificates: Some(secure.certificate()), ..quick() };
+    // The authorities that count are those of the address it leads to.
+    let (result, _) = fetch_with(trusting.clone(), &[wanted(&data, &[&server.address])]);
+    assert_eq!(result.unwrap().fetched, 1);
+    fails(&[wanted(&data, &[&server.address])], "certificate");
+    // So do the proxies: this one serves http: only.
+    let proxy = Server::start(|_| Answer::status(418));
+    let proxies = Proxies { http: Some(proxy.address), ..Proxies::default() };
+    let (result, _) =
+        fetch_with(Options { proxies, ..trusting }, &[wanted(&data, &[&secure.address])]);
+    assert_eq!(result.unwrap().fetched, 1);
+
+    let body = data.clone();
+    let plain = Server::start(move |_| Answer::full(&body));
+    let answer =
+        format!("HTTP/1.0 302 x\r\nLocation: {}/a\r\nContent-Length: 0\r\n\r\n", plain.address);
+    let secure = TlsServer::answering("pool/a.deb", answer.as_bytes()).unwrap();
+    let trusting = Options { certificates: Some(secure.certificate()), ..quick() };
+    let (result, blobs) = fetch_with(trusting, &[wanted(&data, &[&secure.address])]);
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("not encrypted any more") && blobs == 0, "{error}");
+    assert_eq!(plain.requests(), 0);
+
+    fails(
+        &[wanted(&data, &[&to("ftp://x.example/a".to_owned()).address])],
+        "only http: and https: are known",
+    );
+}
+
+#[test]
+fn proxies_of_another_kind_are_refused() {
+    for address in ["socks5://me:secret@127.0.0.1:1080", "socks5h://127.0.0.1:1080", "ssh://x"] {
+        for (http, https) in [(Some(address), None), (None, Some(address))] {
+            let (http, https) = (http.map(str::to_owned), https.map(str::to_owned));
+            let proxies = Proxies { http, https, ..Proxies::default() };
+            let error = Fetcher::new(Options { proxies, ..quick() }).unwrap_err().to_string();
+            assert!(error.contains("cannot be used") && !error.contains("secret"), "{error}");
+            assert!(error.contains("SOCKS") || address == "ssh://x", "{error}");
+        }
+    }
 }
 
 #[test]

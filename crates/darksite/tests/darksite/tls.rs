@@ -18,6 +18,12 @@ impl TlsServer {
     /// Serves `content` at `path`, under a certificate for 127.0.0.1 that vouches for itself. `None`, with a
     /// loud word, if there is no openssl.
     pub fn start(path: &str, content: &[u8]) -> Option<Self> {
+        let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", content.len());
+        Self::answering(path, &[head.as_bytes(), content].concat())
+    }
+
+    /// Answers at `path` with these bytes, head and all.
+    pub fn answering(path: &str, answer: &[u8]) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let openssl = |args: &[&str]| {
             let mut command = Command::new("openssl");
@@ -32,12 +38,9 @@ impl TlsServer {
             eprintln!("skipped: no openssl that makes certificates here");
             return None;
         }
-        // The file has the whole answer.
         let file = directory.path().join(path);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", content.len());
-        let bytes = [head.as_bytes(), content].concat();
-        fs::write(file, bytes).unwrap();
+        fs::write(file, answer).unwrap();
         let serve = [
             "s_server",
             "-HTTP",
