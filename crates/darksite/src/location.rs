@@ -98,7 +98,7 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, LocationError> {
         let bad = |reason| LocationError { text: without_credentials(text), reason };
         let text = text.trim();
-        if text.chars().any(|c| c.is_control() || c == ' ') {
+        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(bad("it has spaces or control characters in it"));
         }
         let (scheme, rest) = text.split_once(':').ok_or_else(|| bad("it has no scheme"))?;

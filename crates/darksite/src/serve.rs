@@ -4,7 +4,7 @@
 //! Only regular files below the root are served, and only those of a family's directories, as `dists/` and
 //! `pool/`, of `upstream/`, the lock and the key; there are no listings. One thread for each connection, a bounded number of them.
 
-mod request;
+pub mod request;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};

@@ -10,7 +10,7 @@ const HEADERS: usize = 64;
 
 /// A request that can be answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Request {
+pub struct Request {
     /// The path, decoded, without a query; begins with a slash.
     pub path: String,
     /// `HEAD`.
@@ -27,7 +27,7 @@ pub(super) struct Request {
 
 /// One range of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Range {
+pub enum Range {
     /// From a byte to another, or to the end.
     From(u64, Option<u64>),
     /// The last bytes.
@@ -36,7 +36,7 @@ pub(super) enum Range {
 
 impl Range {
     /// Start and length in a file of `size` bytes; `None` if nothing of it is there.
-    pub(super) fn within(self, size: u64) -> Option<(u64, u64)> {
+    pub fn within(self, size: u64) -> Option<(u64, u64)> {
         let (start, end) = match self {
             Self::From(start, last) => {
                 (start, last.map_or(size, |last| last.saturating_add(1).min(size)))
@@ -66,7 +66,7 @@ impl Range {
 
 impl Request {
     /// Reads the head of a request; the error is the status to answer with.
-    pub(super) fn parse(head: &[u8]) -> Result<Self, u16> {
+    pub fn parse(head: &[u8]) -> Result<Self, u16> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS];
         let mut parsed = httparse::Request::new(&mut headers);
         match parsed.parse(head) {
