@@ -252,6 +252,7 @@ fn print(pool: &Pool, all: &Datasets) -> anyhow::Result<()> {
         println!("{:width$}  bookmark", bookmark.name);
     }
     for (name, token) in tokens {
+        let name = name.strip_suffix("/%recv").unwrap_or(name);
         println!("\nto go on receiving {name}:\n  zfs send -t {token}");
     }
     for warning in warnings(pool, all) {
