@@ -30,7 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     // Outside the product.
     ("vm-judge", &["tree"]),
-    ("xtask", &["archive", "tree", "host", "vm-judge"]),
+    ("xtask", &["image", "disk", "blk", "archive", "tree", "host", "vm-judge"]),
 ];
 
 /// Lines of code in one file, tests not counted.
