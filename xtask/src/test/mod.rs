@@ -51,11 +51,6 @@ const POOL: &[TestStep] = &[
         work: pool::torture,
     },
     Step { name: "debian", proves: "OpenZFS lives with a pool of Debian", work: pool::debian },
-    Step {
-        name: "stopped",
-        proves: "we tell what OpenZFS left when it stopped, or its disks changed",
-        work: stopped::told,
-    },
 ];
 
 const IMAGE: &[TestStep] = &[
@@ -82,6 +77,11 @@ const KERNEL: &[TestStep] = &[
         name: "histories",
         proves: "OpenZFS lives with snapshots, clones, volumes and mirrors",
         work: pool::histories,
+    },
+    Step {
+        name: "stopped",
+        proves: "we tell what OpenZFS left when it stopped, or its disks changed",
+        work: stopped::told,
     },
     Step {
         name: "newest-zdb",
