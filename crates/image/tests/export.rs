@@ -365,7 +365,11 @@ fn a_terabyte_with_data_at_both_ends() {
         assert!(stored < 40 << 20, "{kind}: {stored}");
         let opened = disk::image::open_path(&path, None, &[]).unwrap();
         verify(&source, &runs, &*opened.disk, &mut |_| ()).unwrap();
-        // Of some formats qemu-img compares 1 TiB of holes in a minute: `cargo xtask test --only export` does it.
+        if !["vhdx", "vmdk"].contains(kind) {
+            let Some(mut compare) = tool("qemu-img") else { continue };
+            passes(compare.args(["compare", "-f", "raw", "-F", qemu]).args([&raw, &path]));
+        }
+        // In the other two it looks at 1 TiB of holes for minutes.
         for (start, end) in [(0, 1 << 20), (size - (1 << 20), size)] {
             let Some(mut dd) = tool("qemu-img") else { continue };
             let part = directory.path().join("part");

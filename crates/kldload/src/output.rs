@@ -16,7 +16,8 @@ use crate::failure::Refused;
 const TEMPORARY: &str = ".kldload-";
 
 /// A file without a name, which gets its name when it is complete. If the program ends before,
-/// however it ends, nothing is left.
+/// however it ends, nothing is left; but file systems that know no files without names (NFS, exFAT) keep
+/// one called `.kldload-` and letters when a signal ends it.
 #[derive(Debug)]
 pub struct OutputFile {
     file: File,

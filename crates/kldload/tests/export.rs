@@ -239,6 +239,30 @@ fn what_comes_in_the_meantime_is_kept() {
     }
 }
 
+/// All of the images, or none.
+#[test]
+fn one_that_cannot_be_named_takes_the_others_along() {
+    let directory = directory();
+    let path = directory.path();
+    let bytes: Vec<u8> = (0..32_u32 << 20).flat_map(u32::to_le_bytes).collect();
+    fs::write(path.join("disk.raw"), bytes).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kldload"))
+        .args(["export", "disk.raw", "raw", "vmdk", "--name", "a", "--json", "--verify"])
+        .current_dir(path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut events = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(events.any(|line| line.contains("\"exporting\"")));
+    fs::write(path.join("a.json"), "mine").unwrap();
+    events.for_each(drop);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", errors(&output));
+    assert_eq!(names(path), ["a.json", "disk.raw"]);
+    assert_eq!(fs::read(path.join("a.json")).unwrap(), b"mine");
+}
+
 #[test]
 fn damage_found_while_reading_is_invalid_input() {
     let directory = directory();

