@@ -1,12 +1,15 @@
 //! `kldload export` as a person runs it: names, refusals, exit codes, and nothing left behind.
 #![allow(clippy::unwrap_used)]
 
+mod exporting;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use exporting::{begun, errors, export};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -19,16 +22,6 @@ fn directory() -> TempDir {
     directory
 }
 
-fn export(directory: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kldload"))
-        .arg("export")
-        .args(args)
-        .current_dir(directory)
-        .env_remove("KEXPORT_NAME")
-        .output()
-        .unwrap()
-}
-
 fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(directory)
         .unwrap()
@@ -36,10 +29,6 @@ fn names(directory: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// What `qemu-img` says of an image of the disk `raw`.
@@ -218,16 +207,9 @@ fn what_comes_in_the_meantime_is_kept() {
     for (force, code) in [(false, 4), (true, 0)] {
         // The first time there is none.
         let _ = fs::remove_file(path.join("a.raw"));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kldload"))
-            .args(["export", "disk.raw", "raw", "--name", "a", "--json", "--verify"])
-            .args(force.then_some("--force"))
-            .current_dir(path)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut events = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        assert!(events.any(|line| line.contains("\"exporting\"")));
+        let mut args = vec!["disk.raw", "raw", "--name", "a", "--verify"];
+        args.extend(force.then_some("--force"));
+        let (child, events) = begun(path, &args, "exporting");
         fs::write(path.join("a.raw"), "mine").unwrap();
         events.for_each(drop);
         let output = child.wait_with_output().unwrap();
@@ -246,15 +228,8 @@ fn one_that_cannot_be_named_takes_the_others_along() {
     let path = directory.path();
     let bytes: Vec<u8> = (0..32_u32 << 20).flat_map(u32::to_le_bytes).collect();
     fs::write(path.join("disk.raw"), bytes).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kldload"))
-        .args(["export", "disk.raw", "raw", "vmdk", "--name", "a", "--json", "--verify"])
-        .current_dir(path)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut events = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    assert!(events.any(|line| line.contains("\"exporting\"")));
+    let args = ["disk.raw", "raw", "vmdk", "--name", "a", "--verify"];
+    let (child, events) = begun(path, &args, "exporting");
     fs::write(path.join("a.json"), "mine").unwrap();
     events.for_each(drop);
     let output = child.wait_with_output().unwrap();

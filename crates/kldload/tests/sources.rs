@@ -2,12 +2,14 @@
 //! is damaged, one that changes.
 #![allow(clippy::unwrap_used)]
 
+mod exporting;
+
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
+use exporting::{begun, errors, export};
 use tempfile::TempDir;
 
 /// A program of another project; a missing one is told, loudly, and fails in CI.
@@ -27,20 +29,6 @@ fn passes(command: &mut Command) {
 
 fn qemu_img(args: &[&str], paths: &[&Path]) {
     passes(Command::new("/usr/bin/qemu-img").args(args).args(paths));
-}
-
-fn export(directory: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kldload"))
-        .arg("export")
-        .args(args)
-        .current_dir(directory)
-        .env_remove("KEXPORT_NAME")
-        .output()
-        .unwrap()
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn noise(length: usize, seed: u64) -> Vec<u8> {
@@ -230,16 +218,8 @@ fn a_source_that_changes_is_noticed() {
     let raw = disk(path, 160 << 20, &[]);
     let source = OpenOptions::new().write(true).open(&raw).unwrap();
     source.write_all_at(&noise(128 << 20, 7), 16 << 20).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kldload"))
-        .args(["export", "disk.raw", "qcow2", "raw", "vmdk", "vhdx", "-o", "out"])
-        .args(["--verify", "--json"])
-        .current_dir(path)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut events = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    assert!(events.any(|line| line.contains("\"verifying\"")));
+    let args = ["disk.raw", "qcow2", "raw", "vmdk", "vhdx", "-o", "out", "--verify"];
+    let (child, events) = begun(path, &args, "verifying");
     let at = 140 << 20;
     source.write_all_at(&[0; 512], at).unwrap();
     events.for_each(drop);

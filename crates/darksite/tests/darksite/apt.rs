@@ -235,6 +235,15 @@ pub fn mirror(site: &Site, archive: &Path, key: &SigningKey, names: &[&str]) -> 
     lock
 }
 
+/// An archive in `root`, its key, and the site that has mirrored two packages of it.
+fn mirrored(root: &Path) -> (SigningKey, Site, Lock) {
+    let key = SigningKey::generate("test", jiff::Timestamp::now() - 24.hours()).unwrap();
+    upstream(&root.join("upstream"), &key);
+    let site = Site::open(root.join("site")).unwrap();
+    let lock = mirror(&site, &root.join("upstream"), &key, &["hello", "hello-data"]);
+    (key, site, lock)
+}
+
 fn published(site: &Site, lock: &Lock, now: jiff::Timestamp) -> Published {
     let key = signing_key(&site.keys(), now).unwrap();
     publish(site, lock, &key, now).unwrap()
@@ -247,10 +256,7 @@ fn apt_takes_what_we_publish() {
     }
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
-    let key = SigningKey::generate("test", jiff::Timestamp::now() - 24.hours()).unwrap();
-    upstream(&root.join("upstream"), &key);
-    let site = Site::open(root.join("site")).unwrap();
-    let lock = mirror(&site, &root.join("upstream"), &key, &["hello", "hello-data"]);
+    let (key, site, lock) = mirrored(root);
     assert_eq!(lock.packages.len(), 2);
     assert_eq!(lock, darksite::lock::parse(&lock.to_string()).unwrap());
     let first = published(&site, &lock, jiff::Timestamp::now());
@@ -309,10 +315,7 @@ fn a_new_key_is_known_before_it_signs() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     let now = jiff::Timestamp::now();
-    let key = SigningKey::generate("test", now - 24.hours()).unwrap();
-    upstream(&root.join("upstream"), &key);
-    let site = Site::open(root.join("site")).unwrap();
-    let lock = mirror(&site, &root.join("upstream"), &key, &["hello", "hello-data"]);
+    let (key, site, lock) = mirrored(root);
     let old = published(&site, &lock, now - 2.hours());
 
     // As docs/darksite.md tells.
