@@ -9,6 +9,7 @@ mod firmware;
 mod machine;
 mod nameless;
 mod probe;
+mod screen;
 mod vm;
 
 use std::io;
@@ -18,6 +19,7 @@ pub use disk::{ImageInfo, Overlay};
 pub use firmware::{Firmware, Variables};
 pub use machine::{Boot, Controller, Disk, Machine, Network, Terminal, automatic_root_login};
 pub use probe::{Accelerator, Pace, Probe};
+pub use screen::{Picture, Screen};
 pub use vm::Vm;
 
 use crate::command::CommandError;

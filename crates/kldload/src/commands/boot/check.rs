@@ -4,22 +4,29 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use host::console::{Console, ConsoleError, Mark, Output, Shell, ShellError, Stage};
 use host::qemu::{
-    Accelerator, Boot, Firmware, ImageInfo, Machine, Network, Overlay, Pace, Probe, Terminal,
-    Variables, Vm, automatic_root_login,
+    Accelerator, Boot, Firmware, ImageInfo, Machine, Network, Overlay, Pace, Probe, Screen,
+    Terminal, Variables, Vm, automatic_root_login,
 };
 
 use super::guest::{self, Synced, Verdict};
 use super::report::Report;
 use super::{BootArgs, hint, slow};
 use crate::failure::MISMATCH;
+use crate::output::OutputFile;
 
 /// By how much the machine's disk is larger than the image, in bytes.
 const GROWTH: u64 = 2 << 30;
+
+/// Colours that a greeter's picture has at least: writing with smooth edges, on whatever background.
+const COLOURS: usize = 32;
+/// Between two pictures of a screen.
+const GLANCE: Duration = Duration::from_secs(3);
 
 /// How many files must be safe on disk before the power is cut.
 const FILES: usize = 40;
@@ -28,6 +35,7 @@ const FILES: usize = 40;
 const BOOT: u32 = 90;
 const SHUTDOWN: u32 = 60;
 const SETTLE: u32 = 90;
+const GREETER: u32 = 60;
 const QUESTION: u32 = 20;
 const SCRUB: u32 = 120;
 const INITRAMFS: u32 = 180;
@@ -96,6 +104,7 @@ fn until_the_cut(
     report.begin("first boot")?;
     let mut guest = Guest::log_in(lab, report, console)?;
     guest.is_up()?;
+    guest.screen_is_well(lab)?;
     let root = guest.root()?;
     let pool = pool_of(&root);
     guest.storage_is_well(&root)?;
@@ -183,6 +192,7 @@ struct Lab<'a> {
     probe: Probe,
     pace: Pace,
     scratch: PathBuf,
+    screen: Screen,
     log: Option<File>,
 }
 
@@ -198,7 +208,8 @@ impl<'a> Lab<'a> {
             .transpose()?;
         let probe = Probe::run(&scratch).map_err(hint)?;
         let pace = Pace::new(&probe, args.timeout_scale.unwrap_or(1.0));
-        Ok(Lab { args, image, firmware, probe, pace, scratch, log })
+        let screen = Screen::new()?;
+        Ok(Lab { args, image, firmware, probe, pace, scratch, screen, log })
     }
 
     fn give_up_kvm(&mut self, reason: String) -> anyhow::Result<()> {
@@ -217,7 +228,7 @@ impl<'a> Lab<'a> {
             network: Network::Isolated,
             terminal: Terminal::Pipe,
             credentials: automatic_root_login(),
-            extra: self.args.qemu.clone(),
+            extra: self.screen.args().into_iter().chain(self.args.qemu.iter().cloned()).collect(),
         };
         let log = match &self.log {
             Some(file) => Some(Box::new(file.try_clone()?) as Box<dyn Write + Send>),
@@ -298,6 +309,35 @@ impl<'a> Guest<'a> {
             guest::system_state,
         )?;
         self.ask("no unit has failed", guest::FAILED_UNITS, QUESTION, guest::nothing)
+    }
+
+    /// Where there is a greeter it shows; keeps a picture of the screen if asked for.
+    fn screen_is_well(&mut self, lab: &Lab<'_>) -> Result<(), Stop> {
+        let mut greets = false;
+        self.ask(
+            "the display manager runs, if there is one",
+            guest::DISPLAY_MANAGER,
+            QUESTION,
+            |output| {
+                let verdict = guest::display_manager(output);
+                greets = matches!(&verdict, Verdict::Fine(name) if !name.is_empty());
+                verdict
+            },
+        )?;
+        if greets {
+            let started = Instant::now();
+            let verdict = greeter(&lab.screen, self.pace.limit(GREETER))?;
+            self.report.record("the greeter shows", started.elapsed(), verdict)?;
+        }
+        if let Some(path) = &lab.args.screenshot {
+            let output = OutputFile::create(path)?;
+            output
+                .file()
+                .write_all(&lab.screen.png()?)
+                .with_context(|| path.display().to_string())?;
+            output.publish()?;
+        }
+        Ok(())
     }
 
     /// The root dataset; without it there is nothing more to look at.
@@ -390,6 +430,27 @@ impl<'a> Guest<'a> {
             }
             Err(error) => Err(lost(self.report, check, took, error.into())),
         }
+    }
+}
+
+/// Waits for a picture with many colours that stays as it is.
+fn greeter(screen: &Screen, limit: Duration) -> Result<Verdict, Stop> {
+    let started = Instant::now();
+    let mut before = screen.picture()?;
+    loop {
+        thread::sleep(GLANCE);
+        let now = screen.picture()?;
+        let colours = now.colours();
+        if now == before && colours >= COLOURS {
+            return Ok(Verdict::Fine(format!("{colours} colours")));
+        }
+        if started.elapsed() > limit {
+            let limit = limit.as_secs();
+            let what =
+                format!("after {limit} s the screen has {colours} colours; --screenshot shows it");
+            return Ok(Verdict::Wrong(what));
+        }
+        before = now;
     }
 }
 

@@ -46,6 +46,21 @@ pub fn done(output: &Output) -> Verdict {
     }
 }
 
+/// Asks for the display manager, and whether it runs.
+pub const DISPLAY_MANAGER: &str =
+    "systemctl show -p Id -p LoadState -p ActiveState display-manager.service";
+
+/// Its name if it runs, nothing if there is none.
+pub fn display_manager(output: &Output) -> Verdict {
+    let told =
+        |key: &str| output.text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    match (told("Id"), told("LoadState"), told("ActiveState")) {
+        (Some(name), Some("loaded"), Some("active")) => Fine(name.into()),
+        (Some(_), Some("not-found"), Some("inactive")) => Fine(String::new()),
+        _ => Wrong(output.text.trim().replace('\n', ", ")),
+    }
+}
+
 /// Asks for the kernel command line and what is mounted at `/`.
 pub const ROOT: &str = "cat /proc/cmdline; findmnt -no FSTYPE,SOURCE /";
 
@@ -258,6 +273,19 @@ mod tests {
         );
         assert!(root_dataset(&said("quiet\next4 /dev/vda1\n")).is_err());
         assert!(root_dataset(&said("")).is_err());
+    }
+
+    #[test]
+    fn a_display_manager_runs_or_there_is_none() {
+        let of = |load: &str, active: &str| {
+            let text = format!("Id=gdm.service\nLoadState={load}\nActiveState={active}\n");
+            display_manager(&said(&text))
+        };
+        assert_eq!(of("loaded", "active"), Fine("gdm.service".into()));
+        assert_eq!(of("not-found", "inactive"), Fine(String::new()));
+        let wrong = "Id=gdm.service, LoadState=loaded, ActiveState=failed";
+        assert_eq!(of("loaded", "failed"), Wrong(wrong.into()));
+        assert!(!is_fine(&display_manager(&said("Failed to connect to bus"))));
     }
 
     #[test]

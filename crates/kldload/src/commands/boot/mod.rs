@@ -44,6 +44,10 @@ pub struct BootArgs {
     #[arg(long, value_name = "FILE", requires = "check")]
     keep_log: Option<PathBuf>,
 
+    /// Also keep a picture of the first boot's screen in FILE (PNG): of the greeter, if there is one
+    #[arg(long, value_name = "FILE", requires = "check")]
+    screenshot: Option<PathBuf>,
+
     /// Multiply all time limits of --check, for a machine that is busy with other things
     #[arg(long, value_name = "FACTOR", requires = "check", value_parser = parse_factor)]
     timeout_scale: Option<f64>,
