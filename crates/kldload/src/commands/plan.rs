@@ -57,7 +57,7 @@ pub fn propose(asked: &Asked, files: &Files, lock: Option<&Lock>) -> anyhow::Res
     proposed.with_context(|| asked.path().display().to_string())
 }
 
-/// Reads the files that the recipe names.
+/// Reads the files that the recipe names, and finds out whether they are what they should be.
 pub fn read_files(asked: &Asked) -> anyhow::Result<Files> {
     let folder = asked.path().parent().unwrap_or(Path::new(""));
     let mut files = Files::new();
@@ -68,5 +68,6 @@ pub fn read_files(asked: &Asked) -> anyhow::Result<Files> {
         })?;
         files.insert(name.to_owned(), content);
     }
+    asked.recipe().check(&files).with_context(|| asked.path().display().to_string())?;
     Ok(files)
 }

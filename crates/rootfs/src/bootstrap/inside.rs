@@ -151,6 +151,10 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     if let Some(cache) = &request.modules {
         modules::keep(cache, &path, &kernels)?;
     }
+    // Before the initramfs, which has some of them; after they were kept, as others sign with other keys.
+    if let Some(key) = &request.signing {
+        modules::sign(&target, &kernels, key)?;
+    }
     let versions = modules::versions(&path)?;
     stage("making the initramfs", versions.len());
     target.initramfs(&versions)?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::Args;
 use darksite::site::Site;
 use plan::Plan;
@@ -46,14 +46,6 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let recipe = asked.recipe();
     let files = read_files(&asked)?;
     let context = || path.display().to_string();
-    // Everything that can be found out before anything is fetched.
-    recipe.personal(&files, None).with_context(context)?;
-    recipe.scripts(&files).with_context(context)?;
-    ensure!(
-        recipe.machine.module_signing.is_none(),
-        "{}: module_signing: this version cannot sign modules yet; leave it out",
-        path.display()
-    );
     let products = products(args, &asked)?;
     if args.dry_run {
         let proposal = propose(&asked, &files, asked.lock()?.as_ref())?;
