@@ -64,7 +64,11 @@ pub fn read_files(asked: &Asked) -> anyhow::Result<Files> {
     for name in asked.recipe().files() {
         let path: PathBuf = folder.join(name);
         let content = std::fs::read(&path).with_context(|| {
-            format!("{} names the file {}", asked.path().display(), path.display())
+            format!(
+                "{} names the file {}, which lies beside it",
+                asked.path().display(),
+                path.display()
+            )
         })?;
         files.insert(name.to_owned(), content);
     }
