@@ -53,6 +53,13 @@ pub(super) fn announce(target: &Target<'_>, kernels: &[Kernel]) {
     }
 }
 
+/// The package that dkms compiles, if there is one alone: when it is configured, all modules are built.
+pub(super) fn only_source(facts: &[Facts]) -> Option<&String> {
+    let mut sources = facts.iter().map(|facts| &facts.package.name);
+    let first = sources.find(|name| name.ends_with(SOURCES))?;
+    sources.all(|name| !name.ends_with(SOURCES)).then_some(first)
+}
+
 /// A kernel that modules can be built for, and what decides what comes out.
 #[derive(Debug)]
 pub(super) struct Kernel {
