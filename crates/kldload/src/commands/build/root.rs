@@ -134,7 +134,7 @@ fn manual(asked: &Asked, lock: &Lock, site: &Site) -> anyhow::Result<HashSet<Str
 
 impl Request {
     /// Names everything that decides what the root is.
-    fn key(&self) -> String {
+    pub fn key(&self) -> String {
         let Bootstrap {
             packages, architecture, timestamp, signing, files, accounts, scripts, ..
         } = &self.bootstrap;
