@@ -243,7 +243,9 @@ pub fn boot_export(inputs: &Inputs) -> Result<Verdict> {
     let firmware = legacy_firmware(&out)?;
     let mut machines = Vec::new();
     for (extension, controller) in MACHINES {
-        let mut options = vec!["--controller", controller];
+        // Several machines run at a time. One processor each also spares them a fault of QEMU's
+        // emulation: code that a kernel patches while another processor runs it can end in a crash.
+        let mut options = vec!["--controller", controller, "--cpus", "1"];
         if controller == "pvscsi" {
             options.extend(["--firmware", &firmware]);
         }

@@ -145,7 +145,6 @@ impl ImageWriter for Vhdx {
     }
 
     fn finish(mut self: Box<Self>) -> Result<Written, WriteError> {
-        self.output.set_length(self.end)?;
         self.output.put(self.bat.as_bytes(), BAT)?;
         self.output.put(&self.metadata(), METADATA)?;
         let regions = self.regions();
@@ -159,6 +158,6 @@ impl ImageWriter for Vhdx {
         let mut start = FILE_SIGNATURE.to_vec();
         start.extend(creator);
         self.output.put(&start, 0)?;
-        Ok(Written::new(self.end))
+        self.output.finish(self.end)
     }
 }
