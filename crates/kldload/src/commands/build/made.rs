@@ -67,9 +67,34 @@ pub fn unchanged(cache: &Cache, key: &str, directory: &Path, ui: &mut Ui) -> any
 
 /// Remembers what a build of this key made.
 pub fn keep(cache: &Cache, key: &str, what: &str, list: &[Made]) -> anyhow::Result<()> {
-    let begun = cache.begin(KIND, key)?;
-    fs::create_dir(begun.directory())?;
-    fs::write(begun.directory().join(LIST), serde_json::to_vec(list)?)?;
-    begun.finish(what)?;
-    Ok(())
+    cache.keep(KIND, key, what, LIST, &serde_json::to_vec(list)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_what_they_were() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        let same =
+            |key: &str| unchanged(&cache, key, directory.path(), &mut Ui::new(true)).unwrap();
+        assert!(!same("a"));
+        let image = directory.path().join("pear.qcow2");
+        let made = Made {
+            file: "pear.qcow2".to_owned(),
+            format: "qcow2".to_owned(),
+            size: 5,
+            sha256: Digest::of(b"sweet").to_string(),
+        };
+        keep(&cache, "a", "pear: qcow2", &[made]).unwrap();
+        assert!(!same("a"), "the file is not there");
+        fs::write(&image, "sweet").unwrap();
+        assert!(same("a") && !same("b"));
+        for other in ["sour!", "sweets"] {
+            fs::write(&image, other).unwrap();
+            assert!(!same("a"), "{other}");
+        }
+    }
 }

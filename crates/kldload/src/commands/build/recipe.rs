@@ -12,6 +12,7 @@ use rootfs::personalise::{AptArchive, AptSources, personalise};
 use serde_json::json;
 use tree::{LayeredBlobs, MemoryBlobs, Timestamp};
 
+use super::licences::licences;
 use super::products::{Product, Products};
 use super::{BuildArgs, finished, made, record, root};
 use crate::cache::Cache;
@@ -96,7 +97,9 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(tree, &blobs, &recipe.options(Some(time)))?;
     plan.report().warnings.iter().for_each(|warning| ui.warn(warning));
     let images = finished(&plan, &blobs, &products, args, &name, &mut ui)?;
-    let facts = record::Facts { proposal: &proposal, lock: &lock, plan: &plan, images: &images };
+    let licenses = &licences(&lock, &site, cache.as_ref(), &mut ui)?;
+    let facts =
+        record::Facts { proposal: &proposal, lock: &lock, licenses, plan: &plan, images: &images };
     let made = record::write(&facts, &site, (&signer, now), &args.output, &name, &mut ui)?;
     if let Some(cache) = &cache {
         made::keep(cache, &key, &format!("{name}: {}", formats.join(", ")), &made)?;

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use darksite::lock::Lock;
-use darksite::sbom::spdx;
+use darksite::sbom::{Licenses, spdx};
 use darksite::site::Site;
 use jiff::Timestamp;
 use pkg::openpgp::SigningKey;
@@ -19,7 +19,6 @@ use tree::Digest;
 
 use super::made::Made;
 use super::products::Product;
-use crate::commands::darksite::sbom::read_licenses;
 use crate::output::{OutputFile, sha256};
 use crate::ui::Ui;
 
@@ -30,6 +29,8 @@ pub struct Facts<'a> {
     pub proposal: &'a Proposal,
     /// The packages.
     pub lock: &'a Lock,
+    /// What they say of their licences.
+    pub licenses: &'a Licenses,
     /// The machine.
     pub plan: &'a Plan,
     /// What came out.
@@ -45,8 +46,7 @@ pub fn write(
     name: &str,
     ui: &mut Ui,
 ) -> anyhow::Result<Vec<Made>> {
-    let licenses = read_licenses(facts.lock, site, ui)?;
-    let document = spdx(facts.lock, name, site.store(), &licenses)?;
+    let document = spdx(facts.lock, name, site.store(), facts.licenses)?;
     let materials = format!("{}\n", serde_json::to_string_pretty(&document)?);
     let materials_path = directory.join(format!("{name}.spdx.json"));
     let bytes = facts.images.iter().map(|(_, path)| size(path)).sum::<io::Result<u64>>()?;
