@@ -1,4 +1,5 @@
 #!/bin/sh
+# shellcheck disable=SC2016,SC2018,SC2019
 # Runs on the machine of recipe.toml and asks it for every key: a line "ok KEY" or "not ok KEY: why" each.
 export LC_ALL=C
 
@@ -82,10 +83,10 @@ is pool.name tank zpool list -Ho name
 is pool.boot_environment tank/ROOT/first findmnt -no SOURCE /
 holds pool.datasets.name zfs list tank/docker
 is pool.datasets.mountpoint tank/docker findmnt -no SOURCE /var/lib/docker
-sh_is pool.properties 'zstd-9 10G yes' 'echo $(zfs get -Ho value -s local compression tank) $(zfs get -Ho value -s local quota,com.example:keep tank/home)'
+sh_is pool.properties 'zstd-9 1M yes' 'echo $(zfs get -Ho value -s local compression tank) $(zfs get -Ho value -s local recordsize,com.example:keep tank/home)'
 is image.disk_size 12884901888 blockdev --getsize64 /dev/vda
 is image.esp_size 536870912 blockdev --getsize64 /dev/vda2
 
 # The kernel has loaded what was signed.
-is module_signing.certificate 'subject=CN = Pear modules' openssl x509 -inform DER -in /var/lib/dkms/mok.pub -noout -subject
+is module_signing.certificate 'subject=CN=Pear modules' openssl x509 -inform DER -in /var/lib/dkms/mok.pub -noout -subject -nameopt RFC2253
 sh_is module_signing.key 'Pear modules Pear modules' 'echo $(modinfo -F signer zfs) $(modinfo -F signer spl); test ! -e /var/lib/dkms/mok.key || echo a private key'
