@@ -53,6 +53,9 @@ pub enum SigningError {
          -outform DER -out NEW makes one of this key"
     )]
     Mismatch,
+    /// The signature cannot be written down.
+    #[error("the signature cannot be encoded: {0}")]
+    Encoding(der::Error),
 }
 
 /// A private key for modules.
@@ -104,11 +107,11 @@ impl ModuleKey {
     }
 
     /// The module with its signature behind it, in place of any other.
-    pub fn sign(&self, module: &[u8]) -> Result<Vec<u8>, String> {
+    pub fn sign(&self, module: &[u8]) -> Result<Vec<u8>, SigningError> {
         let module = unsigned(module);
-        let signature = self.signature(module).map_err(|error| error.to_string())?;
-        let length = u32::try_from(signature.len()).map_err(|error| error.to_string())?;
-        Ok([module, &signature, &TRAILER, &length.to_be_bytes(), MAGIC].concat())
+        let signature = self.signature(module).map_err(SigningError::Encoding)?;
+        let length = der::Length::try_from(signature.len()).map_err(SigningError::Encoding)?;
+        Ok([module, &signature, &TRAILER, &u32::from(length).to_be_bytes(), MAGIC].concat())
     }
 
     fn signature(&self, module: &[u8]) -> der::Result<Vec<u8>> {
