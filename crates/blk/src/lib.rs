@@ -4,16 +4,16 @@
 //! those build on the two traits here. All offsets and lengths are in bytes.
 #![forbid(unsafe_code)]
 
-mod direct;
 mod file;
 mod memory;
 mod range_set;
 mod window;
+mod write_behind;
 
-pub use direct::{DirectWriter, WriteFailed};
 pub use memory::Memory;
 pub use range_set::RangeSet;
 pub use window::Window;
+pub use write_behind::WriteBehind;
 
 use std::io;
 use std::ops::Range;

@@ -35,7 +35,7 @@ impl Gcp {
         whole_sectors("gcp", size)?;
         let real = size.next_multiple_of(GIB).max(GIB);
         let mut output = Output::new(file, "gcp")?;
-        output.start_digest();
+        output.start_digest()?;
         let head = gnu_sparse("disk.raw", real, &runs);
         let mut zero_member = Vec::new();
         member(&mut zero_member, zeros, crc32fast::hash(&[0; PIECE]), PIECE as u32);
@@ -117,8 +117,7 @@ impl ImageWriter for Gcp {
         let end = (self.length + 2 * RECORD as u64).next_multiple_of(block);
         let rest = vec![0; (end - self.length) as usize];
         self.plain(&rest)?;
-        let sha256 = self.output.take_digest();
-        let length = self.output.position();
-        Ok(Written { sha256, ..self.output.finish(length)? })
+        let sha256 = self.output.take_digest()?;
+        Ok(Written { sha256, ..Written::new(self.output.position()) })
     }
 }

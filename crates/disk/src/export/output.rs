@@ -1,59 +1,72 @@
-//! A file that is written from front to back, or at any place.
+//! A file that is written from front to back in large writes, or at any place.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 
-use blk::{DirectWriter, WriteFailed};
+use blk::WriteBehind;
 use sha2::{Digest, Sha256};
 
-use super::{WriteError, Written};
+use super::WriteError;
 
-/// An output file: what is appended is hashed if asked for. Nothing is sure to be in it before
-/// [`Output::finish`].
+/// Bytes gathered for one write.
+const GATHER: usize = 1 << 20;
+
+/// An output file: what is appended is gathered, and hashed if asked for.
 #[derive(Debug)]
 pub struct Output {
-    writer: DirectWriter,
+    file: File,
     format: &'static str,
-    /// Where the next appended byte goes.
+    gathered: Vec<u8>,
+    /// Where the gathered bytes go.
     at: u64,
     digest: Option<Sha256>,
+    behind: WriteBehind,
 }
 
 impl Output {
     /// Takes a file whose old content goes.
     pub fn new(file: File, format: &'static str) -> Result<Self, WriteError> {
-        let output = Self { writer: DirectWriter::new(file), format, at: 0, digest: None };
-        output.set_length(0)?;
-        Ok(output)
+        file.set_len(0).map_err(|source| WriteError::Output { format, offset: 0, source })?;
+        Ok(Self {
+            file,
+            format,
+            gathered: Vec::with_capacity(GATHER),
+            at: 0,
+            digest: None,
+            behind: WriteBehind::default(),
+        })
     }
 
     /// Hashes what is appended from now on.
-    pub fn start_digest(&mut self) {
+    pub fn start_digest(&mut self) -> Result<(), WriteError> {
+        self.flush()?;
         self.digest = Some(Sha256::new());
+        Ok(())
     }
 
     /// The digest of all that was appended since it was started.
-    pub fn take_digest(&mut self) -> Option<[u8; 32]> {
-        self.digest.take().map(|digest| digest.finalize().into())
+    pub fn take_digest(&mut self) -> Result<Option<[u8; 32]>, WriteError> {
+        self.flush()?;
+        Ok(self.digest.take().map(|digest| digest.finalize().into()))
     }
 
     /// Where the next appended byte goes.
     pub fn position(&self) -> u64 {
-        self.at
+        self.at + self.gathered.len() as u64
     }
 
     /// Appends bytes.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
-        if let Some(digest) = &mut self.digest {
-            digest.update(bytes);
+        if self.gathered.len() + bytes.len() > GATHER {
+            self.flush()?;
         }
-        self.put(bytes, self.at)?;
-        self.at += bytes.len() as u64;
+        self.gathered.extend_from_slice(bytes);
         Ok(())
     }
 
     /// Appends zeros up to a multiple of `alignment`, counted from `start`.
     pub fn align_from(&mut self, start: u64, alignment: u64) -> Result<(), WriteError> {
-        let position = self.at - start;
+        let position = self.position() - start;
         let zeros = position.next_multiple_of(alignment) - position;
         self.zeros(zeros)
     }
@@ -71,25 +84,35 @@ impl Output {
 
     /// Writes at a place of its own, past what is appended or into what was.
     pub fn put(&mut self, bytes: &[u8], offset: u64) -> Result<(), WriteError> {
-        self.writer.write(bytes, offset).map_err(|error| self.failed(error))
+        self.file.write_all_at(bytes, offset).map_err(|source| WriteError::Output {
+            format: self.format,
+            offset,
+            source,
+        })?;
+        self.behind.wrote(&self.file, offset + bytes.len() as u64);
+        Ok(())
     }
 
     /// Makes the file `length` bytes long.
     pub fn set_length(&self, length: u64) -> Result<(), WriteError> {
-        let set = self.writer.file().set_len(length);
-        set.map_err(|source| self.failed(WriteFailed { offset: length, source }))
+        self.file.set_len(length).map_err(|source| WriteError::Output {
+            format: self.format,
+            offset: length,
+            source,
+        })
     }
 
-    /// Has everything be in the file, which is `length` bytes long.
-    pub fn finish(mut self, length: u64) -> Result<Written, WriteError> {
-        self.writer.flush().map_err(|error| self.failed(error))?;
-        self.set_length(length)?;
-        Ok(Written::new(length))
-    }
-
-    fn failed(&self, WriteFailed { offset, source }: WriteFailed) -> WriteError {
-        let format = self.format;
-        WriteError::Output { format, offset, source }
+    /// Writes what is gathered.
+    pub fn flush(&mut self) -> Result<(), WriteError> {
+        if let Some(digest) = &mut self.digest {
+            digest.update(&self.gathered);
+        }
+        let mut gathered = std::mem::take(&mut self.gathered);
+        self.put(&gathered, self.at)?;
+        self.at += gathered.len() as u64;
+        gathered.clear();
+        self.gathered = gathered;
+        Ok(())
     }
 
     /// As if so many bytes had been appended.

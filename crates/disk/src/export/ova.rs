@@ -132,9 +132,9 @@ impl ImageWriter for Ova {
         // Two empty records end the archive.
         output.zeros(2 * RECORD as u64)?;
         output.align_from(0, 20 * RECORD as u64)?;
+        output.flush()?;
         output.put(&start, 0)?;
-        let length = output.position();
-        output.finish(length)
+        Ok(Written::new(output.position()))
     }
 }
 

@@ -282,10 +282,11 @@ impl ImageWriter for Qcow2 {
             header_length: (HEADER_LENGTH + more).into(),
         };
         let length = self.end * CLUSTER as u64;
+        self.output.set_length(length)?;
         let mut start = header.as_bytes().to_vec();
         start.extend_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
         self.output.put(&start, 0)?;
-        self.output.finish(length)
+        Ok(Written::new(length))
     }
 }
 

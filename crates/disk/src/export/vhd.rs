@@ -106,7 +106,7 @@ impl ImageWriter for FixedVhd {
     fn finish(mut self: Box<Self>) -> Result<Written, WriteError> {
         let footer = footer(self.size, TYPE_FIXED, &self.identity);
         self.output.put(footer.as_bytes(), self.size)?;
-        let Self { output, size, verity, .. } = *self;
+        let Self { size, verity, .. } = *self;
         let length = size + SECTOR;
         let verity = verity.map(|mut tree| {
             let mut leaf = Vec::new();
@@ -114,7 +114,7 @@ impl ImageWriter for FixedVhd {
             tree.add(size, &leaf);
             tree.finish(length)
         });
-        Ok(Written { verity, ..output.finish(length)? })
+        Ok(Written { verity, ..Written::new(length) })
     }
 }
 
@@ -190,7 +190,7 @@ impl ImageWriter for DynamicVhd {
         self.output.put(header.as_bytes(), SECTOR)?;
         self.output.put(footer.as_bytes(), self.end)?;
         self.output.put(footer.as_bytes(), 0)?;
-        self.output.finish(self.end + SECTOR)
+        Ok(Written::new(self.end + SECTOR))
     }
 }
 

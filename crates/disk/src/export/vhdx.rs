@@ -145,6 +145,7 @@ impl ImageWriter for Vhdx {
     }
 
     fn finish(mut self: Box<Self>) -> Result<Written, WriteError> {
+        self.output.set_length(self.end)?;
         self.output.put(self.bat.as_bytes(), BAT)?;
         self.output.put(&self.metadata(), METADATA)?;
         let regions = self.regions();
@@ -158,6 +159,6 @@ impl ImageWriter for Vhdx {
         let mut start = FILE_SIGNATURE.to_vec();
         start.extend(creator);
         self.output.put(&start, 0)?;
-        self.output.finish(self.end)
+        Ok(Written::new(self.end))
     }
 }

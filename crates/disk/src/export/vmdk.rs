@@ -62,7 +62,7 @@ impl Vmdk {
             return Err(WriteError::Size { format: "VMDK", size, why });
         }
         let start = output.position();
-        output.start_digest();
+        output.start_digest()?;
         output.append(header(capacity, DIRECTORY_AT_END).as_bytes())?;
         let mut text = descriptor(capacity, name, identity).into_bytes();
         text.resize((DESCRIPTOR_SECTORS * SECTOR) as usize, 0);
@@ -128,7 +128,7 @@ impl Vmdk {
         self.output.append(header(self.size / SECTOR, directory).as_bytes())?;
         self.marker(MARKER_END, 0)?;
         let length = self.output.position() - start;
-        let digest = self.output.take_digest().unwrap_or_default();
+        let digest = self.output.take_digest()?.unwrap_or_default();
         Ok((self.output, length, digest))
     }
 }
@@ -165,8 +165,8 @@ impl ImageWriter for Vmdk {
     }
 
     fn finish(self: Box<Self>) -> Result<Written, WriteError> {
-        let (output, length, sha256) = self.close()?;
-        Ok(Written { sha256: Some(sha256), ..output.finish(length)? })
+        let (_, length, sha256) = self.close()?;
+        Ok(Written { sha256: Some(sha256), ..Written::new(length) })
     }
 }
 

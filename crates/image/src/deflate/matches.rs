@@ -22,6 +22,10 @@ const ENOUGH: usize = 32;
 const HASH: u32 = 0x9e37_79b1;
 /// In parts that look random only each such byte is looked up.
 const STRIDE: usize = 8;
+/// After so many bytes without a match one is skipped before the next is looked up, after twice as many
+/// two, up to the most. A match is followed back over what was skipped.
+const PATIENCE: usize = 64;
+const MOST_SKIPPED: usize = 3;
 
 /// Literals, and the match behind them.
 #[derive(Debug, Clone, Copy)]
@@ -144,13 +148,15 @@ impl<const WINDOW: usize, const BUCKETS: usize, const SHORT: bool> Finder<WINDOW
             if done > start {
                 part.counts.covered(&text[start..done.min(end)]);
             }
-            let stride = if part.random { STRIDE } else { 1 };
             let limit = end.min(words_end);
             let mut at = done;
             while at < limit {
                 let mut best = self.search(text, at, all);
                 if best.length == 0 {
-                    at = (at / stride + 1) * stride;
+                    at = match part.random {
+                        true => (at / STRIDE + 1) * STRIDE,
+                        false => at + 1 + ((at - done) / PATIENCE).min(MOST_SKIPPED),
+                    };
                     continue;
                 }
                 let mut unseen = at + 1;
@@ -162,14 +168,12 @@ impl<const WINDOW: usize, const BUCKETS: usize, const SHORT: bool> Finder<WINDOW
                     }
                     (at, best) = (unseen - 1, next);
                 }
-                while stride > 1
-                    && at > done
+                while at > done
                     && at > best.distance
-                    && best.length < LONGEST
                     && text[at - 1] == text[at - 1 - best.distance]
                 {
                     at -= 1;
-                    best.length += 1;
+                    best.length = LONGEST.min(best.length + 1);
                 }
                 let next = at + best.length;
                 let covered = &text[at..next.min(end)];

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ::image::Source;
 use ::image::verify::verify;
 use anyhow::Context;
-use blk::{DirectWriter, ReadAt, Window, WriteFailed};
+use blk::{ReadAt, Window, WriteBehind};
 use disk::export::{ImageWriter, PIECE, Piece, Stream, WriteError, Written, is_zero};
 use disk::image::OpenedFile;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
@@ -144,31 +144,33 @@ fn is_empty(file: &File, size: u64) -> std::io::Result<bool> {
 /// partition table, and nothing that could be taken for a machine.
 #[derive(Debug)]
 struct Device {
-    writer: DirectWriter,
+    file: File,
     size: u64,
     at: u64,
     first: Vec<u8>,
+    behind: WriteBehind,
 }
 
 impl Device {
     fn new(file: File, size: u64, room: u64) -> Result<Self, WriteError> {
         let first = vec![0; ENDS as usize];
-        let mut device = Self { writer: DirectWriter::new(file), size, at: 0, first };
+        let mut device = Self { file, size, at: 0, first, behind: WriteBehind::default() };
         device.clear(0, ENDS.min(room))?;
         // What an old partition table or pool left there would be found.
         device.clear(room.saturating_sub(ENDS).max(size), room)?;
+        // Ascending from here on.
+        device.behind = WriteBehind::default();
         Ok(device)
     }
 
     fn put(&mut self, bytes: &[u8], offset: u64) -> Result<(), WriteError> {
-        self.writer.write(bytes, offset).map_err(failed)
-    }
-
-    /// Has everything be on the device.
-    fn sync(&mut self) -> Result<(), WriteError> {
-        self.writer.flush().map_err(failed)?;
-        let synced = self.writer.file().sync_all();
-        synced.map_err(|source| failed(WriteFailed { offset: 0, source }))
+        FileExt::write_all_at(&self.file, bytes, offset).map_err(|source| WriteError::Output {
+            format: "raw",
+            offset,
+            source,
+        })?;
+        self.behind.wrote(&self.file, offset + bytes.len() as u64);
+        Ok(())
     }
 
     /// Makes a part zeros: by telling the device, or byte by byte.
@@ -178,7 +180,7 @@ impl Device {
             return Ok(());
         }
         let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-        if fallocate(self.writer.file(), flags, start, end - start).is_ok() {
+        if fallocate(&self.file, flags, start, end - start).is_ok() {
             return Ok(());
         }
         let mut at = start;
@@ -206,17 +208,20 @@ impl ImageWriter for Device {
 
     fn finish(mut self: Box<Self>) -> Result<Written, WriteError> {
         self.clear(self.at.max(ENDS), self.size)?;
-        self.sync()?;
+        let sync = |file: &File| {
+            file.sync_all().map_err(|source| WriteError::Output {
+                format: "raw",
+                offset: 0,
+                source,
+            })
+        };
+        sync(&self.file)?;
         let mut first = std::mem::take(&mut self.first);
         first.truncate(self.size.min(ENDS) as usize);
         self.put(&first, 0)?;
-        self.sync()?;
+        sync(&self.file)?;
         Ok(Written::new(self.size))
     }
-}
-
-fn failed(WriteFailed { offset, source }: WriteFailed) -> WriteError {
-    WriteError::Output { format: "raw", offset, source }
 }
 
 #[cfg(test)]
