@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use pkg::distribution::DistributionError;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tree::Digest;
@@ -35,7 +36,7 @@ pub struct Facts {
 }
 
 /// What a package says of its licence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct License {
     /// As an expression of SPDX, if there is one.
     pub declared: Option<String>,

@@ -43,7 +43,7 @@ pub struct Kept {
 /// An output of the cache.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// What kind: `roots`.
+    /// What kind: `roots`, `licences`, `images`.
     pub kind: String,
     /// Hash of what decided it; for what is not complete, a name with a dot in front.
     pub key: String,
@@ -123,6 +123,23 @@ impl Cache {
         remove(&directory.join(format!("..{key}.new.making")))?;
         sweep(&directory)?;
         Ok(Begun { new, path: directory.join(key), _turn: turn })
+    }
+
+    /// Keeps an output of one small file.
+    pub fn keep(
+        &self,
+        kind: &str,
+        key: &str,
+        what: &str,
+        file: &str,
+        content: &[u8],
+    ) -> anyhow::Result<()> {
+        let begun = self.begin(kind, key)?;
+        let failed = || begun.directory().display().to_string();
+        fs::create_dir(begun.directory()).with_context(failed)?;
+        fs::write(begun.directory().join(file), content).with_context(failed)?;
+        begun.finish(what)?;
+        Ok(())
     }
 
     /// Everything that is kept, and what is left of builds that were killed.

@@ -58,6 +58,12 @@ fn plan_touches_nothing_and_names_mistakes() {
     assert!(error.contains("pear.toml names the file alice.pub"), "{error}");
     fs::write(directory.path().join("alice.pub"), "ssh-ed25519 AAAA\n").unwrap();
     let output = kldload(directory.path(), &["plan", "pear.toml"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(error.contains("pear.toml: alice.pub: line 1: "), "{error}");
+    let key = format!("ssh-ed25519 {} alice@pear\n", "A".repeat(68));
+    fs::write(directory.path().join("alice.pub"), key).unwrap();
+    let output = kldload(directory.path(), &["plan", "pear.toml"]);
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(
         shown.contains("\nuser         alice: no password, SSH keys of alice.pub\n"),

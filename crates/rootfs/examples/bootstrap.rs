@@ -35,6 +35,7 @@ fn main() {
         script_timeout: Duration::from_secs(number("BOOTSTRAP_LIMIT", 1800)),
         jobs: number("BOOTSTRAP_JOBS", 0) as usize,
         modules: args.get(2).map(Into::into),
+        signing: None,
         files: Vec::new(),
         accounts: Vec::new(),
         scripts: Vec::new(),

@@ -76,7 +76,6 @@ pub const RULES: &[Rule] = &[
     remove("etc/ssl/private/ssl-cert-snakeoil.key", KEY),
     remove("etc/ssl/certs/ssl-cert-snakeoil.pem", KEY),
     remove("var/lib/dkms/mok.key",               KEY),
-    remove("var/lib/dkms/mok.pub",               KEY),
     remove("var/lib/shim-signed/mok/*",          KEY),
     remove("var/lib/systemd/credential.secret",  KEY),
     remove("var/lib/NetworkManager/secret_key",  KEY),
@@ -161,6 +160,10 @@ pub fn clean(
     timestamp: Timestamp,
 ) -> Result<Report, RootfsError> {
     let mut report = Report::new();
+    // dkms makes both. A certificate alone is of the key that a recipe names.
+    if tree.get("var/lib/dkms/mok.key").is_some() {
+        apply(tree, generated, &remove("var/lib/dkms/mok.pub", KEY), &mut report)?;
+    }
     for rule in RULES {
         apply(tree, generated, rule, &mut report)?;
     }

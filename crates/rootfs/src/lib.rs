@@ -13,6 +13,7 @@ pub mod firstboot;
 mod glob;
 pub mod identity;
 pub mod personalise;
+pub mod signing;
 
 use thiserror::Error;
 

@@ -36,7 +36,7 @@ pub mod zap;
 pub use compress::Compression;
 pub use feature::{FeatureSet, UnknownFeatureSet};
 pub use label::MIN_DEVICE_SIZE;
-pub use property::PropertyError;
+pub use property::{PropertyError, check as check_property};
 pub use writer::{
     Content, Dataset, Pool, State, Summary, UnreadableXattr, Volume, WriteError, check_pool,
     unreadable_xattrs, write_mirror, write_pool,

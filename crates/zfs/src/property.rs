@@ -83,6 +83,11 @@ const PROPERTIES: &[(&str, Kind)] = &[
     ("xattr", Kind::Index(&[("off", 0), ("dir", 1), ("sa", 2)])),
 ];
 
+/// Whether a pool can be written in which a dataset has `name=value`.
+pub fn check(name: &str, value: &str) -> Result<(), PropertyError> {
+    encode(name, value).map(drop)
+}
+
 /// The on-disk value of `name=value`.
 pub(crate) fn encode(name: &str, value: &str) -> Result<Value, PropertyError> {
     let bad = |expected: String| PropertyError::Value {

@@ -79,6 +79,7 @@ pub fn bootstrap(inputs: &Inputs) -> Result<Verdict> {
     compare(&output, &mmdebstrap(scratch.path(), &debs)?)?;
     judge(scratch.path(), &output)?;
     scripts(scratch.path(), &debs, &ours)?;
+    modules(scratch.path(), &debs, &ours)?;
     Ok(Verdict::Passed)
 }
 
@@ -208,14 +209,25 @@ fn judge(scratch: &Path, saved: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A package with this postinst.
+/// A package with this postinst, beside `debs`.
 fn package(scratch: &Path, debs: &Path, name: &str, postinst: &str) -> Result<PathBuf> {
+    package_with(scratch, debs, name, "", postinst)
+}
+
+/// The same with more control fields; files of it may lie in `NAME/package` already.
+fn package_with(
+    scratch: &Path,
+    debs: &Path,
+    name: &str,
+    fields: &str,
+    postinst: &str,
+) -> Result<PathBuf> {
     let directory = scratch.join(name);
     let control = directory.join("package/DEBIAN");
     fs::create_dir_all(&control)?;
     let text = format!(
         "Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n\
-         Description: a package of a test\n"
+         Description: a package of a test\n{fields}"
     );
     fs::write(control.join("control"), text)?;
     let script = control.join("postinst");
@@ -294,6 +306,22 @@ fn scripts(scratch: &Path, debs: &Path, ours: &Bootstrap) -> Result<()> {
         fs::remove_dir_all(scratch.join("fills"))?;
     }
     println!("    scripts that fail, hang, ask, stay, fill the disk and reach out are dealt with");
+    Ok(())
+}
+
+/// What was compiled stays when a later package fails.
+fn modules(scratch: &Path, debs: &Path, ours: &Bootstrap) -> Result<()> {
+    fs::create_dir_all(scratch.join("pear-dkms/package/usr/lib/modules/6.0/kernel"))?;
+    let module = "pear/1/6.0/x86_64/module";
+    let build = format!("cd /var/lib && mkdir -p dkms/{module} && echo x >dkms/{module}/pear.ko\n");
+    let all = package(scratch, debs, "pear-dkms", &build)?;
+    let all = package_with(scratch, &all, "late", "Depends: pear-dkms\n", "exit 7\n")?;
+    let cache = scratch.join("modules");
+    let output = ours.run(&all, &scratch.join("late/out")).arg(&cache).output()?;
+    ensure!(!output.status.success(), "a script failed, and nothing came of it");
+    let kept = fs::read_dir(&cache)?.next().context("nothing was kept")??.path();
+    ensure!(kept.join("modules").join(module).join("pear.ko").is_file(), "{}", kept.display());
+    println!("    what dkms compiled is kept, though a later script fails");
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod bootstrap;
 mod code;
 mod darksite;
+mod every_field;
 mod export;
 mod histories;
 mod image;
@@ -173,6 +174,11 @@ const ROOTS: &[TestStep] = &[
         name: "recipe",
         proves: "a recipe becomes the same machine everywhere, which boots",
         work: recipe::recipe,
+    },
+    Step {
+        name: "every-field",
+        proves: "a booted machine has every key of its recipe",
+        work: every_field::every_field,
     },
 ];
 

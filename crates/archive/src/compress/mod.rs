@@ -1,13 +1,15 @@
-//! Decompression, chosen by the first bytes of a stream.
+//! Decompression, chosen by the first bytes of a stream; compression as kernel modules have it.
 
 mod lz4;
 mod peek;
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use flate2::bufread::{GzDecoder, MultiGzDecoder};
+use flate2::write::GzEncoder;
 use liblzma::bufread::XzDecoder;
-use liblzma::stream::{CONCATENATED, Stream};
+use liblzma::stream::{CONCATENATED, Check, Filters, LzmaOptions, Stream};
+use liblzma::write::XzEncoder;
 
 pub use peek::Peek;
 
@@ -59,6 +61,28 @@ impl Format {
             Self::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(input)),
             Self::Lz4Legacy => Box::new(lz4::Decoder::new(input)),
         })
+    }
+
+    /// Compresses a kernel module in a way that every kernel and kmod reads, as `make modules_install` does.
+    pub fn module(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip => {
+                let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(bytes)?;
+                encoder.finish()
+            }
+            Self::Xz => {
+                let mut options = LzmaOptions::new_preset(6)?;
+                options.dict_size(1 << 20);
+                let stream =
+                    Stream::new_stream_encoder(Filters::new().lzma2(&options), Check::Crc32)?;
+                let mut encoder = XzEncoder::new_stream(Vec::new(), stream);
+                encoder.write_all(bytes)?;
+                encoder.finish()
+            }
+            Self::Zstd => zstd::encode_all(bytes, 0),
+            Self::Bzip2 | Self::Lz4Legacy => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! `kldload build`: a recipe, or a root tree, becomes disk images.
 
 mod images;
+mod licences;
+mod made;
 mod products;
 mod recipe;
 mod record;

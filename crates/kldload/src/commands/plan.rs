@@ -57,16 +57,21 @@ pub fn propose(asked: &Asked, files: &Files, lock: Option<&Lock>) -> anyhow::Res
     proposed.with_context(|| asked.path().display().to_string())
 }
 
-/// Reads the files that the recipe names.
+/// Reads the files that the recipe names, and finds out whether they are what they should be.
 pub fn read_files(asked: &Asked) -> anyhow::Result<Files> {
     let folder = asked.path().parent().unwrap_or(Path::new(""));
     let mut files = Files::new();
     for name in asked.recipe().files() {
         let path: PathBuf = folder.join(name);
         let content = std::fs::read(&path).with_context(|| {
-            format!("{} names the file {}", asked.path().display(), path.display())
+            format!(
+                "{} names the file {}, which lies beside it",
+                asked.path().display(),
+                path.display()
+            )
         })?;
         files.insert(name.to_owned(), content);
     }
+    asked.recipe().check(&files).with_context(|| asked.path().display().to_string())?;
     Ok(files)
 }

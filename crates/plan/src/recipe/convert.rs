@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rootfs::personalise::{Account, AptSources, Keyboard, Machine, NewFile, Services};
 use rootfs::personalise::{Network, Sudo};
+use rootfs::signing::{ModuleKey, PrivateKey, SigningError};
 use thiserror::Error;
 
 use super::{PasswordHash, Recipe, Source, SshKey, User};
@@ -89,6 +90,27 @@ impl Recipe {
             Ok((script.name.clone(), content))
         };
         self.machine.scripts.iter().map(script).collect()
+    }
+
+    /// What signs kernel modules.
+    pub fn module_key(&self, files: &Files) -> Result<Option<ModuleKey>, FileError> {
+        let Some(signing) = &self.machine.module_signing else { return Ok(None) };
+        let failed = |file: &String| {
+            let file = file.clone();
+            |error: SigningError| FileError { file, line: None, problem: error.to_string() }
+        };
+        let key = PrivateKey::parse(bytes(&signing.key, files)?).map_err(failed(&signing.key))?;
+        let certificate = bytes(&signing.certificate, files)?;
+        let key = ModuleKey::new(key, certificate).map_err(failed(&signing.certificate))?;
+        Ok(Some(key))
+    }
+
+    /// Whether all files are what the recipe takes them for.
+    pub fn check(&self, files: &Files) -> Result<(), FileError> {
+        self.personal(files, None)?;
+        self.scripts(files)?;
+        self.module_key(files)?;
+        Ok(())
     }
 
     /// What makes a root this recipe's machine. With scripts, files were added before those ran

@@ -38,7 +38,7 @@ pub struct Machine {
     pub pool: Pool,
     /// The disk image.
     pub image: Image,
-    /// Key that signs kernel modules.
+    /// Key that signs the kernel modules that dkms builds, ZFS among them.
     pub module_signing: Option<ModuleSigning>,
 }
 
@@ -136,12 +136,12 @@ impl Output {
     }
 }
 
-/// Key that signs kernel modules, so that Secure Boot takes them. Files beside the recipe.
+/// Key that signs the kernel modules that dkms builds, so that Secure Boot takes them. Files beside the recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModuleSigning {
-    /// Private key, PEM. It never gets into the image.
+    /// Private RSA key, PEM, not encrypted. It never gets into the image.
     pub key: String,
-    /// Its certificate, DER.
+    /// Its certificate, DER or PEM. In the image it is `/var/lib/dkms/mok.pub`, for mokutil.
     pub certificate: String,
 }

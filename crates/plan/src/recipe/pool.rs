@@ -101,7 +101,13 @@ impl TryFrom<Table> for Pool {
             ..Options::default()
         };
         let boot_environment = pool.boot_environment.as_deref().unwrap_or("debian");
-        Layout::new(&pool.name, boot_environment, &options).map_err(|error| error.to_string())?;
+        let layout = Layout::new(&pool.name, boot_environment, &options);
+        for dataset in layout.map_err(|error| error.to_string())?.datasets {
+            for (name, value) in &dataset.properties {
+                zfs::check_property(name, value)
+                    .map_err(|error| format!("{}: {error}", dataset.name))?;
+            }
+        }
         Ok(pool)
     }
 }

@@ -64,7 +64,7 @@ boot_environment = "first"
 datasets = [{ name = "docker", mountpoint = "/var/lib/docker" }]
 [pool.properties]
 tank = { compression = "zstd-9" }
-home = { quota = "10G", "com.example:keep" = "yes" }
+home = { recordsize = "1M", "com.example:keep" = "yes" }
 
 [image]
 name = "pear"
@@ -90,7 +90,7 @@ fn everything() {
     assert!(!machine.network.as_ref().unwrap().dhcp);
     assert_eq!(
         machine.pool.overrides().iter().map(|o| &*o.property).collect::<Vec<_>>(),
-        ["com.example:keep", "quota", "compression"]
+        ["com.example:keep", "recordsize", "compression"]
     );
     assert_eq!(recipe.files(), ["alice.pub", "bob.hash", "more.sh", "mok.key", "mok.der"]);
     // Nobody who reads a plan or a log learns a password's hash.
@@ -143,6 +143,10 @@ fn errors_name_line_and_value() {
             "line 4: \"999\": permissions are octal",
         ),
         ("[[scripts]]\ncontent = \"echo\"", "line 1: a script begins with its interpreter"),
+        (
+            "[pool.properties]\nhome = { quota = \"10G\" }",
+            "line 1: rpool/home: property \"quota\" cannot be set here",
+        ),
         (
             "[pool.properties]\nhome = { compresion = \"lz4\" }",
             "line 1: rpool/home: unknown property \"compresion\"; did you mean \"compression\"?",

@@ -140,7 +140,19 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     if !restored {
         modules::announce(&target, &kernels);
     }
-    target.configure_all(restored.then_some(kept.as_path()))?;
+    let compiled = modules::only_source(&facts);
+    let keep_early = |event: Event| {
+        // What comes after may fail or be killed, and need not compile again then.
+        if let (Event::Step(package), Some(cache)) = (&event, &request.modules)
+            && compiled == Some(package)
+        {
+            // If this fails, so does the one below, which tells.
+            let _ = modules::keep(cache, &path, &kernels);
+        }
+        tell(event);
+    };
+    Target { tell: &keep_early, ..target.clone() }
+        .configure_all(restored.then_some(kept.as_path()))?;
     let unfinished = database::unfinished(&path)?;
     if !unfinished.is_empty() {
         let text = format!("dpkg left these packages behind: {}", unfinished.join(", "));
@@ -150,6 +162,10 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     modules::clear(&path)?;
     if let Some(cache) = &request.modules {
         modules::keep(cache, &path, &kernels)?;
+    }
+    // Before the initramfs, which has some of them; after they were kept, as others sign with other keys.
+    if let Some(key) = &request.signing {
+        modules::sign(&target, &kernels, key)?;
     }
     let versions = modules::versions(&path)?;
     stage("making the initramfs", versions.len());

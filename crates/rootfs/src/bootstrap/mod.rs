@@ -32,6 +32,8 @@ use thiserror::Error;
 use tree::Tree;
 use tree::store::{self, DirStore, StoreError};
 
+use crate::signing::ModuleKey;
+
 /// The program that runs.
 const OURSELVES: &str = "/proc/self/exe";
 /// The argument with which a program is started again inside the sandbox.
@@ -103,6 +105,8 @@ pub struct Bootstrap {
     pub jobs: usize,
     /// Where kernel modules that dkms built are kept and found again.
     pub modules: Option<PathBuf>,
+    /// What signs the modules that dkms built; those that are kept are not signed.
+    pub signing: Option<ModuleKey>,
     /// Files to add.
     pub files: Vec<LateFile>,
     /// Users to make before the scripts run, by the root's own useradd.

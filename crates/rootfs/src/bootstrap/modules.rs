@@ -1,14 +1,22 @@
 //! Kernel modules that dkms builds: kept by everything that decides what comes out, and found again.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use archive::compress::{self, Format, MAGIC_LENGTH, Peek};
 
 use super::facts::Facts;
 use super::target::Target;
 use super::{Event, Fault};
+use crate::signing::ModuleKey;
 
 const BUILT: &str = "var/lib/dkms";
+/// The certificate of the key that signs modules, where mokutil's users look for it. dkms makes a pair of its
+/// own in its place as soon as it signs itself, because it finds no private key.
+const CERTIFICATE: &str = "mok.pub";
+/// Directory of dkms' modules in that of a kernel.
+const INSTALLED: &str = "updates/dkms";
 /// How packages are called that dkms compiles.
 const SOURCES: &str = "-dkms";
 
@@ -43,6 +51,13 @@ pub(super) fn announce(target: &Target<'_>, kernels: &[Kernel]) {
             kernel.version
         )));
     }
+}
+
+/// The package that dkms compiles, if there is one alone: when it is configured, all modules are built.
+pub(super) fn only_source(facts: &[Facts]) -> Option<&String> {
+    let mut sources = facts.iter().map(|facts| &facts.package.name);
+    let first = sources.find(|name| name.ends_with(SOURCES))?;
+    sources.all(|name| !name.ends_with(SOURCES)).then_some(first)
 }
 
 /// A kernel that modules can be built for, and what decides what comes out.
@@ -130,6 +145,57 @@ fn built(root: &Path, kernel: &str) -> Result<Vec<PathBuf>, Fault> {
     Ok(found)
 }
 
+fn installed(root: &Path, kernel: &str) -> PathBuf {
+    root.join("usr/lib/modules").join(kernel).join(INSTALLED)
+}
+
+/// Signs what dkms built, where it keeps it and where it put it: it compares the two.
+pub(super) fn sign(target: &Target<'_>, kernels: &[Kernel], key: &ModuleKey) -> Result<(), Fault> {
+    let mut signed = 0;
+    for kernel in kernels {
+        let mut todo = vec![installed(target.root, &kernel.version)];
+        let built = built(target.root, &kernel.version)?;
+        todo.extend(built.iter().map(|path| target.root.join(BUILT).join(path)));
+        while let Some(directory) = todo.pop() {
+            for name in names(&directory)? {
+                let path = directory.join(&name);
+                if path.is_symlink() {
+                    continue;
+                } else if path.is_dir() {
+                    todo.push(path);
+                } else if is_module(&name) {
+                    sign_file(&path, key)?;
+                    signed += 1;
+                }
+            }
+        }
+    }
+    if signed == 0 {
+        (target.tell)(Event::Warning("there is no module to sign: dkms built none".to_owned()));
+    }
+    let certificate = target.root.join(BUILT).join(CERTIFICATE);
+    fs::create_dir_all(target.root.join(BUILT))
+        .and_then(|()| fs::write(&certificate, key.certificate()))
+        .map_err(at(&certificate))
+}
+
+/// Signs a module, compressed or not, in place.
+fn sign_file(path: &Path, key: &ModuleKey) -> Result<(), Fault> {
+    let mut input = Peek::new(File::open(path).map_err(at(path))?);
+    let format = Format::of(input.peek(MAGIC_LENGTH).map_err(at(path))?);
+    let mut module = Vec::new();
+    compress::decoder(&mut input)
+        .and_then(|mut decoder| decoder.read_to_end(&mut module))
+        .map_err(at(path))?;
+    let signed =
+        key.sign(&module).map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+    let packed = match format {
+        Some(format) => format.module(&signed).map_err(at(path))?,
+        None => signed,
+    };
+    fs::write(path, packed).map_err(at(path))
+}
+
 /// Looks for the modules of ZFS themselves, as a postinst may end well without having built any; builds
 /// what is missing.
 pub(super) fn check(target: &Target<'_>, kernels: &[Kernel], facts: &[Facts]) -> Result<(), Fault> {
@@ -156,13 +222,20 @@ pub(super) fn check(target: &Target<'_>, kernels: &[Kernel], facts: &[Facts]) ->
     Ok(())
 }
 
+/// How files of modules end.
+const MODULES: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
+
+fn is_module(name: &str) -> bool {
+    MODULES.iter().any(|ending| name.ends_with(ending))
+}
+
 fn has_zfs(root: &Path, kernel: &str) -> Result<bool, Fault> {
-    let directory = root.join("usr/lib/modules").join(kernel).join("updates/dkms");
+    let directory = installed(root, kernel);
     let there = names(&directory)?;
     let has = |module: &str| {
         there.iter().any(|name| {
             let rest = name.strip_prefix(module);
-            rest.is_some_and(|rest| [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].contains(&rest))
+            rest.is_some_and(|rest| MODULES.contains(&rest))
                 && fs::metadata(directory.join(name)).is_ok_and(|file| file.len() > 4096)
         })
     };
@@ -172,7 +245,7 @@ fn has_zfs(root: &Path, kernel: &str) -> Result<bool, Fault> {
 /// Takes away what building has left: keys, logs, trees of objects.
 pub(super) fn clear(root: &Path) -> Result<(), Fault> {
     let dkms = root.join(BUILT);
-    for key in ["mok.key", "mok.pub"] {
+    for key in ["mok.key", CERTIFICATE] {
         match fs::remove_file(dkms.join(key)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(at(&dkms.join(key))(error));

@@ -39,6 +39,7 @@ exit $status
 const DKMS_SETTINGS: &str = "sign_file=/nonexistent/sign-file\nautoinstall_all_kernels=1\n";
 
 /// The root while its packages are configured.
+#[derive(Clone)]
 pub(super) struct Target<'a> {
     pub root: &'a Path,
     pub facts: &'a [Facts],

@@ -120,3 +120,11 @@ fn new_machine_id_is_empty() {
     // A tree without /etc is not given one.
     assert!(cleaned(&["usr/bin/true"]).0.get("etc").is_none());
 }
+
+#[test]
+fn a_certificate_stays_and_the_pair_of_dkms_goes() {
+    let (key, certificate) = ("var/lib/dkms/mok.key", "var/lib/dkms/mok.pub");
+    assert!(cleaned(&[certificate]).0.get(certificate).is_some());
+    let (tree, ..) = cleaned(&[key, certificate]);
+    assert!(tree.get(key).is_none() && tree.get(certificate).is_none());
+}

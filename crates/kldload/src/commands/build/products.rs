@@ -91,6 +91,12 @@ impl Products {
         });
         Ok(Self { images: formats::distinct(images)?, stream: wanted.contains(&Product::Stream) })
     }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = Product> {
+        let stream = self.stream.then_some(Product::Stream);
+        self.images.iter().copied().map(Product::Image).chain(stream)
+    }
 }
 
 #[cfg(test)]

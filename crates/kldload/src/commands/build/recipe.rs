@@ -3,19 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::Args;
+use darksite::keys;
 use darksite::site::Site;
 use plan::Plan;
 use rootfs::personalise::{AptArchive, AptSources, personalise};
 use serde_json::json;
 use tree::{LayeredBlobs, MemoryBlobs, Timestamp};
 
+use super::licences::licences;
 use super::products::{Product, Products};
-use super::{BuildArgs, finished, record, root};
+use super::{BuildArgs, finished, made, record, root};
 use crate::cache::Cache;
 use crate::commands::cache::DirectoryArgs;
 use crate::commands::darksite::asked::{Asked, AskedArgs};
+use crate::commands::darksite::now;
 use crate::commands::darksite::sync::{self, NetworkArgs};
 use crate::commands::plan::{propose, read_files};
 use crate::output::OutputDirectory;
@@ -46,14 +49,6 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let recipe = asked.recipe();
     let files = read_files(&asked)?;
     let context = || path.display().to_string();
-    // Everything that can be found out before anything is fetched.
-    recipe.personal(&files, None).with_context(context)?;
-    recipe.scripts(&files).with_context(context)?;
-    ensure!(
-        recipe.machine.module_signing.is_none(),
-        "{}: module_signing: this version cannot sign modules yet; leave it out",
-        path.display()
-    );
     let products = products(args, &asked)?;
     if args.dry_run {
         let proposal = propose(&asked, &files, asked.lock()?.as_ref())?;
@@ -75,24 +70,40 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
         false => Some(Cache::open(&args.recipe_args.cache.directory()?)?),
     };
     let request = root::request(&asked, &files, &lock, &site, time)?;
-    let made = root::root(&request, &asked.name(), cache.as_ref(), &args.output, &mut ui)?;
+    let name = args.name.clone().or_else(|| recipe.machine.image.name.clone());
+    let name = name.unwrap_or_else(|| asked.name());
+    let now = now()?;
+    let signer = keys::signing_key(&site.keys(), now)?;
+    let formats: Vec<&str> = products.all().map(Product::name).collect();
+    let signed_by = signer.fingerprint().to_string();
+    let decides = json!([proposal.digest, request.key(), time, name, formats, signed_by]);
+    let key = made::key(&decides)?;
+    if let (Some(cache), None) = (&cache, &args.manifest)
+        && made::unchanged(cache, &key, &args.output, &mut ui)?
+    {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let root = root::root(&request, &asked.name(), cache.as_ref(), &args.output, &mut ui)?;
 
     ui.stage("personalising", 0);
-    let mut tree = made.tree;
+    let mut tree = root.tree;
     let mut generated = MemoryBlobs::default();
     let machine = recipe.personal(&files, Some(sources(&asked)?)).with_context(context)?;
     let stamp = Timestamp { seconds: time, nanoseconds: 0 };
-    personalise(&mut tree, &made.blobs, &mut generated, &machine, stamp).with_context(context)?;
-    let blobs = LayeredBlobs { upper: generated, lower: made.blobs };
+    personalise(&mut tree, &root.blobs, &mut generated, &machine, stamp).with_context(context)?;
+    let blobs = LayeredBlobs { upper: generated, lower: root.blobs };
 
     ui.stage("planning", 0);
     let plan = Plan::new(tree, &blobs, &recipe.options(Some(time)))?;
     plan.report().warnings.iter().for_each(|warning| ui.warn(warning));
-    let name = args.name.clone().or_else(|| recipe.machine.image.name.clone());
-    let name = name.unwrap_or_else(|| asked.name());
     let images = finished(&plan, &blobs, &products, args, &name, &mut ui)?;
-    let facts = record::Facts { proposal: &proposal, lock: &lock, plan: &plan, images: &images };
-    record::write(&facts, &site, &args.output, &name, &mut ui)?;
+    let licenses = &licences(&lock, &site, cache.as_ref(), &mut ui)?;
+    let facts =
+        record::Facts { proposal: &proposal, lock: &lock, licenses, plan: &plan, images: &images };
+    let made = record::write(&facts, &site, (&signer, now), &args.output, &name, &mut ui)?;
+    if let Some(cache) = &cache {
+        made::keep(cache, &key, &format!("{name}: {}", formats.join(", ")), &made)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

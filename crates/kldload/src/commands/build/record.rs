@@ -7,18 +7,18 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use darksite::keys;
 use darksite::lock::Lock;
-use darksite::sbom::spdx;
+use darksite::sbom::{Licenses, spdx};
 use darksite::site::Site;
+use jiff::Timestamp;
+use pkg::openpgp::SigningKey;
 use plan::Plan;
 use plan::proposal::Proposal;
 use serde_json::{Value, json};
 use tree::Digest;
 
+use super::made::Made;
 use super::products::Product;
-use crate::commands::darksite::now;
-use crate::commands::darksite::sbom::read_licenses;
 use crate::output::{OutputFile, sha256};
 use crate::ui::Ui;
 
@@ -29,47 +29,58 @@ pub struct Facts<'a> {
     pub proposal: &'a Proposal,
     /// The packages.
     pub lock: &'a Lock,
+    /// What they say of their licences.
+    pub licenses: &'a Licenses,
     /// The machine.
     pub plan: &'a Plan,
     /// What came out.
     pub images: &'a [(Product, PathBuf)],
 }
 
-/// Writes the three files into `directory`.
+/// Writes the three files into `directory`; tells all that lies there now, the images first.
 pub fn write(
     facts: &Facts<'_>,
     site: &Site,
+    (key, now): (&SigningKey, Timestamp),
     directory: &Path,
     name: &str,
     ui: &mut Ui,
-) -> anyhow::Result<()> {
-    let licenses = read_licenses(facts.lock, site, ui)?;
-    let document = spdx(facts.lock, name, site.store(), &licenses)?;
+) -> anyhow::Result<Vec<Made>> {
+    let document = spdx(facts.lock, name, site.store(), facts.licenses)?;
     let materials = format!("{}\n", serde_json::to_string_pretty(&document)?);
     let materials_path = directory.join(format!("{name}.spdx.json"));
     let bytes = facts.images.iter().map(|(_, path)| size(path)).sum::<io::Result<u64>>()?;
     ui.stage("hashing images", bytes);
-    let mut images = Vec::new();
+    let mut made = Vec::new();
     for (product, path) in facts.images {
         let digest = sha256(&File::open(path)?, &mut |bytes| ui.advance(bytes))?;
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        images.push(json!({
-            "file": file, "format": product.name(), "size": size(path)?, "sha256": digest.to_string(),
-        }));
+        made.push(Made {
+            file,
+            format: product.name().to_owned(),
+            size: size(path)?,
+            sha256: digest.to_string(),
+        });
     }
-    let text = format!("{}\n", serde_json::to_string_pretty(&record(facts, &images, &materials))?);
-    let now = now()?;
-    let key = keys::signing_key(&site.keys(), now)?;
+    let text = format!("{}\n", serde_json::to_string_pretty(&record(facts, &made, &materials))?);
     let signature = key.detach_sign(text.as_bytes(), now)?;
     let path = directory.join(format!("{name}.json"));
     let signature_path = directory.join(format!("{name}.json.asc"));
-    for (path, text) in
-        [(&materials_path, &materials), (&path, &text), (&signature_path, &signature)]
-    {
+    for (format, path, text) in [
+        ("spdx", &materials_path, &materials),
+        ("json", &path, &text),
+        ("signature", &signature_path, &signature),
+    ] {
         let output = OutputFile::create(path)?;
         let mut file = output.file();
         file.write_all(text.as_bytes())?;
         output.publish()?;
+        made.push(Made {
+            file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            format: format.to_owned(),
+            size: text.len() as u64,
+            sha256: Digest::of(text.as_bytes()).to_string(),
+        });
     }
     ui.result(
         &path.display().to_string(),
@@ -78,10 +89,10 @@ pub fn write(
             "digest": facts.proposal.digest, "key": key.fingerprint(),
         }),
     );
-    Ok(())
+    Ok(made)
 }
 
-fn record(facts: &Facts<'_>, images: &[Value], materials: &str) -> Value {
+fn record(facts: &Facts<'_>, images: &[Made], materials: &str) -> Value {
     let lock = facts.lock;
     let packages: Vec<Value> = lock
         .packages

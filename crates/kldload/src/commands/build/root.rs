@@ -80,7 +80,7 @@ pub fn request(
         false => (recipe.new_files(files)?, recipe.machine.users.iter().map(account).collect()),
     };
     scripts.extend(own.into_iter().map(|(name, content)| LateScript { name, content }));
-    let files = late.into_iter().map(|file| LateFile {
+    let late = late.into_iter().map(|file| LateFile {
         path: file.path.trim_start_matches('/').to_owned(),
         mode: file.mode.into(),
         content: file.content.unwrap_or_default(),
@@ -93,7 +93,8 @@ pub fn request(
             script_timeout: SCRIPT_LIMIT,
             jobs: 0,
             modules: None,
-            files: files.collect(),
+            signing: recipe.module_key(files)?,
+            files: late.collect(),
             accounts,
             scripts,
             program: None,
@@ -133,9 +134,10 @@ fn manual(asked: &Asked, lock: &Lock, site: &Site) -> anyhow::Result<HashSet<Str
 
 impl Request {
     /// Names everything that decides what the root is.
-    fn key(&self) -> String {
-        let Bootstrap { packages, architecture, timestamp, files, accounts, scripts, .. } =
-            &self.bootstrap;
+    pub fn key(&self) -> String {
+        let Bootstrap {
+            packages, architecture, timestamp, signing, files, accounts, scripts, ..
+        } = &self.bootstrap;
         let packages: Vec<_> = packages
             .iter()
             .zip(&self.digests)
@@ -148,6 +150,7 @@ impl Request {
             packages,
             architecture,
             timestamp,
+            signing.as_ref().map(|key| Digest::of(key.certificate()).to_string()),
             files,
             accounts,
             scripts
