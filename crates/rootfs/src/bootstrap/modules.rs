@@ -93,10 +93,16 @@ pub(super) fn kernels(root: &Path, facts: &[Facts]) -> Result<Vec<Kernel>, Fault
             let ours = ["linux-headers-", "linux-image-"].iter().any(|start| {
                 name.strip_prefix(start).is_some_and(|rest| rest.starts_with(version.as_str()))
             });
-            let tools = ["gcc-", "cpp-", "linux-kbuild-", "linux-compiler-", "linux-headers-"];
+            let tools = ["linux-kbuild-", "linux-compiler-", "linux-headers-"];
+            // Kernels name the version of their compiler; what else is called gcc-* is not asked.
+            let compilers = ["gcc-", "cpp-"].iter().any(|start| {
+                name.strip_prefix(start)
+                    .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+            });
             ours || name.ends_with(SOURCES)
                 || ["dkms", "binutils", "make", "libc6-dev", "xz-utils", "zstd"].contains(&name)
-                || tools.iter().any(|start| name.starts_with(start)) && name != "gcc-base"
+                || tools.iter().any(|start| name.starts_with(start))
+                || compilers && !name.ends_with("-base")
         };
         let mut lines: Vec<String> = facts
             .iter()
