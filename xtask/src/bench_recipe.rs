@@ -20,6 +20,9 @@ pub fn recipe(profile: &str) -> Result<()> {
     let kldload = kldload()?;
     let work = tempfile::Builder::new().prefix("bench-").tempdir_in(target())?;
     let at = |name: &str| work.path().join(name);
+    // Another run need neither fetch nor compile again.
+    let kept = target().join("bench-recipe");
+    let (site, cache) = (kept.join("site"), kept.join("cache"));
     let text = format!("release = \"trixie\"\nprofile = \"{profile}\"\n");
     fs::write(at("first.toml"), &text)?;
     fs::write(at("second.toml"), format!("hostname = \"pear\"\n{text}"))?;
@@ -28,8 +31,8 @@ pub fn recipe(profile: &str) -> Result<()> {
             .arg("build")
             .arg(at(recipe))
             .args(["--lock".as_ref(), at("lock").as_os_str()])
-            .args(["--darksite".as_ref(), at("site").as_os_str()])
-            .args(["--cache".as_ref(), at("cache").as_os_str()])
+            .args(["--darksite".as_ref(), site.as_os_str()])
+            .args(["--cache".as_ref(), cache.as_os_str()])
             .args(["-o".as_ref(), at("out").as_os_str()])
             .limit(LIMIT)
     };
@@ -39,16 +42,18 @@ pub fn recipe(profile: &str) -> Result<()> {
         .args(["darksite", "sync"])
         .arg(at("first.toml"))
         .args(["--lock".as_ref(), at("lock").as_os_str()])
-        .args(["--dir".as_ref(), at("site").as_os_str()])
+        .args(["--dir".as_ref(), site.as_os_str()])
         .text()?;
-    fresh(&at("cache/roots"))?;
+    for kind in ["roots", "licences", "images"] {
+        fresh(&cache.join(kind))?;
+    }
     let whole = timed(|| build("first.toml").text().map(drop))?;
     let renamed = timed(|| build("second.toml").text().map(drop))?;
     let image = fs::metadata(at("out/first.qcow2"))?.len();
 
     let lock = fs::read_to_string(at("lock"))?;
     let packages = packages(&lock);
-    let site = fs::canonicalize(at("site"))?;
+    let site = fs::canonicalize(&site)?;
     let source = format!(
         "deb [signed-by={} arch={ARCHITECTURE}] copy:{} trixie main contrib non-free-firmware\n",
         site.join("keys/public.asc").display(),

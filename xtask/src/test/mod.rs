@@ -176,6 +176,11 @@ const ROOTS: &[TestStep] = &[
         work: recipe::recipe,
     },
     Step {
+        name: "profiles",
+        proves: "server and desktop are built and boot, and the greeter shows",
+        work: recipe::profiles,
+    },
+    Step {
         name: "every-field",
         proves: "a booted machine has every key of its recipe",
         work: every_field::every_field,

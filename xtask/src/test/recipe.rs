@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::image::{NOBODY, boot_image};
+use super::image::{NOBODY, boot_check, boot_image, booted};
 use super::inputs::Inputs;
 use crate::run::Run;
 use crate::steps::Verdict;
@@ -42,6 +42,32 @@ pub fn recipe(inputs: &Inputs) -> Result<Verdict> {
     record(&scratch, &site, &out)?;
     elsewhere(inputs, &scratch, &out)?;
     boot_image(inputs, &out.join(format!("{RECIPE}.qcow2")), "virtio")
+}
+
+/// Builds the larger profiles and boots them. The desktop's greeter has to show; its picture stays as evidence.
+pub fn profiles(inputs: &Inputs) -> Result<Verdict> {
+    let scratch = inputs.scratch().join("profiles");
+    let out = scratch.join("out");
+    let greeter = checkout::oracle()?.join("greeter.png").display().to_string();
+    let desktop = ["--memory", "4G", "--screenshot", &greeter];
+    for (profile, options) in [("server", &[][..]), ("desktop", &desktop[..])] {
+        let name = format!("debian-trixie-{profile}");
+        fs::create_dir_all(&scratch)?;
+        let recipe = scratch.join(format!("{name}.toml"));
+        fs::copy(checkout::root().join("recipes").join(format!("{name}.toml")), &recipe)?;
+        let build = inputs.kldload()?.arg("build").arg(&recipe);
+        build
+            .args(["--cache".as_ref(), scratch.join("cache").as_os_str()])
+            .args(["--darksite".as_ref(), scratch.join("site").as_os_str()])
+            .args(["-o".as_ref(), out.as_os_str()])
+            .limit(LIMIT)
+            .text()?;
+        let image = out.join(format!("{name}.qcow2"));
+        booted(boot_check(inputs, &image, options, profile)?).context(name)?;
+    }
+    println!("    the greeter: {greeter}");
+    fs::remove_dir_all(&scratch)?;
+    Ok(Verdict::Passed)
 }
 
 /// What lies beside the image says what is in it, and is signed.
