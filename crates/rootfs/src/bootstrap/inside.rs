@@ -23,7 +23,7 @@ use super::{Bootstrap, Event, Fault, LateFile, database, modules, normalise, sav
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
     /// Makes a root in `work`, a directory for everything, which is emptied first.
-    Make { request: Bootstrap, work: PathBuf },
+    Make { request: Box<Bootstrap>, work: PathBuf },
     /// Removes a directory with all that is in it.
     Remove(PathBuf),
 }

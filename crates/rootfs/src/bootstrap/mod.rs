@@ -213,7 +213,7 @@ pub fn bootstrap(
         fs::remove_dir_all(&made).map_err(at(&made))?;
     }
     let program = request.program.take().unwrap_or_else(|| PathBuf::from(OURSELVES));
-    let order = inside::Order::Make { request, work: work.clone() };
+    let order = inside::Order::Make { request: Box::new(request), work: work.clone() };
     let result = command(&program, &order, progress);
     if result.is_ok() {
         fs::rename(&made, output).map_err(at(output))?;
