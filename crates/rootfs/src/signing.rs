@@ -115,8 +115,10 @@ impl ModuleKey {
     }
 
     fn signature(&self, module: &[u8]) -> der::Result<Vec<u8>> {
-        let null = || Some(Any::null());
-        let digest_alg = AlgorithmIdentifierOwned { oid: SHA256, parameters: null() };
+        // RFC 5754: SHA-256 has none; RFC 3370: RSA has NULL.
+        let digest_alg = AlgorithmIdentifierOwned { oid: SHA256, parameters: None };
+        let signature_algorithm =
+            AlgorithmIdentifierOwned { oid: RSA, parameters: Some(Any::null()) };
         let signature = SigningKey::<Sha256>::new(self.key.0.clone()).sign(module);
         let certificate = &self.certificate.tbs_certificate;
         let signer = SignerInfo {
@@ -127,7 +129,7 @@ impl ModuleKey {
             }),
             digest_alg: digest_alg.clone(),
             signed_attrs: None,
-            signature_algorithm: AlgorithmIdentifierOwned { oid: RSA, parameters: null() },
+            signature_algorithm,
             signature: OctetString::new(signature.to_vec())?,
             unsigned_attrs: None,
         };
