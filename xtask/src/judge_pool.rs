@@ -1,6 +1,6 @@
 //! The judgement over a bare pool image without a kernel: `zdb`, then libzpool, then `zdb` again.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -101,7 +101,7 @@ pub fn judge_the_judge(user_land: &UserLand, directory: &Path) -> Result<()> {
     judge(user_land, &good, "judged").context("a pool that libzpool made itself")?;
     for damage in DAMAGES {
         let bad = sparse_copy(&good, directory)?;
-        (damage.work)(&bad).with_context(|| damage.what.to_owned())?;
+        (damage.work)(user_land, &bad).with_context(|| damage.what.to_owned())?;
         let found = judge_as_it_is(user_land, &bad, "judged")
             .and_then(|()| check(user_land, &bad, "judged"));
         if found.is_ok() {
@@ -113,7 +113,7 @@ pub fn judge_the_judge(user_land: &UserLand, directory: &Path) -> Result<()> {
 
 struct Damage {
     what: &'static str,
-    work: fn(&Path) -> Result<()>,
+    work: fn(&UserLand, &Path) -> Result<()>,
 }
 
 /// Bytes before the first allocatable one: two labels and the boot area.
@@ -122,11 +122,11 @@ const FIRST_BLOCK: u64 = 4 << 20;
 const DAMAGES: &[Damage] = &[
     Damage {
         what: "a byte of the first label's nvlist",
-        work: |image| flip(image, (16 << 10) + 300),
+        work: |_, image| flip(image, (16 << 10) + 300),
     },
     Damage {
         what: "a byte of the last label's nvlist",
-        work: |image| flip(image, (1 << 30) - (256 << 10) + (16 << 10) + 300),
+        work: |_, image| flip(image, (1 << 30) - (256 << 10) + (16 << 10) + 300),
     },
     Damage { what: "a byte of file content", work: flip_content },
 ];
@@ -139,16 +139,35 @@ fn flip(image: &Path, offset: u64) -> Result<()> {
     Ok(file.write_all_at(&byte, offset)?)
 }
 
-/// Flips a byte in the longest run of stored bytes, which is file data: metadata is short and stored twice.
-fn flip_content(image: &Path) -> Result<()> {
-    let bytes = fs::read(image)?;
-    let sector = 4096;
-    let (mut longest, mut run) = ((0, 0), 0);
-    for (number, block) in bytes.chunks(sector).enumerate() {
-        let stored = number * sector >= FIRST_BLOCK as usize && block.iter().any(|&byte| byte != 0);
-        run = if stored { run + 1 } else { 0 };
-        longest = longest.max((run, number));
+/// Flips a byte in the largest block of which there is one copy, which is file data: metadata has more.
+fn flip_content(user_land: &UserLand, image: &Path) -> Result<()> {
+    let text = dump(user_land, image, "judged")?;
+    let (length, offset) =
+        text.lines().filter_map(only_copy).max().context("zdb shows no blocks")?;
+    flip(image, FIRST_BLOCK + offset + length / 2)
+}
+
+/// Length and offset of a data block that `zdb -ddddd` shows, if there is one copy of it:
+/// `0 L0 0:OFFSET:ALLOCATED LOGICALL/PHYSICALP ...`, numbers in hexadecimal.
+fn only_copy(line: &str) -> Option<(u64, u64)> {
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    let mut words = line.split_whitespace().skip_while(|&word| word != "L0").skip(1);
+    let offset = number(words.next()?.strip_prefix("0:")?.split(':').next()?)?;
+    let (_, physical) = words.next()?.strip_suffix('P')?.split_once("L/")?;
+    Some((number(physical)?, offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::only_copy;
+
+    #[test]
+    fn blocks_of_one_copy() {
+        let of =
+            |rest: &str| only_copy(&format!("       20000   L0 {rest} F=1 B=9/9 cksum=1:2:3:4"));
+        assert_eq!(of("0:4b6000:20000 20000L/1c000P"), Some((0x1c000, 0x4b_6000)));
+        assert_eq!(of("0:4b6000:1000 0:8b6000:1000 1000L/1000P"), None);
+        assert_eq!(of("EMBEDDED et=0 200L/20P"), None);
+        assert_eq!(only_copy("       0  L1  0:4b6000:1000 20000L/1000P F=1"), None);
     }
-    let (length, last) = longest;
-    flip(image, ((last - length / 2) * sector) as u64 + 100)
 }
