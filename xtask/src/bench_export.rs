@@ -10,7 +10,7 @@ use blk::ReadAt;
 use disk::export::{ImageWriter, Piece, WriteError, Written};
 use image::{Options, Source, Space, Window};
 
-use crate::bench::timed;
+use crate::bench::{RUNS, median, timed};
 use crate::checkout::{fresh, kldload, target};
 use crate::run::Run;
 
@@ -30,7 +30,8 @@ const OURS: [(&str, &[&str]); 4] = [
     ("vmdk", &["vmdk"]),
 ];
 
-/// Times exports of an 8 GiB disk made of `tree`, once each, page cache warm.
+/// Times exports of an 8 GiB disk made of `tree`, page cache warm, the median of some runs each: where memory is
+/// given to a virtual machine only when it is used, the first one waits for it.
 pub fn export(tree: &Path) -> Result<()> {
     let kldload = kldload()?;
     let work = tempfile::Builder::new().prefix("bench-").tempdir_in(target())?;
@@ -42,7 +43,7 @@ pub fn export(tree: &Path) -> Result<()> {
     for (name, line) in PEER {
         let image = work.path().join(name);
         let convert = Run::new("qemu-img").args(line).arg(&raw).arg(&image);
-        let seconds = timed(|| convert.text().map(drop))?;
+        let seconds = usual(|| convert.text().map(drop))?;
         sequence += if name == "vmdk" { 2.0 * seconds } else { seconds };
         let length = fs::metadata(&image)?.len();
         println!("qemu-img {name:<16} {seconds:7.2} s {:9.1} MB", length as f64 / 1e6);
@@ -50,14 +51,17 @@ pub fn export(tree: &Path) -> Result<()> {
         fs::remove_file(&image)?;
     }
     println!("qemu-img, the seeds' five {sequence:7.2} s");
-    let limit = timed(|| deflate_alone(&raw))?;
+    let limit = usual(|| deflate_alone(&raw))?;
     println!("one deflate pass over what is in use, nothing written {limit:7.2} s");
     for (name, formats) in OURS {
         let images = work.path().join("ours");
-        fresh(&images)?;
         let export = Run::new(&kldload).arg("export").arg(&raw).args(formats);
         let export = export.args(["--name", "image", "-o"]).arg(&images);
-        let seconds = timed(|| export.text().map(drop))?;
+        let seconds = (0..RUNS).map(|_| {
+            fresh(&images)?;
+            timed(|| export.text().map(drop))
+        });
+        let seconds = median(seconds.collect::<Result<_>>()?);
         let peer = peers.iter().find(|(peer, ..)| *peer == name).map_or(sequence, |peer| peer.1);
         println!("kldload export {name:<16} {seconds:7.2} s, {:.1} times faster", peer / seconds);
         for &(name, _, length) in &peers {
@@ -68,6 +72,11 @@ pub fn export(tree: &Path) -> Result<()> {
     }
     fs::remove_file(&raw)?;
     holes(&kldload, work.path())
+}
+
+/// How long it usually takes.
+fn usual(mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    Ok(median((0..RUNS).map(|_| timed(&mut work)).collect::<Result<_>>()?))
 }
 
 /// The limit of everything that compresses.

@@ -21,6 +21,10 @@ use tree::{Blobs, Extent, Inode, InodeId, Kind, Metadata, Tree};
 
 use super::PIECE;
 
+/// Files that one thread writes before it takes others: two that make files in one directory would wait
+/// for each other.
+const TOGETHER: usize = 64;
+
 /// What a caller without privileges cannot do; told once each.
 #[derive(Debug, Default)]
 struct Notes {
@@ -114,14 +118,19 @@ fn write_all(files: &[(PathBuf, &Inode)], blobs: &dyn Blobs, notes: &Notes) -> a
     let failure: Mutex<Option<anyhow::Error>> = Mutex::new(None);
     let work = || {
         let mut buffer = vec![0; PIECE];
-        while let Some((path, inode)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let written = write_one(path, inode, blobs, &mut buffer, notes)
-                .with_context(|| format!("cannot write {}", path.display()));
-            if let Err(error) = written {
-                // The others stop at their next file.
-                next.store(files.len(), Ordering::Relaxed);
-                let mut failure = failure.lock().unwrap_or_else(|lock| lock.into_inner());
-                failure.get_or_insert(error);
+        while let Some(some) = files.get(next.fetch_add(TOGETHER, Ordering::Relaxed)..) {
+            for (path, inode) in some.iter().take(TOGETHER) {
+                let written = write_one(path, inode, blobs, &mut buffer, notes)
+                    .with_context(|| format!("cannot write {}", path.display()));
+                if let Err(error) = written {
+                    // The others stop at their next files.
+                    next.store(files.len(), Ordering::Relaxed);
+                    let mut failure = failure.lock().unwrap_or_else(|lock| lock.into_inner());
+                    failure.get_or_insert(error);
+                    return;
+                }
+            }
+            if some.len() <= TOGETHER {
                 return;
             }
         }
