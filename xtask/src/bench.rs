@@ -74,6 +74,11 @@ pub fn timed(action: impl FnOnce() -> Result<()>) -> Result<f64> {
     Ok(started.elapsed().as_secs_f64())
 }
 
+/// Seconds that `action` usually takes.
+pub fn usual(mut action: impl FnMut() -> Result<()>) -> Result<f64> {
+    Ok(median((0..RUNS).map(|_| timed(&mut action)).collect::<Result<_>>()?))
+}
+
 /// The value in the middle.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);

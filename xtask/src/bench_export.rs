@@ -10,7 +10,7 @@ use blk::ReadAt;
 use disk::export::{ImageWriter, Piece, WriteError, Written};
 use image::{Options, Source, Space, Window};
 
-use crate::bench::{RUNS, median, timed};
+use crate::bench::{RUNS, median, timed, usual};
 use crate::checkout::{fresh, kldload, target};
 use crate::run::Run;
 
@@ -72,11 +72,6 @@ pub fn export(tree: &Path) -> Result<()> {
     }
     fs::remove_file(&raw)?;
     holes(&kldload, work.path())
-}
-
-/// How long it usually takes.
-fn usual(mut work: impl FnMut() -> Result<()>) -> Result<f64> {
-    Ok(median((0..RUNS).map(|_| timed(&mut work)).collect::<Result<_>>()?))
 }
 
 /// The limit of everything that compresses.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::bench::{RUNS, median, stage_seconds, timed};
+use crate::bench::{RUNS, median, stage_seconds, timed, usual};
 use crate::checkout::{fresh, kldload, target};
 use crate::openzfs;
 use crate::run::Run;
@@ -42,12 +42,8 @@ pub fn zfs(tree: &Path) -> Result<()> {
         println!("writer, {compression:<6}                     {:9.0} MB/s of tar", median(rates));
     }
 
-    let of = |work: &mut dyn FnMut() -> Result<()>| -> Result<f64> {
-        let times = (0..RUNS).map(|_| timed(&mut *work)).collect::<Result<_>>()?;
-        Ok(median(times))
-    };
     let ours = || Run::new(&kldload);
-    let verify = of(&mut || ours().arg("verify").arg(&image).text().map(drop))?;
+    let verify = usual(|| ours().arg("verify").arg(&image).text().map(drop))?;
     // Too slow to be done three times.
     let zdb = timed(|| {
         let zdb = user_land.zdb().args(["-e", "-p"]).arg(&directory);
@@ -58,11 +54,11 @@ pub fn zfs(tree: &Path) -> Result<()> {
 
     let (copied, unpacked) = (work.path().join("copied"), work.path().join("unpacked"));
     let source = format!("{}:tank/fs@install/", image.display());
-    let copy = of(&mut || {
+    let copy = usual(|| {
         fresh(&copied)?;
         ours().args(["cp", "-r", &source]).arg(&copied).text().map(drop)
     })?;
-    let tar = of(&mut || {
+    let tar = usual(|| {
         fresh(&unpacked)?;
         let tar = Run::new("tar").args(["--xattrs", "--xattrs-include=*", "-xf"]).arg(tree);
         tar.directory(&unpacked).text().map(drop)
@@ -70,7 +66,7 @@ pub fn zfs(tree: &Path) -> Result<()> {
     println!("cp -r to a directory               {copy:9.2} s");
     println!("tar x                              {tar:9.2} s");
     let archive = work.path().join("copied.tar");
-    let to_tar = of(&mut || {
+    let to_tar = usual(|| {
         if archive.exists() {
             fs::remove_file(&archive)?;
         }
@@ -78,7 +74,7 @@ pub fn zfs(tree: &Path) -> Result<()> {
     })?;
     println!("cp -r to .tar                      {:9.0} MB/s of tar", size / to_tar);
     let stream = work.path().join("stream");
-    let send = of(&mut || {
+    let send = usual(|| {
         let snapshot = format!("{}:tank/fs@install", image.display());
         ours().args(["send", &snapshot, "-o"]).arg(&stream).text().map(drop)
     })?;
@@ -91,7 +87,7 @@ pub fn zfs(tree: &Path) -> Result<()> {
 
     let large = work.path().join("large.img");
     write("lz4", &large, "1024G")?;
-    let inspect = of(&mut || ours().arg("inspect").arg(&large).text().map(drop))?;
+    let inspect = usual(|| ours().arg("inspect").arg(&large).text().map(drop))?;
     println!("inspect of a pool of 1 TiB         {inspect:9.2} s");
     Ok(())
 }

@@ -114,24 +114,22 @@ pub fn tree(tree: &Tree, blobs: &dyn Blobs, directory: &Path) -> anyhow::Result<
 /// Writes everything but directories, on all processors.
 fn write_all(files: &[(PathBuf, &Inode)], blobs: &dyn Blobs, notes: &Notes) -> anyhow::Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
+    let groups: Vec<_> = files.chunks(TOGETHER).collect();
     let next = AtomicUsize::new(0);
     let failure: Mutex<Option<anyhow::Error>> = Mutex::new(None);
     let work = || {
         let mut buffer = vec![0; PIECE];
-        while let Some(some) = files.get(next.fetch_add(TOGETHER, Ordering::Relaxed)..) {
-            for (path, inode) in some.iter().take(TOGETHER) {
+        while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+            for (path, inode) in *group {
                 let written = write_one(path, inode, blobs, &mut buffer, notes)
                     .with_context(|| format!("cannot write {}", path.display()));
                 if let Err(error) = written {
-                    // The others stop at their next files.
-                    next.store(files.len(), Ordering::Relaxed);
+                    // The others stop at their next group.
+                    next.store(groups.len(), Ordering::Relaxed);
                     let mut failure = failure.lock().unwrap_or_else(|lock| lock.into_inner());
                     failure.get_or_insert(error);
                     return;
                 }
-            }
-            if some.len() <= TOGETHER {
-                return;
             }
         }
     };
