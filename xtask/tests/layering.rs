@@ -29,6 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     // Outside the product.
+    ("bare", &["blk", "zfs"]),
     ("vm-judge", &["tree"]),
     ("xtask", &["image", "disk", "blk", "archive", "tree", "host", "vm-judge"]),
 ];

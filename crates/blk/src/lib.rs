@@ -2,22 +2,39 @@
 //!
 //! This room knows nothing of what lies on the bytes (partitions, file systems, image formats);
 //! those build on the two traits here. All offsets and lengths are in bytes.
+//!
+//! Without the feature `std`, which is on by default, the room is `no_std` with `alloc`: the traits,
+//! [`Window`] and [`RangeSet`].
 #![forbid(unsafe_code)]
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
 
+extern crate alloc;
+
+#[cfg(feature = "std")]
 mod file;
+#[cfg(not(feature = "std"))]
+pub mod io;
+#[cfg(feature = "std")]
 mod memory;
 mod range_set;
 mod window;
+#[cfg(feature = "std")]
 mod write_behind;
 
+#[cfg(feature = "std")]
+pub use std::io;
+
+#[cfg(feature = "std")]
 pub use memory::Memory;
 pub use range_set::RangeSet;
 pub use window::Window;
+#[cfg(feature = "std")]
 pub use write_behind::WriteBehind;
 
-use std::io;
-use std::ops::Range;
-use std::sync::Arc;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::sync::Arc;
+use core::ops::Range;
 
 /// Bytes that can be read at any offset.
 pub trait ReadAt: Send + Sync {

@@ -1,7 +1,7 @@
 //! A set of bytes, kept as sorted ranges that neither overlap nor touch.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+use alloc::collections::BTreeMap;
+use core::ops::Range;
 
 /// A set of byte offsets as few ranges as possible: what is used, what is free, what was visited.
 ///
@@ -52,7 +52,7 @@ impl RangeSet {
         if let Some((_, e)) = self.ranges.range_mut(..start).next_back()
             && *e > start
         {
-            let old = std::mem::replace(e, start);
+            let old = core::mem::replace(e, start);
             if old > end {
                 self.ranges.insert(end, old);
                 return;

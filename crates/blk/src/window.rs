@@ -1,9 +1,9 @@
 //! A part of something larger: a partition of a disk, a member of an archive.
 
-use std::io;
-use std::ops::Range;
+use alloc::format;
+use core::ops::Range;
 
-use crate::{ReadAt, WriteAt, in_bounds};
+use crate::{ReadAt, WriteAt, in_bounds, io};
 
 /// `size` bytes of `inner` from `start` on, addressed from zero.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,7 @@
 //! What one inode is: attributes and kind.
 
-use std::collections::BTreeMap;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 
 use crate::{Digest, InodeId};
 

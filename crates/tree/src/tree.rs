@@ -1,5 +1,9 @@
 //! The tree itself: inodes in an arena, directories that name them.
 
+use alloc::collections::btree_map::Entry;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 use thiserror::Error;
 
 use crate::{Directory, Inode, Kind, Metadata};
@@ -121,8 +125,8 @@ impl Tree {
         let directory =
             self.directory_mut(parent).ok_or_else(|| TreeError::NotADirectory(lossy(name)))?;
         match directory.entries.entry(name.into()) {
-            std::collections::btree_map::Entry::Occupied(_) => Err(TreeError::Exists(lossy(name))),
-            std::collections::btree_map::Entry::Vacant(entry) => {
+            Entry::Occupied(_) => Err(TreeError::Exists(lossy(name))),
+            Entry::Vacant(entry) => {
                 entry.insert(id);
                 Ok(())
             }
@@ -163,7 +167,7 @@ impl Tree {
         while let Some(id) = gone.pop() {
             self.links[id.index()] -= 1;
             if let Some(directory) = self.directory_mut(id) {
-                gone.extend(std::mem::take(&mut directory.entries).into_values());
+                gone.extend(core::mem::take(&mut directory.entries).into_values());
             }
         }
         Ok(())

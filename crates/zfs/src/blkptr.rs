@@ -2,9 +2,10 @@
 //!
 //! Source: the layout comments in OpenZFS `include/sys/spa.h`. 128 bytes, little-endian words.
 
-use std::fmt;
+use core::fmt;
 
 use crate::checksum::Checksum;
+use crate::prelude::*;
 
 /// Size of a block pointer in bytes.
 pub(crate) const BLKPTR_SIZE: usize = 128;

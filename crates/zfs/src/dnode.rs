@@ -3,6 +3,7 @@
 //! Source: OpenZFS `include/sys/dnode.h`, `include/sys/dmu.h`.
 
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
+use crate::prelude::*;
 
 /// Size of a dnode in bytes; large ones take several such slots.
 pub(crate) const DNODE_SIZE: usize = 512;

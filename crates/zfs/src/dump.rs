@@ -5,9 +5,9 @@
 //!
 //! Source: OpenZFS `cmd/zdb/zdb.c` (`dump_object`, `dump_znode`, `dump_indirect`).
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::fmt::Write;
+use core::fmt::Write;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
 use crate::dnode::{
@@ -15,6 +15,7 @@ use crate::dnode::{
     FLAG_USERUSED_ACCOUNTED,
 };
 use crate::nvlist::decode_xdr;
+use crate::prelude::*;
 use crate::read::walking::is_encrypted;
 use crate::read::{
     Dataset, Filesystem, Inode, InodeKind, Object, Objset, ObjsetKind, Pool, ReadError,
@@ -105,7 +106,7 @@ pub fn objects(
         Content::Other(objset) => (objset, HashMap::new()),
     };
     let others = objset.accounting_objects();
-    let all = std::iter::once(Ok(objset.meta_object())).chain(others.map(Ok));
+    let all = core::iter::once(Ok(objset.meta_object())).chain(others.map(Ok));
     for object in all.chain(objset.objects()) {
         let object = object?;
         let mut text = String::from(HEADER);

@@ -4,13 +4,14 @@
 //! `module/zfs/vdev_label.c`. A label is 256 KiB: 8 KiB blank, 8 KiB boot environment block,
 //! 112 KiB configuration, 128 KiB ring of uberblocks. Two labels begin the device, two end it.
 
-use std::io;
+use blk::io;
 
 use blk::WriteAt;
 
 use crate::blkptr::BlockPointer;
 use crate::checksum::seal_label_block;
 use crate::nvlist::{NvList, encode_xdr};
+use crate::prelude::*;
 
 /// Size of a label in bytes.
 pub(crate) const LABEL_SIZE: u64 = 256 << 10;

@@ -25,6 +25,9 @@ pub fn clippy(_: &Inputs) -> Result<Verdict> {
     let lints =
         ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
     cargo(&lints).text()?;
+    // A package without `std` compiles only by itself.
+    let bare = ["clippy", "--profile", "bare", "-p", "bare", "--features", "bare"];
+    cargo(&bare).args(["--locked", "--quiet", "--", "-D", "warnings"]).text()?;
     Ok(Verdict::Passed)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: OpenZFS `include/sys/zio.h` (`enum zio_checksum`), `module/zfs/zio_checksum.c`.
 
-use std::fmt;
+use core::fmt;
 
 use super::CodecError;
 

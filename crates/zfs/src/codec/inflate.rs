@@ -5,12 +5,9 @@
 //! stream). Compressed blocks are padded to whole sectors; what follows the compressed bytes does
 //! not count. A block must come out at exactly its logical size.
 
-use std::cell::RefCell;
-use std::fmt;
+use core::fmt;
 
-use flate2::{Decompress, FlushDecompress, Status};
-use zstd::zstd_safe::{DParameter, FrameFormat};
-
+use super::libraries::{Zlib, Zstd};
 use super::{CodecError, lzjb, zle};
 
 /// How a stored block is compressed (`enum zio_compress`).
@@ -78,8 +75,8 @@ impl fmt::Display for BlockCompression {
 /// The working memory of decompression, one for each thread.
 #[derive(Default)]
 pub struct Decompressor {
-    zstd: Option<zstd::bulk::Decompressor<'static>>,
-    zlib: Option<Decompress>,
+    zstd: Zstd,
+    zlib: Zlib,
 }
 
 impl fmt::Debug for Decompressor {
@@ -125,38 +122,20 @@ impl Decompressor {
     }
 
     fn gzip(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), &'static str> {
-        let zlib = self.zlib.get_or_insert_with(|| Decompress::new(true));
-        zlib.reset(true);
-        let status = zlib
-            .decompress(input, output, FlushDecompress::Finish)
-            .map_err(|_| "it is not a zlib stream")?;
-        match status {
-            Status::StreamEnd if zlib.total_out() == output.len() as u64 => Ok(()),
-            Status::StreamEnd => Err("the block comes out shorter"),
-            _ => Err("the stream does not end with the block"),
-        }
+        whole(self.zlib.decompress(input, output)?, output)
     }
 
     fn zstd(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), &'static str> {
-        const FAILED: &str = "zstd could not be set up";
         let (length, rest) = length_field(input)?;
         let frame = rest.get(4..).and_then(|rest| rest.get(..length));
         let frame = frame.ok_or("the header tells of more bytes than are stored")?;
-        let zstd = match &mut self.zstd {
-            Some(zstd) => zstd,
-            none => {
-                let mut zstd = zstd::bulk::Decompressor::new().map_err(|_| FAILED)?;
-                zstd.set_parameter(DParameter::Format(FrameFormat::Magicless))
-                    .map_err(|_| FAILED)?;
-                none.insert(zstd)
-            }
-        };
-        match zstd.decompress_to_buffer(frame, output) {
-            Ok(length) if length == output.len() => Ok(()),
-            Ok(_) => Err("the block comes out shorter"),
-            Err(_) => Err("it is not a zstd frame of that size"),
-        }
+        whole(self.zstd.decompress(frame, output)?, output)
     }
+}
+
+/// A block that comes out must fill its logical size.
+fn whole(filled: usize, output: &[u8]) -> Result<(), &'static str> {
+    if filled == output.len() { Ok(()) } else { Err("the block comes out shorter") }
 }
 
 /// The big-endian length that begins LZ4 and zstd blocks, and what follows.
@@ -170,22 +149,25 @@ fn lz4(input: &[u8], output: &mut [u8]) -> Result<(), &'static str> {
     let (length, rest) = length_field(input)?;
     let block = rest.get(..length).ok_or("the header tells of more bytes than are stored")?;
     match lz4_flex::block::decompress_into(block, output) {
-        Ok(length) if length == output.len() => Ok(()),
-        Ok(_) => Err("the block comes out shorter"),
+        Ok(filled) => whole(filled, output),
         Err(_) => Err("it is not an LZ4 block of that size"),
     }
 }
 
-thread_local! {
-    static DECOMPRESSOR: RefCell<Decompressor> = RefCell::default();
+#[cfg(feature = "std")]
+std::thread_local! {
+    static DECOMPRESSOR: core::cell::RefCell<Decompressor> = core::cell::RefCell::default();
 }
 
-/// Fills `output`, a block of that logical size, from the stored bytes `input`, with working memory
-/// that the thread keeps.
+/// Fills `output`, a block of that logical size, from the stored bytes `input`; with `std` in working
+/// memory that the thread keeps.
 pub fn decompress(
     compression: BlockCompression,
     input: &[u8],
     output: &mut [u8],
 ) -> Result<(), CodecError> {
-    DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.decompress(compression, input, output))
+    #[cfg(feature = "std")]
+    return DECOMPRESSOR.with_borrow_mut(|kept| kept.decompress(compression, input, output));
+    #[cfg(not(feature = "std"))]
+    return Decompressor::default().decompress(compression, input, output);
 }

@@ -11,6 +11,8 @@ mod embedded;
 mod error;
 pub(crate) mod fletcher;
 mod inflate;
+#[cfg_attr(not(feature = "std"), path = "libraries_bare.rs")]
+mod libraries;
 mod lzjb;
 mod skein;
 #[cfg(test)]

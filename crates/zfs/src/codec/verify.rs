@@ -3,7 +3,7 @@
 //! Source: OpenZFS `module/zfs/zio_checksum.c` (trailers, verifiers, what encryption leaves of a
 //! checksum), `sha2_zfs.c`, `skein_zfs.c`, `edonr_zfs.c`, `blake3_zfs.c`.
 
-use std::fmt;
+use core::fmt;
 
 use sha2::{Digest, Sha256, Sha512_256};
 
@@ -11,6 +11,7 @@ use super::edonr::Edonr512;
 use super::fletcher::{fletcher2_more, fletcher4_more};
 use super::skein::Skein512;
 use super::{ByteOrder, Checksum, CodecError};
+use crate::prelude::*;
 
 /// The magic of a checksum that stands in its block (`zio_eck_t`).
 pub(crate) const ECK_MAGIC: u64 = 0x0210_da7a_b10c_7a11;

@@ -13,7 +13,7 @@ pub(super) fn decompress(input: &[u8], output: &mut [u8]) -> Result<(), &'static
         input = rest;
         let length = usize::from(head) + 1;
         let zeros = length.checked_sub(LITERALS).filter(|&zeros| zeros > 0);
-        let (run, after) = std::mem::take(&mut output)
+        let (run, after) = core::mem::take(&mut output)
             .split_at_mut_checked(zeros.unwrap_or(length))
             .ok_or("a run beyond the block's end")?;
         output = after;

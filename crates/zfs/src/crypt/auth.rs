@@ -7,6 +7,7 @@ use super::{CryptError, Keys};
 use crate::blkptr::BLKPTR_SIZE;
 use crate::codec::ByteOrder;
 use crate::dnode::CORE_SIZE;
+use crate::prelude::*;
 
 /// `DMU_OT_OBJSET`.
 pub(super) const OBJSET: u8 = 11;
@@ -99,7 +100,7 @@ pub(super) struct DnodeParts {
     /// Whole length in bytes.
     pub length: usize,
     /// Where the room for the bonus is.
-    pub bonus: std::ops::Range<usize>,
+    pub bonus: core::ops::Range<usize>,
 }
 
 impl DnodeParts {

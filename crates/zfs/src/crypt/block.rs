@@ -4,6 +4,7 @@ use super::auth::{DnodeParts, OBJSET, Pointer, dnode_covered};
 use super::{CryptError, Keys};
 use crate::codec::ByteOrder;
 use crate::dnode::CORE_SIZE;
+use crate::prelude::*;
 use crate::read::object_type::is_encrypted;
 
 /// `DMU_OT_DNODE`.
@@ -55,7 +56,7 @@ pub(super) struct DnodeBlock {
     /// What else the MAC covers.
     pub extra: Vec<u8>,
     /// Where in the block the secret parts are.
-    pub places: Vec<std::ops::Range<usize>>,
+    pub places: Vec<core::ops::Range<usize>>,
 }
 
 pub(super) fn split_dnodes(
@@ -84,7 +85,7 @@ pub(super) fn split_dnodes(
     Ok(DnodeBlock { secret, extra, places })
 }
 
-pub(super) fn put_back(data: &mut [u8], secret: &[u8], places: &[std::ops::Range<usize>]) {
+pub(super) fn put_back(data: &mut [u8], secret: &[u8], places: &[core::ops::Range<usize>]) {
     let mut from = 0;
     for place in places {
         let length = place.len();

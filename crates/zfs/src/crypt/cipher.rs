@@ -1,6 +1,6 @@
 //! AES in the two modes and three key sizes of the suites.
 
-use std::fmt;
+use core::fmt;
 
 use aes_gcm::aead::AeadInPlace;
 use aes_gcm::aead::consts::{U12, U16};

@@ -1,11 +1,13 @@
 //! Finding and opening the keys of datasets.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use alloc::sync::Arc;
+use hashbrown::HashMap;
 
 use super::{CryptError, KeyFormat, Keys, Secret, WrappedKeys, WrappingKey};
 use crate::dnode::object_type;
+use crate::prelude::*;
 use crate::read::{Objset, ReadError, zap};
+use crate::sync::Mutex;
 use crate::zap::OwnedValue;
 
 /// Secrets and the keys that they opened. One secret may open several datasets.
@@ -63,18 +65,18 @@ impl Keyring {
         let Some(number) = zap::number(&object, b"com.datto:crypto_key_obj")? else {
             return Ok(None);
         };
-        if let Some(keys) = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(&number) {
+        if let Some(keys) = self.keys.lock().get(&number) {
             return Ok(Some(keys.clone()));
         }
         let keys = Arc::new(self.open(&KeyObject::read(mos, number, directory)?)?);
-        let mut known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.keys.lock();
         known.insert(number, keys.clone());
         Ok(Some(keys))
     }
 
     fn open(&self, object: &KeyObject) -> Result<Keys, KeyError> {
         let KeyObject { wrapped, root, format, salt, rounds } = object;
-        let known = self.roots.lock().unwrap_or_else(PoisonError::into_inner).get(root).cloned();
+        let known = self.roots.lock().get(root).cloned();
         if let Some(key) = known {
             return Ok(wrapped.unwrap(&key)?);
         }
@@ -84,7 +86,7 @@ impl Keyring {
                 .and_then(|key| wrapped.unwrap(&key).map(|keys| (key, keys)));
             match opened {
                 Ok((key, keys)) => {
-                    let mut known = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut known = self.roots.lock();
                     known.insert(*root, key);
                     return Ok(keys);
                 }

@@ -1,7 +1,7 @@
 //! The keys of a dataset and of its blocks.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use alloc::sync::Arc;
+use core::fmt;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
@@ -9,6 +9,8 @@ use sha2::Sha512;
 
 use super::cipher::Cipher;
 use super::{CryptError, Suite};
+use crate::prelude::*;
+use crate::sync::Mutex;
 
 /// Ciphers that are kept; a salt is used for hundreds of millions of blocks.
 const KEPT: usize = 16;
@@ -64,7 +66,7 @@ impl Keys {
 
     /// The cipher of blocks with this salt.
     pub(super) fn cipher(&self, salt: [u8; 8]) -> Result<Arc<Cipher>, CryptError> {
-        let mut ciphers = self.ciphers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ciphers = self.ciphers.lock();
         if let Some((_, cipher)) = ciphers.iter().find(|(have, _)| *have == salt) {
             return Ok(cipher.clone());
         }

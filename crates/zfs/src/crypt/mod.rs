@@ -14,6 +14,8 @@
 //! Source: OpenZFS `module/os/linux/zfs/zio_crypt.c`, `module/zfs/dsl_crypt.c`,
 //! `lib/libzfs/libzfs_crypto.c`.
 
+use crate::prelude::*;
+
 mod auth;
 mod block;
 mod cipher;

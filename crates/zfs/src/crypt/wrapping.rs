@@ -1,16 +1,17 @@
 //! Wrapping keys: from what the owner of a dataset has to what opens its keys.
 
-use std::fmt;
+use core::fmt;
 
 use super::cipher::{IV, MAC};
 use super::{CryptError, Keys, Suite};
+use crate::prelude::*;
 
 /// Length of wrapping keys in bytes, whatever the suite.
 const WRAPPING: usize = 32;
 /// Length of HMAC keys in bytes.
 pub(super) const HMAC: usize = 64;
 /// OpenZFS accepts passphrases of these lengths in bytes.
-const PASSPHRASE: std::ops::RangeInclusive<usize> = 8..=512;
+const PASSPHRASE: core::ops::RangeInclusive<usize> = 8..=512;
 /// More rounds of PBKDF2 than anyone waits for: days.
 const MAX_ROUNDS: u64 = 1 << 32;
 

@@ -4,6 +4,7 @@
 use thiserror::Error;
 
 use super::{NvList, Value, data_type, decoded_size, decoded_value_size};
+use crate::prelude::*;
 
 /// How deep the kernel lets lists nest.
 const MAX_DEPTH: u32 = 20;

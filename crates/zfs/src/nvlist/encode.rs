@@ -1,6 +1,7 @@
 //! Packing.
 
 use super::{EMPTY_SIZE, NvList, Value, data_type, decoded_size, decoded_value_size};
+use crate::prelude::*;
 
 /// `NV_ENCODE_XDR`, little-endian host, two reserved bytes. Pools written by x86 say little-endian
 /// although XDR itself is big-endian either way.

@@ -5,6 +5,8 @@
 //! disk and is not handled; nor are the types no on-disk list uses (small integers and their
 //! arrays, doubles, high-resolution times).
 
+use crate::prelude::*;
+
 mod decode;
 mod encode;
 

@@ -1,8 +1,9 @@
 //! Where the columns of a block lie.
 
-use std::ops::Range;
+use core::ops::Range;
 
 use super::RaidzError;
+use crate::prelude::*;
 
 /// Most disks of a vdev (`VDEV_RAIDZ_MAXCHILDREN` is 255).
 const MAX_CHILDREN: usize = 255;
@@ -102,8 +103,8 @@ impl Geometry {
             && offset & SWAP != 0
             && let [first, second, ..] = &mut *columns
         {
-            std::mem::swap(&mut first.child, &mut second.child);
-            std::mem::swap(&mut first.offset, &mut second.offset);
+            core::mem::swap(&mut first.child, &mut second.child);
+            core::mem::swap(&mut first.offset, &mut second.offset);
         }
         Ok(Map { columns, parity: self.parity as usize, data_length: sectors * sector })
     }

@@ -1,9 +1,10 @@
 //! Reading a block and reconstructing what of it is absent or wrong.
 
-use std::ops::Range;
+use core::ops::Range;
 
 use super::field::{add_multiple, invert, power};
 use super::{Column, Map};
+use crate::prelude::*;
 
 /// How many combinations of wrong columns are tried at most.
 const MAX_TRIES: usize = 20_000;

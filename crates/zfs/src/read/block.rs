@@ -2,7 +2,7 @@
 //!
 //! Source: OpenZFS `module/zfs/zio.c`, `module/zfs/zio_checksum.c`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use alloc::sync::Arc;
 
 use super::cache::Cache;
 use super::error::{BlockError, CopyFault, CopyProblem, ReadError};
@@ -12,6 +12,8 @@ use crate::blkptr::{BLKPTR_SIZE, BlockPointer, Dva};
 use crate::codec::{BlockCompression, ByteOrder, Checksum, Checksums, CodecError, decompress};
 use crate::crypt::Keys;
 use crate::dnode::object_type::{OBJSET, PLAIN_FILE_CONTENTS};
+use crate::prelude::*;
+use crate::sync::Mutex;
 
 /// Memory for blocks of metadata.
 const CACHE_SIZE: usize = 64 << 20;
@@ -97,14 +99,14 @@ impl Blocks {
 
     /// What was wrong with copies of blocks that could be read all the same, so far.
     pub(crate) fn faults(&self) -> Vec<CopyFault> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.faults.lock().clone()
     }
 
     fn note(&self, faults: Vec<CopyFault>) {
         if faults.is_empty() {
             return;
         }
-        let mut noted = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.faults.lock();
         let room = MAX_FAULTS.saturating_sub(noted.len());
         noted.extend(faults.into_iter().take(room));
     }

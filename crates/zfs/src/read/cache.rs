@@ -1,7 +1,9 @@
 //! A bounded store of blocks that were read and checked.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::sync::Mutex;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use hashbrown::HashMap;
 
 /// What tells one block from all others: where its first copy lies, what kind of block it is, what it sums
 /// to. Embedded pointers have no place of their own and must never be asked for here.
@@ -28,7 +30,7 @@ impl Cache {
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<[u8]>> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock();
         state.blocks.get(key).cloned()
     }
 
@@ -36,7 +38,7 @@ impl Cache {
         if block.len() > self.limit / 8 {
             return;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let size = block.len();
         if state.blocks.insert(key, block).is_some() {
             return;
@@ -64,7 +66,7 @@ mod tests {
         }
         assert!(cache.get(&[0, 0, 0, 0]).is_none());
         assert!(cache.get(&[99, 0, 0, 0]).is_some());
-        assert!(cache.state.lock().unwrap().bytes <= 1000);
+        assert!(cache.state.lock().bytes <= 1000);
         cache.insert([1000, 0, 0, 0], vec![0; 900].into());
         assert!(cache.get(&[1000, 0, 0, 0]).is_none());
     }

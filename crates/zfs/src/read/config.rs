@@ -3,6 +3,7 @@
 //! Source: OpenZFS `module/zfs/vdev_label.c` (`vdev_config_generate`).
 
 use crate::nvlist::{NvList, Value};
+use crate::prelude::*;
 
 /// Most vdevs that one vdev may have below it (`VDEV_RAIDZ_MAXPARITY` and dRAID stay far below).
 const MAX_CHILDREN: usize = 1 << 12;
@@ -90,7 +91,7 @@ impl VdevConfig {
     /// Itself and all below, itself first.
     pub fn walk(&self) -> impl Iterator<Item = &VdevConfig> {
         let mut todo = vec![self];
-        std::iter::from_fn(move || {
+        core::iter::from_fn(move || {
             let vdev = todo.pop()?;
             todo.extend(vdev.children.iter().rev());
             Some(vdev)

@@ -4,6 +4,7 @@
 
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
 use crate::dnode::{CORE_SIZE, DNODE_SIZE, FLAG_SPILL_BLKPTR, FLAG_USED_BYTES};
+use crate::prelude::*;
 
 /// A dnode.
 #[derive(Debug, Clone, PartialEq, Eq)]

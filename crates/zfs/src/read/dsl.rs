@@ -3,8 +3,9 @@
 //! Source: OpenZFS `include/sys/dsl_dir.h`, `include/sys/dsl_dataset.h`,
 //! `include/sys/dsl_bookmark.h`.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use hashbrown::HashSet;
 
 use super::dnode::u64_at;
 use super::objset::{Objset, ObjsetKind};
@@ -13,6 +14,7 @@ use super::{Filesystem, Object, Pool, ReadError, zap};
 use crate::blkptr::BlockPointer;
 use crate::crypt::KeyError;
 use crate::dnode::{object_type, volume_object};
+use crate::prelude::*;
 use crate::zap::OwnedValue;
 
 /// OpenZFS allows 50 levels.

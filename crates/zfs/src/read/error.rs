@@ -1,11 +1,12 @@
 //! Why a pool cannot be read, and what was wrong although it could.
 
-use std::fmt;
-use std::io;
+use blk::io;
+use core::fmt;
 
 use thiserror::Error;
 
 use crate::nvlist::NvError;
+use crate::prelude::*;
 use crate::sa::SaError;
 use crate::zap::ZapError;
 

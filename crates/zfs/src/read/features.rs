@@ -2,6 +2,8 @@
 //!
 //! Source: OpenZFS `module/zcommon/zfeature_common.c`.
 
+use crate::prelude::*;
+
 /// Features that change how a pool is read, and that are understood here. All others that a pool
 /// lists as needed for reading are refused by their name.
 const READABLE: &[&str] = &[

@@ -3,7 +3,7 @@
 //! Source: OpenZFS `module/zfs/zfs_znode.c`, `module/os/linux/zfs/zfs_vnops_os.c`,
 //! `zpl_xattr.c`.
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
 
 use tree::{Device, Xattrs};
 
@@ -12,6 +12,7 @@ use super::znode::SaTable;
 use super::{Attributes, Object, Objset, ReadError, zap};
 use crate::dnode::object_type;
 use crate::nvlist::{Value, decode_xdr};
+use crate::prelude::*;
 use crate::zap::OwnedValue;
 
 const MASTER_NODE: u64 = 1;

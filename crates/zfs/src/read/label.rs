@@ -9,6 +9,7 @@ use crate::blkptr::BlockPointer;
 use crate::codec::{ByteOrder, Checksum, Checksums};
 use crate::label::{LABEL_SIZE, MIN_DEVICE_SIZE, usable_size};
 use crate::nvlist::{NvList, decode_xdr};
+use crate::prelude::*;
 
 const CONFIG_OFFSET: usize = 16 << 10;
 const CONFIG_SIZE: usize = 112 << 10;

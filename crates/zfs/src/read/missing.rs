@@ -3,7 +3,7 @@
 //!
 //! Source: OpenZFS `module/zfs/vdev.c` (`vdev_dtl_load`, `vdev_dtl_sync`).
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use blk::RangeSet;
 
@@ -11,6 +11,7 @@ use super::block::Blocks;
 use super::config::VdevConfig;
 use super::label::Uberblock;
 use super::{Objset, ReadError};
+use crate::prelude::*;
 use crate::space::each_entry;
 
 /// Transaction groups whose blocks a disk may not have, by the GUID of its vdev.

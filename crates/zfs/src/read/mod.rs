@@ -13,7 +13,7 @@
 //! ```
 //!
 //! ```no_run
-//! use std::sync::Arc;
+//! use alloc::sync::Arc;
 //! let file = std::fs::File::open("pool.img")?;
 //! let device = zfs::read::Device { name: "pool.img".into(), data: Arc::new(file) };
 //! let pool = zfs::read::Pool::open(&[device])?;
@@ -43,6 +43,7 @@ mod pool;
 mod property;
 pub(crate) mod received;
 mod swap;
+#[cfg(feature = "std")]
 mod to_tree;
 pub(crate) mod vdev;
 pub(crate) mod zap;
@@ -63,6 +64,7 @@ pub use objset::{Objset, ObjsetKind};
 pub use pool::{Device, Member, Pool, PoolState};
 pub(crate) use property::{INHERIT, RECEIVED};
 pub use property::{Property, PropertySource};
+#[cfg(feature = "std")]
 pub use to_tree::FilesystemBlobs;
 pub use znode::Attributes;
 pub(crate) use znode::OLD_ZNODE;

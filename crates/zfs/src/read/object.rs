@@ -1,13 +1,14 @@
 //! Objects: numbered blocks below a dnode.
 
-use std::ops::Range;
-use std::sync::Arc;
+use alloc::sync::Arc;
+use core::ops::Range;
 
 use super::block::{describe, is_encrypted};
 use super::{Blocks, Dnode, ReadError};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
 use crate::crypt::Keys;
 use crate::dnode::object_type::DNODE;
+use crate::prelude::*;
 
 /// What every block of one object set needs to be read.
 #[derive(Debug, Clone)]

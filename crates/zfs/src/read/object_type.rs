@@ -2,6 +2,8 @@
 //!
 //! Source: OpenZFS `include/sys/dmu.h`, `module/zfs/dmu.c` (`dmu_ot`).
 
+use crate::prelude::*;
+
 /// How the bytes of a block change between byte orders (`dmu_object_byteswap_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Swap {

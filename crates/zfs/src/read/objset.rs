@@ -2,7 +2,7 @@
 //!
 //! Source: OpenZFS `include/sys/dmu_objset.h`.
 
-use std::sync::Arc;
+use alloc::sync::Arc;
 
 use super::dnode::{self, Dnode, u64_at};
 use super::object::{Object, Source};
@@ -10,6 +10,7 @@ use super::{Blocks, ReadError};
 use crate::blkptr::BlockPointer;
 use crate::crypt::Keys;
 use crate::dnode::{DNODE_SIZE, object_type, objset_type};
+use crate::prelude::*;
 
 const ZIL_HEADER_AT: usize = 512;
 const TYPE_AT: usize = 512 + 192;
@@ -203,7 +204,7 @@ impl<'p> Objset<'p> {
         block: &'b [u8],
     ) -> impl Iterator<Item = Result<Object<'p>, ReadError>> + use<'b, 'p> {
         let mut at = 0;
-        std::iter::from_fn(move || {
+        core::iter::from_fn(move || {
             while at < block.len() {
                 let bytes = block.get(at..).unwrap_or_default();
                 let number = first.saturating_add((at / DNODE_SIZE) as u64);

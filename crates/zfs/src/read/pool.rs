@@ -2,10 +2,11 @@
 //!
 //! Source: OpenZFS `module/zfs/spa.c` (`spa_ld_*`).
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::sync::Arc;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use core::fmt;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use blk::{RangeSet, ReadAt};
 
@@ -22,6 +23,7 @@ use crate::codec::Checksums;
 use crate::crypt::{Keyring, Secret};
 use crate::dnode::object_type;
 use crate::nvlist::{NvList, decode_xdr};
+use crate::prelude::*;
 use crate::raidz::Geometry;
 use crate::zap::OwnedValue;
 
@@ -199,7 +201,7 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
         });
     }
     let txg = |labels: &DeviceLabels| label::txg_of(&labels.config);
-    labels.sort_by_key(|(_, found)| std::cmp::Reverse(txg(found)));
+    labels.sort_by_key(|(_, found)| core::cmp::Reverse(txg(found)));
     let Some((_, newest)) = labels.first() else {
         return Err(ReadError::NoDevice);
     };
@@ -259,7 +261,7 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
             }
         }
     }
-    uberblocks.sort_by_key(|uberblock| std::cmp::Reverse(uberblock.order()));
+    uberblocks.sort_by_key(|uberblock| core::cmp::Reverse(uberblock.order()));
     let name = text(&config, "name").unwrap_or_default();
     let tops = tops.into_iter().map(|top| top.map(|(_, top)| top)).collect();
     Ok(Found { name, guid, config, leaves, tops, uberblocks, notes })
@@ -502,7 +504,7 @@ impl Pool {
     }
 
     /// Name and size in bytes of the devices that are here, by the GUIDs of their vdevs.
-    pub fn devices(&self) -> HashMap<u64, (String, u64)> {
+    pub fn devices(&self) -> BTreeMap<u64, (String, u64)> {
         let leaves = self.blocks.vdevs.tops.iter().flat_map(Vdev::leaves);
         leaves
             .filter_map(|leaf| {

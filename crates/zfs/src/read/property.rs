@@ -2,8 +2,9 @@
 //!
 //! Source: OpenZFS `module/zcommon/zfs_prop.c`, `module/zfs/dsl_prop.c`.
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
 
+use crate::prelude::*;
 use crate::zap::{OwnedEntry, OwnedValue};
 
 /// Where a property's value comes from.

@@ -1,6 +1,6 @@
 //! Object sets outside of pools: what a stream brought, in a spool.
 
-use std::sync::Arc;
+use alloc::sync::Arc;
 
 use blk::ReadAt;
 
@@ -9,6 +9,7 @@ use super::vdev::{Leaf, Vdev, Vdevs};
 use super::{Object, Objset, ReadError, zap};
 use crate::blkptr::BlockPointer;
 use crate::dnode::volume_object;
+use crate::prelude::*;
 
 /// Reads blocks of a spool, which is laid out as a disk of a pool.
 #[derive(Debug)]

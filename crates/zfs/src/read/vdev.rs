@@ -3,9 +3,9 @@
 //!
 //! Offsets are those of block pointers: bytes in the allocatable area of a top-level vdev.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use core::fmt;
 
 use blk::{RangeSet, ReadAt};
 
@@ -14,6 +14,7 @@ use super::error::{CopyFault, CopyProblem};
 use super::missing::Missing;
 use crate::blkptr::Dva;
 use crate::label::DATA_START;
+use crate::prelude::*;
 use crate::raidz::{self, Column, Geometry};
 
 /// How deep vdevs may lie in each other: `replacing` in `spare` in `mirror`.
@@ -194,7 +195,7 @@ impl Vdev {
     /// The disks and files below.
     pub(crate) fn leaves(&self) -> impl Iterator<Item = &Leaf> {
         let mut todo = vec![self];
-        std::iter::from_fn(move || {
+        core::iter::from_fn(move || {
             loop {
                 match todo.pop()? {
                     Self::Leaf(leaf) => return Some(leaf),

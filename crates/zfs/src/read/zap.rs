@@ -1,9 +1,12 @@
 //! ZAPs read block by block, for objects of any size.
 
-use std::collections::HashSet;
+use alloc::sync::Arc;
+
+use hashbrown::HashSet;
 
 use super::dnode::u64_at;
 use super::{Object, ReadError};
+use crate::prelude::*;
 use crate::zap::leaf::{Leaf, Shape};
 use crate::zap::{NORM_TO_UPPER, OwnedEntry, OwnedValue, ZapError, fat, hash_name, micro};
 
@@ -23,7 +26,7 @@ fn damaged(object: &Object<'_>, block: u64, what: &'static str) -> ReadError {
 struct Header<'o, 'p> {
     object: &'o Object<'p>,
     shape: Shape,
-    first_block: std::sync::Arc<[u8]>,
+    first_block: Arc<[u8]>,
     /// First block of the pointer table, `None` if it is in the header.
     table_block: Option<u64>,
     table_shift: u64,
@@ -33,7 +36,7 @@ struct Header<'o, 'p> {
 }
 
 impl<'o, 'p> Header<'o, 'p> {
-    fn new(object: &'o Object<'p>, block: std::sync::Arc<[u8]>) -> Result<Self, ReadError> {
+    fn new(object: &'o Object<'p>, block: Arc<[u8]>) -> Result<Self, ReadError> {
         let word = |at: usize| u64_at(&block, 8 * at);
         let size = object.dnode.block_size;
         let shift = size.trailing_zeros();
@@ -92,7 +95,7 @@ impl<'o, 'p> Header<'o, 'p> {
 }
 
 enum Zap<'o, 'p> {
-    Micro(std::sync::Arc<[u8]>),
+    Micro(Arc<[u8]>),
     Fat(Header<'o, 'p>),
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Source: OpenZFS `module/zfs/sa.c`, `include/sys/zfs_znode.h`, `include/sys/zfs_sa.h`.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use tree::Timestamp;
 
 use super::dnode::u64_at;
 use super::{Object, Objset, ReadError, zap};
 use crate::dnode::object_type::SA;
+use crate::prelude::*;
 use crate::sa::{Attribute, SaError};
 use crate::zap::OwnedValue;
 
@@ -90,7 +91,7 @@ impl SaTable {
             }
         }
         for entry in zap::entries(&object("LAYOUTS")?)? {
-            let number = std::str::from_utf8(&entry.name).ok().and_then(|name| name.parse().ok());
+            let number = core::str::from_utf8(&entry.name).ok().and_then(|name| name.parse().ok());
             if let (Some(number), OwnedValue::U16s(layout)) = (number, entry.value)
                 && layout.len() <= MAX_LAYOUT
             {

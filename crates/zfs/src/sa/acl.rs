@@ -1,6 +1,8 @@
 //! The ACL that says no more than the permission bits. Every inode has one, even where `acltype`
 //! is `posix` or `off`.
 
+use crate::prelude::*;
+
 const READ_DATA: u32 = 0x1;
 const WRITE_DATA: u32 = 0x2;
 const APPEND_DATA: u32 = 0x4;

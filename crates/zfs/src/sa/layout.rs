@@ -1,6 +1,7 @@
 //! Laying attributes out in a bonus area and a spill block.
 
 use super::{Attribute, SaError};
+use crate::prelude::*;
 
 const MAGIC: u32 = 0x2F_505A;
 /// Magic, layout and header size, the first variable length.

@@ -3,6 +3,7 @@
 use tree::Xattrs;
 
 use crate::nvlist::{self, NvList, Value};
+use crate::prelude::*;
 
 /// `DXATTR_MAX_ENTRY_SIZE`.
 const VALUE_MAX: usize = 32 << 10;

@@ -4,6 +4,7 @@ use tree::Timestamp;
 
 use super::layout::{self, Layouts, SaEncoded};
 use super::{Attribute, SaError, acl};
+use crate::prelude::*;
 
 const S_IFMT: u64 = 0o170_000;
 const S_IFDIR: u64 = 0o040_000;

@@ -1,12 +1,13 @@
 //! From the space of vdevs to the bytes of devices.
 
-use std::collections::HashMap;
-use std::ops::Range;
+use core::ops::Range;
+use hashbrown::HashMap;
 
 use blk::RangeSet;
 
 use super::{IntentLogs, VdevSpace, intent_logs, load};
 use crate::label::{DATA_START, LABEL_SIZE, usable_size};
+use crate::prelude::*;
 use crate::raidz::Geometry;
 use crate::read::vdev::Vdev;
 use crate::read::{Pool, PoolState, ReadError, VdevConfig};

@@ -33,7 +33,7 @@ pub struct HalfEntry;
 pub fn entries(words: impl Iterator<Item = u64>) -> impl Iterator<Item = Result<Entry, HalfEntry>> {
     let mut words = words;
     let kind = |bit: u64| if bit & 1 == 0 { EntryKind::Allocate } else { EntryKind::Free };
-    std::iter::from_fn(move || {
+    core::iter::from_fn(move || {
         loop {
             let word = words.next()?;
             match word >> 62 {

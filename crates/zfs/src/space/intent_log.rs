@@ -8,6 +8,7 @@
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer, Dva};
 use crate::codec::{ByteOrder, Checksum};
 use crate::dnode::object_type;
+use crate::prelude::*;
 use crate::read::{Dataset, IntentLogHeader, Objset, Pool, ReadError};
 
 /// Length of `zil_chain_t`.
@@ -171,7 +172,7 @@ impl IntentLogs {
         pool: &Pool,
         block: &[u8],
         order: ByteOrder,
-        used: std::ops::Range<usize>,
+        used: core::ops::Range<usize>,
         note: &mut dyn FnMut(u64, u64),
     ) {
         let mut rest = block.get(used).unwrap_or_default();
@@ -218,7 +219,7 @@ fn is_new(bp: &BlockPointer) -> bool {
 fn read_block(
     pool: &Pool,
     bp: &BlockPointer,
-) -> Option<(Vec<u8>, ByteOrder, std::ops::Range<usize>)> {
+) -> Option<(Vec<u8>, ByteOrder, core::ops::Range<usize>)> {
     let checksum = Checksum::from_number(bp.checksum_type()).ok()?;
     if !matches!(checksum, Checksum::Zilog | Checksum::Zilog2) {
         return None;

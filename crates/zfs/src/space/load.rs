@@ -1,11 +1,12 @@
 //! Loading the space maps of all vdevs.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+use alloc::collections::BTreeMap;
+use core::ops::Range;
 
 use super::VdevSpace;
 use super::entry::{Entry, EntryKind, entries};
 use crate::nvlist::NvList;
+use crate::prelude::*;
 use crate::read::zap;
 use crate::read::{Object, Objset, Pool, ReadError, VdevConfig};
 use crate::zap::OwnedValue;
@@ -191,7 +192,7 @@ fn logs(
     };
     let mut logs = BTreeMap::new();
     for entry in zap::entries(&directory)? {
-        let txg = std::str::from_utf8(&entry.name).ok();
+        let txg = core::str::from_utf8(&entry.name).ok();
         let txg = txg.and_then(|txg| u64::from_str_radix(txg, 16).ok());
         let (Some(txg), OwnedValue::U64(number)) = (txg, entry.value) else {
             return Err(directory.damaged("a log space map's name or number makes no sense"));

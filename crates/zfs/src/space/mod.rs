@@ -30,6 +30,7 @@ pub use entry::{Entry, EntryKind, HalfEntry, entries};
 pub use intent_log::{IntentLog, IntentLogs, intent_log, intent_logs};
 pub(crate) use load::apply as each_entry;
 
+use crate::prelude::*;
 use crate::read::{Pool, ReadError};
 
 /// The space of a top-level vdev.

@@ -3,6 +3,7 @@
 
 use super::leaf::{self, Leaf, Shape};
 use super::{Hashed, OwnedEntry, OwnedValue, ZapError, ZapObject, ZapOptions, hash_name};
+use crate::prelude::*;
 
 /// `ZBT_HEADER`.
 pub const BLOCK_TYPE: u64 = (1 << 63) + 1;
@@ -164,7 +165,7 @@ impl<'a> Fat<'a> {
         for pointer in self.table {
             let block = u64::from_le_bytes(*pointer);
             let seen = usize::try_from(block).ok().and_then(|block| seen.get_mut(block));
-            if seen.is_some_and(|seen| std::mem::replace(seen, true)) {
+            if seen.is_some_and(|seen| core::mem::replace(seen, true)) {
                 continue;
             }
             self.leaf(block)?.entries(&mut entries)?;

@@ -2,6 +2,7 @@
 //! entries, pieces of names and values, or nothing.
 
 use super::{Hashed, OwnedEntry, OwnedValue, ZapError, ZapValue};
+use crate::prelude::*;
 
 /// `ZBT_LEAF`.
 const BLOCK_TYPE: u64 = 1 << 63;

@@ -1,6 +1,7 @@
 //! Micro ZAPs: a 64-byte header and 64-byte entries in one block.
 
 use super::{Entry, Hashed, OwnedEntry, OwnedValue, ZapObject, ZapOptions, ZapValue};
+use crate::prelude::*;
 
 /// `ZBT_MICRO`.
 pub const BLOCK_TYPE: u64 = (1 << 63) + 3;

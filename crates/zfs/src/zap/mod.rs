@@ -10,6 +10,7 @@ mod hash;
 pub(crate) mod leaf;
 pub(crate) mod micro;
 
+use crate::prelude::*;
 use thiserror::Error;
 
 pub use micro::MAX_SIZE as MICRO_MAX_SIZE;

@@ -3,12 +3,13 @@
 
 mod images;
 
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use blk::ReadAt;
+use blk::{ReadAt, WriteAt};
 use zfs::read::{Device, Pool};
 
 pub use images::fixtures;
@@ -25,6 +26,21 @@ pub fn devices(images: &[&str]) -> Option<Vec<Device>> {
 
 pub fn open(images: &[&str]) -> Option<Pool> {
     Some(Pool::open(&devices(images)?).unwrap())
+}
+
+/// Copies what a device has to a sparse file.
+pub fn copy(fixtures: &Path, image: &str, to: &Path) -> io::Result<()> {
+    let (device, file) = (images::partition(fixtures, image), File::create(to)?);
+    let size = device.size()?;
+    file.set_len(size)?;
+    let (mut at, mut buffer) = (0, vec![0; 1 << 20]);
+    while let Some(run) = device.next_data(at)? {
+        let length = (run.end - run.start).min(buffer.len() as u64);
+        device.read_exact_at(&mut buffer[..length as usize], run.start)?;
+        file.write_all_at(&buffer[..length as usize], run.start)?;
+        at = run.start + length;
+    }
+    Ok(())
 }
 
 /// A device of which one byte is another.
