@@ -201,6 +201,32 @@ fn from_sync_to_gc() {
 }
 
 #[test]
+fn a_package_that_cannot_be_read_costs_itself_alone() {
+    let world = World::new();
+    let packages = [("one", "1", ""), ("two", "1", "three (>> 2"), ("four", "1", "two")];
+    world.archive(Timestamp::now() - 3.hours(), &packages);
+    let events = world.run(0, &["sync", "recipe.toml"]);
+    let warned = events.iter().any(|event| {
+        event["text"].as_str().is_some_and(|text| {
+            text.starts_with(
+                "suite trixie: main/binary-amd64/Packages: line 11: Depends: a bracket",
+            ) && text.ends_with("; two 1 is passed over")
+        })
+    });
+    assert!(warned, "{events:?}");
+    world.run(0, &["verify", "--keyring", "key.asc"]);
+    world.run(0, &["sbom"]);
+
+    // Who needs it hears why it is not there.
+    world.write("lab.txt", "four\n");
+    let output = world.command(&["update", "recipe.toml"]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{error}");
+    let why = "four 1 has Depends: two [two 1 in trixie/main cannot be read: line 11: Depends: ";
+    assert!(error.contains(why), "{error}");
+}
+
+#[test]
 fn a_lock_from_elsewhere_is_believed_as_little_as_a_mirror() {
     let world = World::new();
     let packages = [("one", "1", ""), ("three", "1", "")];

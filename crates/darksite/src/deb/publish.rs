@@ -9,11 +9,10 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
-use pkg::deb::{IndexFile, Release, paragraphs, write_package};
+use pkg::deb::{IndexFile, Release, paragraphs, parse_packages, write_package};
 use pkg::openpgp::SigningKey;
 use tree::Digest;
 
-use super::packages;
 use crate::lock::{Lock, LockedPackage};
 use crate::publish::{PublishError, Repository};
 use crate::source::read_index;
@@ -73,7 +72,7 @@ fn components(
     let suites = lock.suites.iter();
     for (suite, index) in suites.flat_map(|suite| suite.indexes.iter().map(move |i| (suite, i))) {
         let text = read_index(repository.store, index)?;
-        for package in packages(&text, index)? {
+        for package in parse_packages(&text).packages {
             let Some(digest) = package.sha256 else { continue };
             let key = (suite.name.as_str(), digest);
             let same = |locked: &LockedPackage| {

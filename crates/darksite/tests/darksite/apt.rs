@@ -206,7 +206,7 @@ pub fn mirror(site: &Site, archive: &Path, key: &SigningKey, names: &[&str]) -> 
     let mut found = Vec::new();
     for index in &state.locked.indexes {
         let text = read_index(site.store(), index).unwrap();
-        for package in parse_packages(&text).unwrap() {
+        for package in parse_packages(&text).packages {
             if names.contains(&package.name) {
                 found.push(LockedPackage {
                     name: package.name.to_owned(),
