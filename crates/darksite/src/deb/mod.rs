@@ -120,6 +120,11 @@ impl Family for Deb {
         publish::publish(repository, lock, key, now)
     }
 
+    fn pool(&self, lock: &Lock) -> Vec<(String, Blob)> {
+        let placed = publish::pool(lock).into_iter();
+        placed.map(|(package, path)| (path, package.blob)).collect()
+    }
+
     fn verify_upstream(
         &self,
         lock: &Lock,

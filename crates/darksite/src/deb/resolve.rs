@@ -116,6 +116,7 @@ fn choose(
         codename: question.codename.to_owned(),
         architecture: reader.architecture.to_owned(),
         requests: question.request.packages.clone(),
+        pins: question.request.policy.pins.iter().map(ToString::to_string).collect(),
         suites: states.iter().map(|state| state.locked.clone()).collect(),
         packages,
     };
@@ -128,6 +129,7 @@ fn choose(
     }
     warnings.extend(solution.skipped.iter().map(ToString::to_string));
     warnings.extend(solution.unknown.iter().map(ToString::to_string));
+    warnings.extend(solution.idle);
     Ok(Resolved { lock, warnings })
 }
 
