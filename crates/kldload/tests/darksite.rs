@@ -215,7 +215,7 @@ fn a_package_that_cannot_be_read_costs_itself_alone() {
     });
     assert!(warned, "{events:?}");
     world.run(0, &["verify", "--keyring", "key.asc"]);
-    world.run(0, &["sbom"]);
+    assert!(world.command(&["sbom"]).output().unwrap().status.success());
 
     // Who needs it hears why it is not there.
     world.write("lab.txt", "four\n");
@@ -257,7 +257,8 @@ fn every_snapshot_is_verified_and_gets_what_is_fetched_again() {
     fs::remove_file(older.join(shared)).unwrap();
     fs::write(older.join(shared), "two 666").unwrap();
     let problems = verified(5)["problems"].to_string();
-    assert!(problems.contains(&format!("{}: damaged", older.join(shared).display())), "{problems}");
+    let place = format!("{}/{shared}: damaged", older.file_name().unwrap().to_str().unwrap());
+    assert!(problems.contains(&place), "{problems}");
 
     // The disk fails: the blob and all its names.
     let name = Digest::of(&content).to_string();
@@ -304,6 +305,7 @@ fn pins_and_holds_of_a_recipe() {
         let output = world.command(args).output().unwrap();
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
+    asked("");
     world.run(0, &["sync", "recipe.toml"]);
     assert_eq!(locked(), ["one 2.0", "two 2.0"]);
 
