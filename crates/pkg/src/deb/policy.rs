@@ -119,8 +119,8 @@ impl fmt::Display for Pin {
 /// What is asked of the choice of versions.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
-    /// Pins in order; of general ones the first that matches an index holds, of others the last one
-    /// named for a package.
+    /// Pins in order. Of those that name packages the first that fits a version holds, else the general
+    /// ones: for each index the first that matches it, and the highest of all indexes that have the version.
     pub pins: Vec<Pin>,
     /// Names of packages that are never chosen.
     pub excluded: BTreeSet<String>,
@@ -337,20 +337,21 @@ fn is_general(pin: &Pin) -> bool {
 
 fn priority(universe: &Universe<'_>, entry: &Entry<'_>, by_index: &[i32], special: &[&Pin]) -> i32 {
     let package = &entry.package;
-    let named = |pin: &Pin| pin.packages.iter().any(|pattern| names(pattern, package));
-    let pins: Vec<&&Pin> = special.iter().filter(|pin| named(pin)).collect();
-    let of_version = pins.iter().find_map(|pin| match &pin.target {
-        PinTarget::Version(pattern) if glob(pattern, package.version.as_str()) => {
-            Some(pin.priority)
-        }
-        _ => None,
-    });
-    let of_indexes = entry.indexes.iter().filter_map(|&index| {
-        let info = universe.indexes().get(usize::from(index))?;
-        let pin = pins.iter().find(|pin| pin.target.matches_index(info));
-        pin.map(|pin| pin.priority).or_else(|| by_index.get(usize::from(index)).copied())
-    });
-    of_version.or_else(|| of_indexes.max()).unwrap_or(0)
+    let infos = || entry.indexes.iter().filter_map(|&at| universe.indexes().get(usize::from(at)));
+    let fits = |pin: &&&Pin| {
+        pin.packages.iter().any(|pattern| names(pattern, package))
+            && match &pin.target {
+                PinTarget::Version(pattern) => glob(pattern, package.version.as_str()),
+                target => infos().any(|info| target.matches_index(info)),
+            }
+    };
+    // A pin of names is for the version, wherever else it may be.
+    if let Some(pin) = special.iter().find(fits) {
+        return pin.priority;
+    }
+    let of_indexes =
+        entry.indexes.iter().filter_map(|&index| by_index.get(usize::from(index)).copied());
+    of_indexes.max().unwrap_or(0)
 }
 
 /// Whether a pattern with `*` (anything) and `?` (one character) matches all of `text`.

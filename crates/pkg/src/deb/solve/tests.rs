@@ -307,6 +307,30 @@ fn holds_are_of_what_is_there() {
 }
 
 #[test]
+fn the_first_pin_that_fits_a_version_holds() {
+    let text = index(&["a 1", "b 2"]);
+    let newer = index(&["a 2"]);
+    let mut universe = Universe::new("amd64");
+    for (name, text) in [("trixie", &text), ("trixie-updates", &text), ("trixie-backports", &newer)]
+    {
+        universe.add(info(name, 500), parse_packages(text));
+    }
+    let pin = |target: &str, priority| Pin {
+        packages: vec!["a".to_owned()],
+        target: PinTarget::parse(target).unwrap(),
+        priority,
+    };
+    let ask = |pins: Vec<Pin>| {
+        let policy = Policy { pins, ..Policy::default() };
+        names(&universe, &Request { policy, ..request(&["a"]) }).unwrap()
+    };
+    // It is for the version, though another suite, which is not pinned, has it as well.
+    assert_eq!(ask(vec![pin("release trixie-backports", 400)]), ["a 1"]);
+    assert_eq!(ask(vec![pin("version 2", 400), pin("release trixie", 300)]), ["a 2"]);
+    assert_eq!(ask(vec![pin("release trixie-backports", 400), pin("version 2", 990)]), ["a 1"]);
+}
+
+#[test]
 fn pins_that_change_nothing_are_told() {
     let text = index(&["a 1", "b 2"]);
     let mut universe = Universe::new("amd64");
