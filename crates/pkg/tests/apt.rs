@@ -127,6 +127,9 @@ fn other_releases_as_apt() {
     judge(differ, &report);
 }
 
+/// A pin: package, what it is pinned to, priority.
+type Stanza<'a> = (&'a str, String, i32);
+
 /// Pins by version, by a pattern, of a source package, of a suite by its bare name; against each other.
 fn more_pins(
     apt: &Apt,
@@ -146,7 +149,7 @@ fn more_pins(
     let version = backport.package.version.as_str();
     let upstream = version.split('-').next().unwrap();
     let source = "src:zfs-linux";
-    let cases: &[(&str, &[(&str, String, i32)])] = &[
+    let cases: &[(&str, &[Stanza<'_>])] = &[
         ("a version", &[(source, format!("version {version}"), 990)]),
         ("a pattern of versions", &[(source, format!("version {upstream}*"), 501)]),
         ("a pattern too weak", &[(source, format!("version {upstream}*"), 499)]),

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
 use darksite::lock::Lock;
 use darksite::site::Site;
 use darksite::source::read_index;
