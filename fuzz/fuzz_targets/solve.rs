@@ -8,13 +8,11 @@ use libfuzzer_sys::fuzz_target;
 use pkg::deb::{IndexInfo, Request, SolveError, Universe, parse_packages, solve};
 
 fuzz_target!(|text: &str| {
-    let Ok(packages) = parse_packages(text) else { return };
-    let Some(first) = packages.first().map(|package| package.name.to_owned()) else { return };
+    let index = parse_packages(text);
+    let Some(first) = index.packages.first().map(|package| package.name.to_owned()) else { return };
     let mut universe = Universe::new("amd64");
     let info = IndexInfo { priority: 500, ..IndexInfo::default() };
-    if universe.add(info, packages).is_err() {
-        return;
-    }
+    universe.add(info, index);
     let request = Request { packages: vec![first], recommends: true, ..Request::default() };
     if let Err(error @ SolveError::Broken(_)) = solve(&universe, &request) {
         panic!("{error}");

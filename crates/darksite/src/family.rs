@@ -66,6 +66,8 @@ pub trait Family: fmt::Debug + Sync {
         key: &SigningKey,
         now: Timestamp,
     ) -> Result<(), PublishError>;
+    /// Where a repository of `lock` has its packages, and what is there.
+    fn pool(&self, lock: &Lock) -> Vec<(String, Blob)>;
 
     /// Goes from the distribution's key to what `lock` says of the packages of `suite`; `place` tells
     /// where each file of [`Family::metadata`] is.

@@ -6,6 +6,7 @@
 
 mod forward;
 mod limiter;
+mod names;
 mod options;
 mod problem;
 pub mod redirect;

@@ -42,6 +42,8 @@ pub struct Lock {
     pub architecture: String,
     /// What was asked for, sorted.
     pub requests: Vec<String>,
+    /// Which versions were preferred, in words, in the recipe's order, which counts.
+    pub pins: Vec<String>,
     /// The suites, in the order of the source.
     pub suites: Vec<LockedSuite>,
     /// The packages, by name, architecture, version.

@@ -5,9 +5,10 @@
 //! packages, so that the whole chain can be verified on the medium alone.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -15,11 +16,11 @@ use pkg::openpgp::{KeyError, SigningKey};
 use thiserror::Error;
 use tree::Digest;
 
-use crate::family::family;
+use crate::family::{Family, family};
 use crate::lock::{Blob, Lock};
-use crate::site::{CURRENT, KEY_FILE, LOCK_FILE, Site, SiteError};
+use crate::site::{CURRENT, KEY_FILE, LOCK_FILE, Site, SiteError, read_lock};
 use crate::source::SourceError;
-use crate::store::{Store, StoreError, at, sync_file_system};
+use crate::store::{Store, StoreError, at, digest_of, sync_file_system};
 
 /// Directory of a repository that keeps what the distribution signed.
 pub(crate) const UPSTREAM: &str = "upstream";
@@ -108,11 +109,8 @@ pub fn publish(
         .map_err(at(&snapshots))?;
     let mut repository = Repository::new(site.store(), work.path());
 
-    for suite in &lock.suites {
-        for file in family.metadata(suite) {
-            let path = format!("{UPSTREAM}/{}/{}", suite.name, file.path);
-            repository.link(&path, &file.blob)?;
-        }
+    for (path, blob) in upstream(family, lock) {
+        repository.link(&path, &blob)?;
     }
     family.publish(&mut repository, lock, key, now)?;
     repository.write(KEY_FILE, public.as_bytes())?;
@@ -132,6 +130,73 @@ pub fn publish(
     Ok(Published { id, path, packages: lock.packages.len(), fresh: true })
 }
 
+/// Files that the distribution signed, or whose digest such a file has, and where a repository keeps them.
+fn upstream(family: &dyn Family, lock: &Lock) -> Vec<(String, Blob)> {
+    let files = lock.suites.iter().flat_map(|suite| {
+        let metadata = family.metadata(suite).into_iter();
+        metadata.map(move |file| (format!("{UPSTREAM}/{}/{}", suite.name, file.path), file.blob))
+    });
+    files.collect()
+}
+
+/// The files of a repository that are links into the store.
+pub(crate) fn linked(lock: &Lock) -> Result<Vec<(String, Blob)>, SiteError> {
+    let family = family(&lock.distribution)?;
+    let mut files = upstream(family, lock);
+    files.extend(family.pool(lock));
+    Ok(files)
+}
+
+/// Makes all snapshots hold what the store holds, and tells how many files were replaced. A damaged blob that
+/// was removed and fetched again is another file than the one to which snapshots have links. Nothing is
+/// remembered between runs: whatever a crash left undone is found again.
+pub fn relink(site: &Site) -> Result<usize, SiteError> {
+    let mut replaced = 0;
+    for id in site.snapshots()? {
+        let directory = site.snapshots_directory().join(id);
+        for (path, blob) in linked(&read_lock(&directory.join(LOCK_FILE))?)? {
+            let (target, source) = (directory.join(path), site.store().path(&blob.digest));
+            let same = |one: &fs::Metadata, other: &fs::Metadata| {
+                (one.dev(), one.ino()) == (other.dev(), other.ino())
+            };
+            // What the store lacks cannot be better than what is there.
+            let Ok(stored) = fs::metadata(&source) else { continue };
+            let is_link = fs::metadata(&target).is_ok_and(|found| same(&found, &stored));
+            if is_link || holds(&target, &blob) || !holds(&source, &blob) {
+                continue;
+            }
+            replace(&source, &target).map_err(at(&target))?;
+            replaced += 1;
+        }
+    }
+    if replaced > 0 {
+        sync_file_system(&site.snapshots_directory())?;
+    }
+    Ok(replaced)
+}
+
+/// Whether a file has the content of a blob.
+fn holds(path: &Path, blob: &Blob) -> bool {
+    digest_of(path).is_ok_and(|(digest, size)| (Blob { digest, size }) == *blob)
+}
+
+/// Makes `target` another name of `source`, at once.
+fn replace(source: &Path, target: &Path) -> io::Result<()> {
+    // Always the same name, so that what a crash left is overwritten, and never stays.
+    let mut name = OsString::from(".relink-");
+    name.push(target.file_name().unwrap_or_default());
+    let temporary = target.with_file_name(name);
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    link(source, &temporary)?;
+    fs::rename(&temporary, target)
+}
+
 /// Points `current` to a snapshot, at once.
 fn make_current(site: &Site, id: &str) -> Result<(), StoreError> {
     let (link, temporary) = (site.root().join(CURRENT), site.root().join(".current.new"));
@@ -146,6 +211,17 @@ fn make_current(site: &Site, id: &str) -> Result<(), StoreError> {
         fs::File::open(site.root())?.sync_all()
     };
     place().map_err(at(&link))
+}
+
+/// Another name for a file.
+fn link(source: &Path, target: &Path) -> io::Result<()> {
+    match fs::hard_link(source, target) {
+        // More names than the file system has room for.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MLINK.raw_os_error()) => {
+            fs::copy(source, target).map(drop)
+        }
+        linked => linked,
+    }
 }
 
 /// A repository being made.
@@ -178,14 +254,7 @@ impl<'a> Repository<'a> {
     pub fn link(&mut self, path: &str, blob: &Blob) -> Result<(), StoreError> {
         let target = self.place(path)?;
         let source = self.store.path(&blob.digest);
-        match fs::hard_link(&source, &target) {
-            Ok(()) => Ok(()),
-            // More names than the file system has room for.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MLINK.raw_os_error()) => {
-                fs::copy(&source, &target).map(drop).map_err(at(&target))
-            }
-            Err(error) => Err(at(&source)(error)),
-        }
+        link(&source, &target).map_err(at(&source))
     }
 
     /// A file of its own.

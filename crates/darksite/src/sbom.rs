@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tree::Digest;
 
+use crate::Location;
 use crate::family::{Family, family};
 use crate::lock::{Lock, LockedPackage};
 use crate::source::SourceError;
@@ -134,9 +135,10 @@ fn package_value(
     family: &dyn Family,
 ) -> Value {
     let LockedPackage { name, version, architecture, component, .. } = package;
-    let location = match lock.suite(&package.suite) {
-        Some(suite) => suite.mirror.join(&package.path).to_string(),
-        None => "NOASSERTION".to_owned(),
+    // A directory of this machine is no place from which anybody could have it (7.7).
+    let location = match lock.suite(&package.suite).map(|suite| &suite.mirror) {
+        Some(mirror @ Location::Http(_)) => mirror.join(&package.path).to_string(),
+        Some(Location::File(_)) | None => "NOASSERTION".to_owned(),
     };
     let supplier = match &facts.maintainer {
         Some(maintainer) => match maintainer.split_once(" <") {

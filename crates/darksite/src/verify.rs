@@ -18,7 +18,7 @@ use tree::Digest;
 use crate::family::family;
 use crate::lock::{Blob, Lock};
 use crate::parallel::each;
-use crate::publish::UPSTREAM;
+use crate::publish::{UPSTREAM, linked};
 use crate::site::{LOCK_FILE, Site, SiteError, read_lock};
 use crate::store::{Store, digest_of};
 
@@ -55,10 +55,13 @@ pub fn repository(
     Ok(findings.contents(advance))
 }
 
-/// Verifies the locks kept by a site against its store.
-pub fn locks(
+/// Verifies the locks kept by a site against its store, and every snapshot, as each is still published:
+/// what it has of the distribution and its packages must be what its lock names, and all of that is led to
+/// by our key.
+pub fn site(
     site: &Site,
     keyring_of: &dyn Fn(&Lock) -> Result<Keyring, String>,
+    now: Timestamp,
     advance: &(dyn Fn(u64) + Sync),
 ) -> Result<Verified, SiteError> {
     let mut findings = Findings::default();
@@ -82,7 +85,28 @@ pub fn locks(
         }
         findings.packages += lock.packages.len();
     }
+    for id in site.snapshots()? {
+        snapshot(site, &id, now, &mut findings)?;
+    }
     Ok(findings.contents(advance))
+}
+
+/// Verifies a snapshot whose lock is verified.
+fn snapshot(
+    site: &Site,
+    id: &str,
+    now: Timestamp,
+    findings: &mut Findings,
+) -> Result<(), SiteError> {
+    let directory = site.snapshots_directory().join(id);
+    let lock = read_lock(&directory.join(LOCK_FILE))?;
+    let linked = linked(&lock)?;
+    let mut own = Findings::default();
+    family(&lock.distribution)?.verify_published(&directory, &lock, now, &mut own);
+    findings.files.extend(own.files);
+    findings.files.extend(linked.into_iter().map(|(path, blob)| (directory.join(path), blob)));
+    findings.problems.extend(own.problems.iter().map(|text| format!("snapshot {id}: {text}")));
+    Ok(())
 }
 
 /// Goes from the distribution's keys to each package that `lock` names, whose indexes are in `store`. The

@@ -201,6 +201,147 @@ fn from_sync_to_gc() {
 }
 
 #[test]
+fn a_package_that_cannot_be_read_costs_itself_alone() {
+    let world = World::new();
+    let packages = [("one", "1", ""), ("two", "1", "three (>> 2"), ("four", "1", "two")];
+    world.archive(Timestamp::now() - 3.hours(), &packages);
+    let events = world.run(0, &["sync", "recipe.toml"]);
+    let warned = events.iter().any(|event| {
+        event["text"].as_str().is_some_and(|text| {
+            text.starts_with(
+                "suite trixie: main/binary-amd64/Packages: line 11: Depends: a bracket",
+            ) && text.ends_with("; two 1 is passed over")
+        })
+    });
+    assert!(warned, "{events:?}");
+    world.run(0, &["verify", "--keyring", "key.asc"]);
+    assert!(world.command(&["sbom"]).output().unwrap().status.success());
+
+    // Who needs it hears why it is not there.
+    world.write("lab.txt", "four\n");
+    let output = world.command(&["update", "recipe.toml"]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{error}");
+    let why = "four 1 has Depends: two [two 1 in trixie/main cannot be read: line 11: Depends: ";
+    assert!(error.contains(why), "{error}");
+}
+
+#[test]
+fn every_snapshot_is_verified_and_gets_what_is_fetched_again() {
+    let world = World::new();
+    let date = Timestamp::now() - 3.hours();
+    world.archive(date, &[("one", "1", "two"), ("two", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    let older = fs::canonicalize(world.path("darksite/current")).unwrap();
+    world.archive(date + 1.hour(), &[("one", "2", "two"), ("two", "1", "")]);
+    world.run(0, &["update", "recipe.toml"]);
+    world.run(0, &["sync", "recipe.toml"]);
+    let newer = fs::canonicalize(world.path("darksite/current")).unwrap();
+    assert_ne!(older, newer);
+    let verified = |code| event(&world.run(code, &["verify", "--keyring", "key.asc"]), "verified");
+    let good = verified(0);
+    // Each file once, whatever names it has: 2 locks, 3 packages, 2 times 2 indexes and what is signed.
+    assert_eq!(good["packages"], 4, "{good}");
+
+    // The older snapshot's own files, which no blob vouches for.
+    let index = older.join("dists/trixie/main/binary-amd64/Packages");
+    let text = fs::read_to_string(&index).unwrap();
+    fs::write(&index, text.replace("Version: 1", "Version: 3")).unwrap();
+    let problems = verified(5)["problems"].to_string();
+    assert!(problems.contains("binary-amd64/Packages: damaged"), "{problems}");
+    fs::write(&index, text).unwrap();
+    verified(0);
+
+    // A file of the older one that is no link any more.
+    let (shared, content) = ("pool/main/two_1_all.deb", deb("two", "1"));
+    fs::remove_file(older.join(shared)).unwrap();
+    fs::write(older.join(shared), "two 666").unwrap();
+    let problems = verified(5)["problems"].to_string();
+    let place = format!("{}/{shared}: damaged", older.file_name().unwrap().to_str().unwrap());
+    assert!(problems.contains(&place), "{problems}");
+
+    // The disk fails: the blob and all its names.
+    let name = Digest::of(&content).to_string();
+    let blob = world.path("darksite/blobs").join(&name[..2]).join(&name[2..]);
+    fs::remove_file(newer.join("pool/main/one_2_all.deb")).unwrap();
+    let mut permissions = fs::metadata(&blob).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+    fs::set_permissions(&blob, permissions).unwrap();
+    fs::write(&blob, "damaged").unwrap();
+    verified(5);
+    fs::remove_file(&blob).unwrap();
+    // A run that was killed before it gave a link its name.
+    fs::write(newer.join("pool/main/.relink-two_1_all.deb"), "damaged").unwrap();
+    let events = world.run(0, &["sync", "recipe.toml"]);
+    assert_eq!(event(&events, "synced")["fetched"], 1);
+    let warning = event(&events, "warning").to_string();
+    assert!(warning.contains("3 damaged or missing files of snapshots"), "{warning}");
+    for snapshot in [&older, &newer] {
+        assert_eq!(fs::read(snapshot.join(shared)).unwrap(), content);
+        let left = fs::read_dir(snapshot.join("pool/main")).unwrap();
+        let left = left.filter(|entry| entry.as_ref().unwrap().file_name().len() > 20).count();
+        assert_eq!(left, 0, "what the killed run left");
+    }
+    verified(0);
+}
+
+#[test]
+fn pins_and_holds_of_a_recipe() {
+    let world = World::new();
+    let recipe = fs::read_to_string(world.path("recipe.toml")).unwrap();
+    let recipe = recipe.replace("optional = [\"absent\"]\n", "");
+    let recipe =
+        recipe.replace("suites = [\"trixie\"]", "suites = [\"trixie\", \"trixie-updates\"]");
+    let asked = |more: &str| world.write("recipe.toml", format!("{recipe}{more}"));
+    let date = Timestamp::now() - 3.hours();
+    world.archive(date, &[("one", "1.0", "two"), ("two", "1.0", "")]);
+    world.suite("trixie-updates", date, &[("one", "2.0", "two"), ("two", "2.0", "")]);
+    let locked = || -> Vec<String> {
+        let lock = fs::read_to_string(world.path("recipe.lock")).unwrap();
+        let packages = lock.lines().filter_map(|line| line.strip_prefix("package "));
+        packages.map(|line| line.split(" all ").next().unwrap().to_owned()).collect()
+    };
+    let said = |args: &[&str]| {
+        let output = world.command(args).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    asked("");
+    world.run(0, &["sync", "recipe.toml"]);
+    assert_eq!(locked(), ["one 2.0", "two 2.0"]);
+
+    // By suite and by a pattern of versions; a lock of other pins is refused.
+    let by_suite = "[[pins]]\npackages = [\"tw?\"]\nsuite = \"trixie\"\n";
+    let by_version = "[[pins]]\npackages = [\"one\"]\nversion = \"1.*\"\npriority = 1001\n";
+    asked(&format!("{by_suite}{by_version}"));
+    let (good, error) = said(&["sync", "recipe.toml"]);
+    assert!(!good && error.contains("made before the pin \"990 release trixie: tw?\""), "{error}");
+    world.run(0, &["update", "recipe.toml"]);
+    assert_eq!(locked(), ["one 1.0", "two 1.0"]);
+    world.run(0, &["sync", "recipe.toml"]);
+    asked(by_version);
+    let (good, error) = said(&["sync", "recipe.toml"]);
+    assert!(!good && error.contains("made with other pins"), "{error}");
+    let idle = "[[pins]]\npackages = [\"one\"]\nsuite = \"trixie-backports\"\n";
+    asked(idle);
+    let (good, error) = said(&["update", "recipe.toml", "--dry-run"]);
+    assert!(good && error.contains("nothing is of release trixie-backports"), "{error}");
+
+    // What is held stays as the lock has it, what is not goes on.
+    asked("hold = [\"tw*\", \"three\"]\n");
+    let (good, error) = said(&["update", "recipe.toml"]);
+    assert!(good && error.contains("hold: the lock has no package \"three\""), "{error}");
+    assert_eq!(locked(), ["one 2.0", "two 1.0"]);
+    world.run(0, &["sync", "recipe.toml"]);
+    world.archive(date, &[("one", "1.0", "two")]);
+    world.suite("trixie-updates", date, &[("one", "2.1", "two"), ("two", "2.1", "")]);
+    let (good, error) = said(&["update", "recipe.toml"]);
+    assert!(
+        !good && error.contains("two: it is held at 1.0, which no suite has any more"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_lock_from_elsewhere_is_believed_as_little_as_a_mirror() {
     let world = World::new();
     let packages = [("one", "1", ""), ("three", "1", "")];

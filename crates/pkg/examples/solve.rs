@@ -30,7 +30,7 @@ fn main() {
     let mut universe = Universe::new("amd64");
     for text in &texts {
         let info = IndexInfo { priority: 500, codename: codename.clone(), ..IndexInfo::default() };
-        universe.add(info, parse_packages(text).unwrap()).unwrap();
+        universe.add(info, parse_packages(text));
     }
     let parsed = started.elapsed();
     let profile = Profiles::built_in("debian").unwrap().get(&profile, &codename).unwrap();

@@ -127,6 +127,67 @@ fn other_releases_as_apt() {
     judge(differ, &report);
 }
 
+/// A pin: package, what it is pinned to, priority.
+type Stanza<'a> = (&'a str, String, i32);
+
+/// Pins by version, by a pattern, of a source package, of a suite by its bare name; against each other.
+fn more_pins(
+    apt: &Apt,
+    universe: &Universe<'_>,
+    zfs: &dyn Fn(Vec<Pin>) -> Request,
+    report: &mut String,
+) -> usize {
+    let backport = universe.entries().iter().find(|entry| {
+        let from =
+            |index: &u16| universe.indexes()[usize::from(*index)].codename.ends_with("-backports");
+        entry.package.name == "zfsutils-linux" && entry.indexes.iter().any(from)
+    });
+    let Some(backport) = backport else {
+        eprintln!("skipped: backports have no zfsutils-linux today");
+        return 0;
+    };
+    let version = backport.package.version.as_str();
+    let upstream = version.split('-').next().unwrap();
+    let source = "src:zfs-linux";
+    let cases: &[(&str, &[Stanza<'_>])] = &[
+        ("a version", &[(source, format!("version {version}"), 990)]),
+        ("a pattern of versions", &[(source, format!("version {upstream}*"), 501)]),
+        ("a pattern too weak", &[(source, format!("version {upstream}*"), 499)]),
+        ("a bare suite", &[(source, "release trixie-backports".to_owned(), 990)]),
+        ("never a suite", &[(source, "release stable".to_owned(), -1)]),
+        (
+            "the first of two",
+            &[
+                (source, "release trixie-backports".to_owned(), 990),
+                (source, format!("version {version}"), -1),
+            ],
+        ),
+        (
+            "names before all",
+            &[
+                ("*", "release trixie-backports".to_owned(), 990),
+                (source, "release trixie-backports".to_owned(), 50),
+            ],
+        ),
+    ];
+    let mut differ = 0;
+    for (name, pins) in cases {
+        let mut preferences = String::new();
+        let mut ours = Vec::new();
+        for (package, target, priority) in *pins {
+            let _ = writeln!(
+                preferences,
+                "Package: {package}\nPin: {target}\nPin-Priority: {priority}\n"
+            );
+            let target = PinTarget::parse(target).unwrap();
+            ours.push(Pin { packages: vec![(*package).to_owned()], target, priority: *priority });
+        }
+        apt.preferences(&preferences);
+        differ += compare(apt, universe, &format!("pinned: {name}"), &zfs(ours), report);
+    }
+    differ
+}
+
 #[test]
 fn trixie_as_apt() {
     let Some(apt) = Apt::fetch("trixie", true) else { return };
@@ -153,9 +214,12 @@ fn trixie_as_apt() {
         target: PinTarget::parse("release n=trixie-backports").unwrap(),
         priority: 990,
     };
-    let policy = Policy { pins: vec![pin], ..Policy::default() };
-    let packages = vec!["zfsutils-linux".to_owned(), "zfs-dkms".to_owned()];
-    let request = Request { packages, policy, recommends: true, ..Request::default() };
-    differ += compare(&apt, &universe, "zfs from backports", &request, &mut report);
+    let zfs = |pins: Vec<Pin>| {
+        let policy = Policy { pins, ..Policy::default() };
+        let packages = vec!["zfsutils-linux".to_owned(), "zfs-dkms".to_owned()];
+        Request { packages, policy, recommends: true, ..Request::default() }
+    };
+    differ += compare(&apt, &universe, "zfs from backports", &zfs(vec![pin]), &mut report);
+    differ += more_pins(&apt, &universe, &zfs, &mut report);
     judge(differ, &report);
 }

@@ -203,7 +203,7 @@ fn indexes_that_dpkg_writes() {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let packages = deb::parse_packages(&text).unwrap();
+    let packages = deb::parse_packages(&text).whole().unwrap();
     assert_eq!(packages.len(), 2);
     let mut ours = String::new();
     for package in &packages {
@@ -217,7 +217,7 @@ fn indexes_that_dpkg_writes() {
         deb::write_package(&mut ours, &control, package.filename, size, tree::Digest::of(&content));
     }
     // What we write of the same files says the same.
-    let ours = deb::parse_packages(&ours).unwrap();
+    let ours = deb::parse_packages(&ours).whole().unwrap();
     for (a, b) in packages.iter().zip(&ours) {
         assert_eq!((a.name, a.version, a.sha256), (b.name, b.version, b.sha256));
         assert_eq!((a.depends, a.source, a.essential), (b.depends, b.source, b.essential));

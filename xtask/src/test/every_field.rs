@@ -27,6 +27,7 @@ const LIMIT: Duration = Duration::from_secs(3 * 3600);
 const ELSEWHERE: &[(&str, &str)] = &[
     ("backports", "a darksite has one suite; crates/pkg/tests/apt.rs"),
     ("check_valid_until", "a darksite's does not expire; crates/darksite/tests/darksite/source.rs"),
+    ("hold", "a darksite has one version of each; crates/kldload/tests/darksite.rs"),
     ("scripts.name", "only what messages call it; crates/plan/src/recipe/tests.rs"),
     ("security_mirror", "a darksite has one suite; crates/kldload/tests/darksite.rs"),
     (SNAPSHOT, "the recipe does not set it, as it takes the place of mirrors"),

@@ -2,10 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use pkg::deb::paragraphs;
+use pkg::deb::{paragraphs, parse_packages};
 use tree::Digest;
 
-use super::packages;
 use crate::lock::Lock;
 use crate::sbom::Facts;
 use crate::source::{SourceError, read_index};
@@ -17,7 +16,7 @@ pub(super) fn facts(lock: &Lock, store: &Store) -> Result<HashMap<Digest, Facts>
     let mut found = HashMap::new();
     for index in lock.suites.iter().flat_map(|suite| &suite.indexes) {
         let text = read_index(store, index)?;
-        for package in packages(&text, index)? {
+        for package in parse_packages(&text).packages {
             let Some(digest) = package.sha256.filter(|digest| wanted.contains(digest)) else {
                 continue;
             };

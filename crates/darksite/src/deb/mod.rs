@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use pkg::deb::{IndexFile, Package, Version, parse_packages};
+use pkg::deb::{IndexFile, Version};
 use pkg::openpgp::{Keyring, SigningKey};
 use tree::Digest;
 
@@ -39,12 +39,6 @@ pub(crate) struct Deb;
 /// The component that an index is of: what stands before `/binary-`.
 pub fn component(index: &LockedIndex) -> &str {
     index.path.find("/binary-").and_then(|at| index.path.get(..at)).unwrap_or("main")
-}
-
-/// The packages in the text of an index.
-fn packages<'a>(text: &'a str, index: &LockedIndex) -> Result<Vec<Package<'a>>, SourceError> {
-    parse_packages(text)
-        .map_err(|error| SourceError::Index { path: index.path.clone(), reason: error.to_string() })
 }
 
 impl Family for Deb {
@@ -124,6 +118,11 @@ impl Family for Deb {
         now: Timestamp,
     ) -> Result<(), PublishError> {
         publish::publish(repository, lock, key, now)
+    }
+
+    fn pool(&self, lock: &Lock) -> Vec<(String, Blob)> {
+        let placed = publish::pool(lock).into_iter();
+        placed.map(|(package, path)| (path, package.blob)).collect()
     }
 
     fn verify_upstream(

@@ -3,17 +3,16 @@
 //! One suite, named by the codename, has exactly the packages of the lock, in the components they came
 //! from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
-use pkg::deb::{IndexFile, Release, paragraphs, write_package};
+use pkg::deb::{IndexFile, Release, paragraphs, parse_packages, write_package};
 use pkg::openpgp::SigningKey;
 use tree::Digest;
 
-use super::packages;
 use crate::lock::{Lock, LockedPackage};
 use crate::publish::{PublishError, Repository};
 use crate::source::read_index;
@@ -26,16 +25,19 @@ pub(super) fn publish(
     key: &SigningKey,
     now: Timestamp,
 ) -> Result<(), PublishError> {
-    let paths = pool(repository, lock)?;
+    let paths = pool(lock);
+    let mut linked = HashSet::new();
+    for (package, path) in &paths {
+        if linked.insert(path) {
+            repository.link(path, &package.blob)?;
+        }
+    }
     let files = components(repository, lock, &paths)?;
     sign(repository, lock, files, key, now)
 }
 
-/// Links the packages into the pool; tells where each is.
-fn pool<'a>(
-    repository: &mut Repository<'_>,
-    lock: &'a Lock,
-) -> Result<Vec<(&'a LockedPackage, String)>, PublishError> {
+/// Where each package is in the pool.
+pub(super) fn pool(lock: &Lock) -> Vec<(&LockedPackage, String)> {
     let mut taken: HashMap<String, Digest> = HashMap::new();
     let mut placed = Vec::with_capacity(lock.packages.len());
     for package in &lock.packages {
@@ -50,12 +52,10 @@ fn pool<'a>(
             Some(digest) if *digest != package.blob.digest => apart,
             _ => plain,
         };
-        if taken.insert(path.clone(), package.blob.digest) != Some(package.blob.digest) {
-            repository.link(&path, &package.blob)?;
-        }
+        taken.insert(path.clone(), package.blob.digest);
         placed.push((package, path));
     }
-    Ok(placed)
+    placed
 }
 
 /// Writes the indexes of each component; gives their lines for the `Release` file.
@@ -73,7 +73,7 @@ fn components(
     let suites = lock.suites.iter();
     for (suite, index) in suites.flat_map(|suite| suite.indexes.iter().map(move |i| (suite, i))) {
         let text = read_index(repository.store, index)?;
-        for package in packages(&text, index)? {
+        for package in parse_packages(&text).packages {
             let Some(digest) = package.sha256 else { continue };
             let key = (suite.name.as_str(), digest);
             let same = |locked: &LockedPackage| {

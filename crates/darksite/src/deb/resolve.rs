@@ -1,6 +1,6 @@
 //! From a request to a lock: suites are read, the solver chooses, and what it chose is written down.
 
-use pkg::deb::{IndexInfo, Request, SolveError, Universe, parse_packages, solve};
+use pkg::deb::{IndexInfo, Rejected, Request, SolveError, Universe, parse_packages, solve};
 use thiserror::Error;
 
 use super::component;
@@ -9,13 +9,16 @@ use crate::fetch::Report;
 use crate::lock::{Blob, Lock, LockedPackage};
 use crate::source::{SourceError, read_index};
 
+/// Most packages of an index that are named because they cannot be read.
+const MOST_WORDS: usize = 10;
+
 /// A lock, and what people should know about it.
 #[derive(Debug, Clone)]
 pub struct Resolved {
     /// The lock.
     pub lock: Lock,
     /// Optional packages that were left out, with the reason; exclusions and pins of packages that no
-    /// suite has.
+    /// suite has; packages of an index that cannot be read.
     pub warnings: Vec<String>,
 }
 
@@ -25,16 +28,6 @@ pub enum ResolveError {
     /// A suite cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// An index cannot be read.
-    #[error("suite {suite}: index {path}: {reason}")]
-    Index {
-        /// The suite.
-        suite: String,
-        /// The index.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
     /// The request cannot be had.
     #[error(transparent)]
     Solve(#[from] SolveError),
@@ -92,14 +85,7 @@ fn choose(
     }
     let mut universe = Universe::new(reader.architecture);
     for ((state, index), text) in origins.iter().zip(&texts) {
-        let bad = |reason: String| ResolveError::Index {
-            suite: state.locked.name.clone(),
-            path: index.path.clone(),
-            reason,
-        };
-        let packages = parse_packages(text).map_err(|error| bad(error.to_string()))?;
-        let info = IndexInfo::new(&state.release, component(index), "");
-        universe.add(info, packages).map_err(|error| bad(error.to_string()))?;
+        universe.add(IndexInfo::new(&state.release, component(index), ""), parse_packages(text));
     }
     let solution = solve(&universe, question.request)?;
     let mut packages = Vec::with_capacity(solution.packages.len());
@@ -130,11 +116,32 @@ fn choose(
         codename: question.codename.to_owned(),
         architecture: reader.architecture.to_owned(),
         requests: question.request.packages.clone(),
+        pins: question.request.policy.pins.iter().map(ToString::to_string).collect(),
         suites: states.iter().map(|state| state.locked.clone()).collect(),
         packages,
     };
     lock.sort();
-    let skipped = solution.skipped.iter().map(ToString::to_string);
-    let warnings = skipped.chain(solution.unknown.iter().map(ToString::to_string)).collect();
+    let mut warnings = Vec::new();
+    for (at, (state, index)) in origins.iter().enumerate() {
+        let rejected = universe.rejected().filter(|(of, _)| usize::from(*of) == at);
+        let rejected: Vec<&Rejected<'_>> = rejected.map(|(_, rejected)| rejected).collect();
+        warnings.extend(passed_over(&state.locked.name, &index.path, &rejected));
+    }
+    warnings.extend(solution.skipped.iter().map(ToString::to_string));
+    warnings.extend(solution.unknown.iter().map(ToString::to_string));
+    warnings.extend(solution.idle);
     Ok(Resolved { lock, warnings })
+}
+
+/// Words for packages of an index that cannot be read; not for each if they are many.
+fn passed_over(suite: &str, path: &str, rejected: &[&Rejected<'_>]) -> Vec<String> {
+    let one = |one: &&Rejected<'_>| {
+        let (label, error) = (one.label(), &one.error);
+        format!("suite {suite}: {path}: {error}; {label} is passed over")
+    };
+    let mut words: Vec<String> = rejected.iter().take(MOST_WORDS).map(one).collect();
+    if let Some(more) = rejected.len().checked_sub(MOST_WORDS).filter(|more| *more > 0) {
+        words.push(format!("suite {suite}: {path}: {more} more packages cannot be read"));
+    }
+    words
 }

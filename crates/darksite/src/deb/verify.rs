@@ -98,8 +98,8 @@ fn vouched(
         return Err(format!("{}: damaged: SHA-256 is another", path.display()));
     }
     let text = index_text(&bytes, &index.path).map_err(|error| error.to_string())?;
-    let packages = parse_packages(&text).map_err(|error| format!("{}: {error}", index.path))?;
-    let known = packages.into_iter().filter_map(|package| {
+    // Who chose the packages passed over those that cannot be read.
+    let known = parse_packages(&text).packages.into_iter().filter_map(|package| {
         let (name, version) = (package.name.to_owned(), package.version.as_str().to_owned());
         Some((package.sha256?, (name, version, package.filename.to_owned(), package.size?)))
     });
@@ -145,7 +145,9 @@ pub(super) fn published(directory: &Path, lock: &Lock, now: Timestamp, findings:
             String::from_utf8(bytes).map_err(|error| format!("{}: {error}", file.path))
         });
         let packages = match &text {
-            Ok(text) => parse_packages(text).map_err(|error| format!("{}: {error}", file.path)),
+            Ok(text) => {
+                parse_packages(text).whole().map_err(|error| format!("{}: {error}", file.path))
+            }
             Err(error) => Err(error.clone()),
         };
         match packages {

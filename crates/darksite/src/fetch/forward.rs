@@ -5,15 +5,17 @@
 //! and the request line gets the whole address.
 
 use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport,
 };
 use ureq::{Agent, Error, Proxy, config::Config};
 
+use super::names::Names;
+
 /// An agent whose requests all go to `proxy`, in absolute form.
 pub(super) fn agent(config: Config, proxy: &Proxy) -> Agent {
-    let resolver = ProxyResolver { proxy: proxy.uri().clone(), inner: DefaultResolver::default() };
+    let resolver = ProxyResolver { proxy: proxy.uri().clone(), inner: Names::default() };
     Agent::with_parts(config, ().chain(TcpConnector::default()).chain(AbsoluteForm), resolver)
 }
 
@@ -28,7 +30,7 @@ pub(super) fn authorization(proxy: &Proxy) -> Option<String> {
 #[derive(Debug)]
 struct ProxyResolver {
     proxy: Uri,
-    inner: DefaultResolver,
+    inner: Names,
 }
 
 impl Resolver for ProxyResolver {

@@ -11,7 +11,7 @@ use ureq::http::{Response, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
-use super::{FetchError, Options, Problem, forward, redirect};
+use super::{FetchError, Options, Problem, forward, names, redirect};
 use crate::Location;
 
 /// Where distributions keep the certificates this machine trusts; without any, those of Mozilla that
@@ -81,7 +81,7 @@ impl Transport {
         if address.starts_with("https:") {
             let agent = self.https.get_or_init(|| {
                 let roots = self.certificates.clone().or_else(trusted);
-                self.config(self.https_proxy.clone(), roots).new_agent()
+                names::agent(self.config(self.https_proxy.clone(), roots))
             });
             return get(agent, address, offset, None);
         }
@@ -92,7 +92,7 @@ impl Transport {
                 self.forwarded.get_or_init(|| forward::agent(self.config(None, None), proxy));
             return get(agent, address, offset, forward::authorization(proxy));
         }
-        let agent = self.http.get_or_init(|| self.config(None, None).new_agent());
+        let agent = self.http.get_or_init(|| names::agent(self.config(None, None)));
         get(agent, address, offset, None)
     }
 

@@ -25,6 +25,9 @@ impl fmt::Display for Lock {
         for request in &self.requests {
             writeln!(f, "request {request}")?;
         }
+        for pin in &self.pins {
+            writeln!(f, "pin {pin}")?;
+        }
         for suite in &self.suites {
             let Blob { digest, size } = suite.release;
             writeln!(f, "suite {} {} {digest} {size} {}", suite.name, suite.date, suite.mirror)?;
@@ -70,10 +73,11 @@ pub fn parse(text: &str) -> Result<Lock, LockError> {
                 lock.codename = line.name("a codename")?;
                 lock.architecture = line.name("an architecture")?;
             }
-            "request" if line.rest.chars().any(char::is_control) => {
-                return Err(line.bad("a request with control characters".to_owned()));
+            kind @ ("request" | "pin") if line.rest.chars().any(char::is_control) => {
+                return Err(line.bad(format!("a {kind} with control characters")));
             }
             "request" => lock.requests.push(line.rest.to_owned()),
+            "pin" => lock.pins.push(line.rest.to_owned()),
             "suite" => {
                 let name = line.suite_name()?;
                 if lock.suite(&name).is_some() {

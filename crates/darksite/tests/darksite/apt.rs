@@ -23,6 +23,7 @@ use pkg::deb::{Request, parse_packages};
 use pkg::openpgp::{Keyring, SigningKey};
 
 use crate::archive::{Suite, now, test_key, write};
+use crate::spdx;
 
 fn run(command: &mut Command) -> String {
     let shown = format!("{command:?}");
@@ -206,7 +207,7 @@ pub fn mirror(site: &Site, archive: &Path, key: &SigningKey, names: &[&str]) -> 
     let mut found = Vec::new();
     for index in &state.locked.indexes {
         let text = read_index(site.store(), index).unwrap();
-        for package in parse_packages(&text).unwrap() {
+        for package in parse_packages(&text).packages {
             if names.contains(&package.name) {
                 found.push(LockedPackage {
                     name: package.name.to_owned(),
@@ -224,6 +225,7 @@ pub fn mirror(site: &Site, archive: &Path, key: &SigningKey, names: &[&str]) -> 
         distribution: "debian".to_owned(),
         codename: "trixie".to_owned(),
         architecture: "amd64".to_owned(),
+        pins: Vec::new(),
         requests: names.iter().map(|name| (*name).to_owned()).collect(),
         suites: vec![state.locked],
         packages: found,
@@ -292,6 +294,7 @@ fn apt_takes_what_we_publish() {
     // `hello` says it in its copyright file, `hello-data` shares the directory.
     let licenses = sbom::licenses(&lock, site.store(), &|_| {}).unwrap();
     let document = sbom::spdx(&lock, "test", site.store(), &licenses).unwrap();
+    spdx::assert_good(&document);
     for package in document["packages"].as_array().unwrap() {
         assert_eq!(package["licenseDeclared"], "GPL-3.0-or-later AND MIT", "{package}");
         assert_eq!(package["licenseComments"], "the package says: Expat; GPL-3+");
@@ -303,7 +306,8 @@ fn apt_takes_what_we_publish() {
             verify::repository(place, &keyring, jiff::Timestamp::now(), &|_| {}).unwrap();
         assert_eq!((verified.problems, verified.packages), (Vec::new(), 2));
     }
-    let verified = verify::locks(&site, &|_| Ok(keyring.clone()), &|_| {}).unwrap();
+    let verified =
+        verify::site(&site, &|_| Ok(keyring.clone()), jiff::Timestamp::now(), &|_| {}).unwrap();
     assert_eq!((verified.problems, verified.packages), (Vec::new(), 2));
 }
 
@@ -547,7 +551,8 @@ fn every_kind_of_damage_is_found() {
     let blob = site.store().path(&lock.packages[0].blob.digest);
     fs::remove_file(&blob).unwrap();
     fs::write(&blob, "other").unwrap();
-    let verified = verify::locks(&site, &|_| Ok(key.keyring()), &|_| {}).unwrap();
+    let verified =
+        verify::site(&site, &|_| Ok(key.keyring()), jiff::Timestamp::now(), &|_| {}).unwrap();
     assert!(verified.problems[0].contains("damaged"), "{:?}", verified.problems);
 }
 
@@ -584,6 +589,10 @@ fn the_bill_of_materials_is_complete() {
         );
     }
     assert_eq!(document["relationships"].as_array().unwrap().len(), 2);
+    // The archive is a directory here, which is nowhere to anybody else.
+    assert_eq!(listed[0]["downloadLocation"], "NOASSERTION");
+    spdx::assert_good(&document);
+    spdx::assert_notices(&document);
 }
 
 #[test]

@@ -56,6 +56,7 @@ fn what_mirrors_have_lost_is_in_the_archive_of_snapshots() {
     let summary = fetcher.all(site.store(), &wanted, &|_| {}).unwrap();
     assert_eq!((summary.fetched, summary.kept), (4, 0));
     site.save_lock("test", &lock).unwrap();
-    let verified = verify::locks(&site, &|_| Ok(key.keyring()), &|_| {}).unwrap();
+    let verified =
+        verify::site(&site, &|_| Ok(key.keyring()), jiff::Timestamp::now(), &|_| {}).unwrap();
     assert_eq!((verified.problems, verified.packages), (Vec::new(), 2));
 }

@@ -7,4 +7,5 @@ mod fetch;
 mod lost;
 mod server;
 mod source;
+mod spdx;
 mod tls;

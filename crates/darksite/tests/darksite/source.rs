@@ -31,7 +31,7 @@ fn every_way_to_sign_and_compress() {
             assert_eq!(state.locked.signature.is_some(), !inline);
             assert_eq!(state.locked.indexes.len(), 1);
             let text = read_index(&bench.store, &state.locked.indexes[0]).unwrap();
-            assert_eq!(parse_packages(&text).unwrap()[0].name, "a");
+            assert_eq!(parse_packages(&text).packages[0].name, "a");
             // Again, with everything in the store.
             assert_eq!(bench.read(&bench.source("trixie")).unwrap().locked, state.locked);
         }

@@ -91,12 +91,12 @@ impl<'a> Paragraph<'a> {
 
 /// The paragraphs of a control file, in order; ends after the first error.
 pub fn paragraphs(text: &str) -> Paragraphs<'_> {
-    paragraphs_from(text, 1)
+    Paragraphs { text, at: 0, line: 1, goes_on: false, spare: Vec::new() }
 }
 
-/// The same of a text whose first line has the number `line`.
-pub(super) fn paragraphs_from(text: &str, line: usize) -> Paragraphs<'_> {
-    Paragraphs { text, at: 0, line, spare: Vec::new() }
+/// The same of a text whose first line has the number `line`; after an error the next paragraph follows.
+pub(super) fn paragraphs_of_index(text: &str, line: usize) -> Paragraphs<'_> {
+    Paragraphs { text, at: 0, line, goes_on: true, spare: Vec::new() }
 }
 
 /// Iterator of [`paragraphs`].
@@ -105,6 +105,8 @@ pub struct Paragraphs<'a> {
     text: &'a str,
     at: usize,
     line: usize,
+    /// Whether an error costs its paragraph only.
+    goes_on: bool,
     /// Fields of the paragraph before; most have as many.
     spare: Vec<Field<'a>>,
 }
@@ -118,6 +120,11 @@ struct Open<'a> {
 }
 
 impl<'a> Paragraphs<'a> {
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
     fn next_line(&mut self) -> Option<(usize, &'a str)> {
         let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
         let start = self.at;
@@ -194,7 +201,9 @@ impl<'a> Iterator for Paragraphs<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let result = self.read();
-        if result.is_err() {
+        if result.is_err() && self.goes_on {
+            while self.next_line().is_some_and(|(_, line)| !line.trim_ascii().is_empty()) {}
+        } else if result.is_err() {
             self.at = self.text.len();
         }
         result.transpose()

@@ -17,7 +17,9 @@ mod version;
 pub use container::{ControlFile, Deb, DebError};
 pub use control::{ControlError, ControlProblem, Field, Paragraph, Paragraphs, paragraphs};
 pub use copyright::{licenses, spdx_expression};
-pub use packages::{IndexError, MultiArch, Package, Priority, parse_packages, write_package};
+pub use packages::{
+    IndexError, MultiArch, Package, PackageIndex, Priority, Rejected, parse_packages, write_package,
+};
 pub use policy::{Pin, PinError, PinTarget, Policy, UnknownName};
 pub use relation::{
     ArchQualifier, Clause, Dependency, Operator, Profile, RelationError, Restriction,

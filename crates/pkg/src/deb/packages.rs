@@ -7,8 +7,8 @@ use std::thread;
 use thiserror::Error;
 use tree::Digest;
 
-use super::control::{ControlError, Paragraph, paragraphs_from};
-use super::relation::is_package_name;
+use super::control::{ControlError, Paragraph, paragraphs_of_index};
+use super::relation::{RelationError, check_provides, check_relations, is_package_name};
 use super::version::{Version, VersionError};
 use crate::path::{PathError, check_path};
 use crate::text::shortened;
@@ -100,7 +100,58 @@ pub struct Package<'a> {
     pub sha256: Option<Digest>,
 }
 
-/// Why an index cannot be used.
+/// What an index has.
+#[derive(Debug, Default)]
+pub struct PackageIndex<'a> {
+    /// Its packages in order.
+    pub packages: Vec<Package<'a>>,
+    /// Those that cannot be read, in order. A large archive has one at times; the others are as good as
+    /// ever.
+    pub rejected: Vec<Rejected<'a>>,
+}
+
+impl<'a> PackageIndex<'a> {
+    /// The packages of an index of which all must be readable.
+    pub fn whole(self) -> Result<Vec<Package<'a>>, IndexError> {
+        match self.rejected.into_iter().next() {
+            Some(rejected) => Err(rejected.error),
+            None => Ok(self.packages),
+        }
+    }
+}
+
+/// A package that cannot be read.
+#[derive(Debug)]
+pub struct Rejected<'a> {
+    /// Its name, if that much can be told.
+    pub name: &'a str,
+    /// Its version, the same way.
+    pub version: &'a str,
+    /// What is wrong, with the line.
+    pub error: IndexError,
+}
+
+impl<'a> Rejected<'a> {
+    fn new(paragraph: &'a str, error: IndexError) -> Self {
+        let field = |name: &str| {
+            let value = paragraph.lines().find_map(|line| line.strip_prefix(name));
+            let value = value.unwrap_or_default().trim();
+            if value.contains(|c: char| !c.is_ascii_graphic()) { "" } else { value }
+        };
+        Self { name: field("Package:"), version: field("Version:"), error }
+    }
+
+    /// Name and version, as far as they are known.
+    pub fn label(&self) -> String {
+        match (self.name, self.version) {
+            ("", _) => "a package".to_owned(),
+            (name, "") => name.to_owned(),
+            (name, version) => format!("{name} {version}"),
+        }
+    }
+}
+
+/// Why a package of an index cannot be read.
 #[derive(Debug, Error)]
 pub enum IndexError {
     /// It is not a control file.
@@ -126,6 +177,16 @@ pub enum IndexError {
         /// What is possible.
         expected: &'static str,
     },
+    /// A field of relations is none.
+    #[error("line {line}: {field}: {source}")]
+    Relation {
+        /// Line of the field.
+        line: usize,
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        source: RelationError,
+    },
     /// The version is none.
     #[error("line {line}: {source}")]
     Version {
@@ -148,14 +209,16 @@ pub enum IndexError {
 const PART: usize = 4 << 20;
 
 /// Reads the text of a `Packages` file: its packages in order. A package without the fields that only
-/// an archive knows (`Filename`, `Size`, `SHA256`) is taken; who downloads looks for them.
-pub fn parse_packages(text: &str) -> Result<Vec<Package<'_>>, IndexError> {
+/// an archive knows (`Filename`, `Size`, `SHA256`) is taken; who downloads looks for them. A package that
+/// cannot be read, be it one relation, is rejected alone: what it would need or break cannot be known.
+/// (apt 2.6 refuses all of an index for a bad `Depends`, and passes over a bad `Provides`.)
+pub fn parse_packages(text: &str) -> PackageIndex<'_> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     parse_parts(text, threads.min(text.len() / PART))
 }
 
 /// The same by so many threads.
-fn parse_parts(text: &str, threads: usize) -> Result<Vec<Package<'_>>, IndexError> {
+fn parse_parts(text: &str, threads: usize) -> PackageIndex<'_> {
     if threads < 2 {
         return parse(text, 1);
     }
@@ -171,22 +234,37 @@ fn parse_parts(text: &str, threads: usize) -> Result<Vec<Package<'_>>, IndexErro
             line += part.bytes().filter(|&byte| byte == b'\n').count();
             rest = behind;
         }
-        let mut packages = Vec::new();
+        let mut index = PackageIndex::default();
         for part in parts {
             let part = part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            packages.append(&mut part?);
+            index.packages.extend(part.packages);
+            index.rejected.extend(part.rejected);
         }
-        Ok(packages)
+        index
     })
 }
 
-fn parse(text: &str, line: usize) -> Result<Vec<Package<'_>>, IndexError> {
+fn parse(text: &str, line: usize) -> PackageIndex<'_> {
     // Debian's paragraphs are about 800 bytes long.
-    let mut packages = Vec::with_capacity(text.len() / 800);
-    for paragraph in paragraphs_from(text, line) {
-        packages.push(Package::from_paragraph(&paragraph?)?);
+    let packages = Vec::with_capacity(text.len() / 800);
+    let mut index = PackageIndex { packages, rejected: Vec::new() };
+    let mut paragraphs = paragraphs_of_index(text, line);
+    loop {
+        let before = paragraphs.rest();
+        let Some(paragraph) = paragraphs.next() else { return index };
+        let package = paragraph.map_err(IndexError::from).and_then(|paragraph| {
+            let package = Package::from_paragraph(&paragraph)?;
+            package.check_relations(&paragraph).map(|()| package)
+        });
+        match package {
+            Ok(package) => index.packages.push(package),
+            Err(error) => {
+                let length = before.len() - paragraphs.rest().len();
+                let text = before.get(..length).unwrap_or_default();
+                index.rejected.push(Rejected::new(text, error));
+            }
+        }
     }
-    Ok(packages)
 }
 
 impl<'a> Package<'a> {
@@ -306,6 +384,29 @@ impl<'a> Package<'a> {
     }
 }
 
+impl Package<'_> {
+    /// Whether all fields that are kept as text can be read when they are wanted.
+    fn check_relations(&self, paragraph: &Paragraph<'_>) -> Result<(), IndexError> {
+        let needs = [
+            ("Pre-Depends", self.pre_depends),
+            ("Depends", self.depends),
+            ("Recommends", self.recommends),
+            ("Suggests", self.suggests),
+            ("Conflicts", self.conflicts),
+            ("Breaks", self.breaks),
+        ];
+        let needs = needs.map(|(field, value)| (field, check_relations(value)));
+        let provides = ("Provides", check_provides(self.provides));
+        for (field, checked) in needs.into_iter().chain([provides]) {
+            checked.map_err(|source| {
+                let line = paragraph.field(field).map_or(paragraph.line, |field| field.line);
+                IndexError::Relation { line, field, source }
+            })?;
+        }
+        Ok(())
+    }
+}
+
 /// The name of a field as it is written in `from_paragraph`; itself if it is none of these.
 fn canonical(name: &str) -> &str {
     const NAMES: [&str; 23] = [
@@ -391,7 +492,7 @@ mod tests {
     #[test]
     fn fields() {
         let text = format!("{ONE}\nPackage: b\nVersion: 2\nArchitecture: all\n");
-        let packages = parse_packages(&text).unwrap();
+        let packages = parse_packages(&text).whole().unwrap();
         let [one, b] = &packages[..] else { panic!("{packages:?}") };
         assert_eq!((one.source, one.source_version), ("x", "1.0"));
         assert!(one.essential && one.protected && one.priority == Priority::Required);
@@ -408,21 +509,64 @@ mod tests {
             let more = "\n".repeat(number % 3);
             text += &format!("{ONE}Tag: {}\n\n{more}", "é".repeat(number));
         }
-        let all = parse(&text, 1).unwrap();
+        let all = parse(&text, 1).whole().unwrap();
         let seen = |packages: &[Package<'_>]| -> Vec<(usize, String)> {
             packages.iter().map(|package| (package.line, package.text.to_owned())).collect()
         };
         for threads in [0, 1, 2, 3, 7, 40, 500] {
-            assert_eq!(seen(&parse_parts(&text, threads).unwrap()), seen(&all), "{threads}");
+            assert_eq!(
+                seen(&parse_parts(&text, threads).whole().unwrap()),
+                seen(&all),
+                "{threads}"
+            );
         }
-        // The first error of all, and its line.
-        let broken = text.replace("Size: 10\nsha256: E3B0", "Size: ten\nsha256: E3B0");
-        let (one, more) = (parse(&broken, 1), parse_parts(&broken, 3));
-        assert_eq!(more.unwrap_err().to_string(), one.unwrap_err().to_string());
+        // All errors, and their lines.
         let last = text.rfind("Size: 10").unwrap();
-        let broken = format!("{}Size: ten{}", &text[..last], &text[last + 8..]);
-        let (one, more) = (parse(&broken, 1), parse_parts(&broken, 3));
-        assert_eq!(more.unwrap_err().to_string(), one.unwrap_err().to_string());
+        for (broken, count) in [
+            (text.replace("Size: 10\nsha256: E3B0", "Size: ten\nsha256: E3B0"), 40),
+            (format!("{}Size: ten{}", &text[..last], &text[last + 8..]), 1),
+        ] {
+            let (one, more) = (parse(&broken, 1), parse_parts(&broken, 3));
+            let told = |index: &PackageIndex<'_>| -> Vec<String> {
+                index.rejected.iter().map(|one| one.error.to_string()).collect()
+            };
+            assert_eq!(told(&more), told(&one));
+            assert_eq!((more.packages.len(), more.rejected.len()), (40 - count, count));
+        }
+    }
+
+    #[test]
+    fn a_bad_package_costs_itself_alone() {
+        for (bad, label, message) in [
+            (
+                "Package: x\nVersion: 2_\nArchitecture: all",
+                "x 2_",
+                "line 18: \"2_\" is not a version",
+            ),
+            ("Package: x\nrubbish\nVersion: 2", "x 2", "line 18: \"rubbish\" is not a field"),
+            (" x\nPackage: x", "x", "line 17: a continued line"),
+            ("Version: 2\nArchitecture: all", "a package", "line 17: the package has no field"),
+            (
+                "Package: x\nVersion: 2\nArchitecture: all\nDepends: a (>> b\nTag: t",
+                "x 2",
+                "line 20: Depends: a bracket is not closed",
+            ),
+            (
+                "Package: x\nVersion: 2\nProvides: a | b\nArchitecture: all",
+                "x 2",
+                "line 19: Provides: \"a | b\" has alternatives",
+            ),
+        ] {
+            let text = format!("{ONE}\n{bad}\n\nPackage: b\nVersion: 3\nArchitecture: all\n");
+            let index = parse_packages(&text);
+            let [rejected] = &index.rejected[..] else { panic!("{bad}: {index:?}") };
+            assert_eq!(rejected.label(), label, "{bad}");
+            assert!(rejected.error.to_string().starts_with(message), "{bad}: {}", rejected.error);
+            let names: Vec<&str> = index.packages.iter().map(|package| package.name).collect();
+            assert_eq!(names, ["libx1", "b"], "{bad}");
+            let lines = text.lines().position(|line| line == "Package: b").unwrap() + 1;
+            assert_eq!(index.packages[1].line, lines, "{bad}");
+        }
     }
 
     #[test]
@@ -437,20 +581,20 @@ mod tests {
             ("E3B0", "X3B0", "64 hexadecimal digits"),
             ("same", "both", "no, same, foreign or allowed"),
         ] {
-            let error = parse_packages(&ONE.replacen(from, to, 1)).unwrap_err().to_string();
+            let error = parse_packages(&ONE.replacen(from, to, 1)).whole().unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
     }
 
     #[test]
     fn written_and_read_again() {
-        let paragraph = paragraphs_from(ONE, 1).next().unwrap().unwrap();
+        let paragraph = paragraphs_of_index(ONE, 1).next().unwrap().unwrap();
         let mut text = String::new();
         write_package(&mut text, &paragraph, "pool/n.deb", 11, Digest::of(b"x"));
         assert!(text.contains(
             "Depends: libc6 (>= 2)\n , y\nDescription: one\n two\nFilename: pool/n.deb\n"
         ));
-        let packages = parse_packages(&text).unwrap();
+        let packages = parse_packages(&text).whole().unwrap();
         assert_eq!((packages[0].size, packages[0].sha256), (Some(11), Some(Digest::of(b"x"))));
         assert_eq!(packages[0].depends, "libc6 (>= 2)\n , y");
     }

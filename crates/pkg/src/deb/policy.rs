@@ -6,7 +6,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::packages::Package;
-use super::universe::{Entry, IndexInfo, NameId, Universe, VersionId};
+use super::universe::{Entry, IndexInfo, Name, NameId, Universe, VersionId};
 use super::version::Version;
 
 /// A pin: for these packages, versions of this origin have that priority.
@@ -27,6 +27,8 @@ pub struct Pin {
 pub enum PinTarget {
     /// A version, with `*` and `?`.
     Version(String),
+    /// Indexes of a suite, called by this name or codename, with `*` and `?`.
+    Suite(String),
     /// Indexes of a release: pairs of `o l a n v c` and a pattern; all must match.
     Release(Vec<(char, String)>),
     /// Indexes from a host.
@@ -48,21 +50,19 @@ impl PinTarget {
             "version" if !rest.is_empty() => Ok(Self::Version(rest.to_owned())),
             "origin" => Ok(Self::Origin(rest.trim_matches('"').to_owned())),
             "release" if rest == "*" => Ok(Self::Release(Vec::new())),
+            // A bare word is a version or a suite, as apt reads it.
+            "release" if !rest.contains(['=', ',']) && !rest.is_empty() => {
+                Ok(match rest.starts_with(|c: char| c.is_ascii_digit()) {
+                    true => Self::Release(vec![('v', rest.to_owned())]),
+                    false => Self::Suite(rest.to_owned()),
+                })
+            }
             "release" => {
                 let one = |part: &str| -> Option<(char, String)> {
-                    match part.trim().split_once('=') {
-                        Some((key, value)) => {
-                            let mut letters = key.chars();
-                            let key = letters.next().filter(|key| "olanvc".contains(*key))?;
-                            letters.next().is_none().then(|| (key, value.to_owned()))
-                        }
-                        // A bare word is a suite or a version, as apt reads it.
-                        None if part.starts_with(|c: char| c.is_ascii_digit()) => {
-                            Some(('v', part.trim().to_owned()))
-                        }
-                        None if !part.trim().is_empty() => Some(('a', part.trim().to_owned())),
-                        None => None,
-                    }
+                    let (key, value) = part.trim().split_once('=')?;
+                    let mut letters = key.chars();
+                    let key = letters.next().filter(|key| "olanvc".contains(*key))?;
+                    letters.next().is_none().then(|| (key, value.to_owned()))
                 };
                 let parts: Option<Vec<_>> = rest.split(',').map(one).collect();
                 parts.map(Self::Release).ok_or_else(bad)
@@ -74,6 +74,7 @@ impl PinTarget {
     fn matches_index(&self, info: &IndexInfo) -> bool {
         match self {
             Self::Version(_) => false,
+            Self::Suite(name) => glob(name, &info.suite) || glob(name, &info.codename),
             Self::Origin(host) => glob(host, &info.site),
             Self::Release(parts) => parts.iter().all(|(key, pattern)| {
                 glob(
@@ -92,16 +93,42 @@ impl PinTarget {
     }
 }
 
+impl fmt::Display for PinTarget {
+    /// As apt's `Pin` has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => write!(f, "version {version}"),
+            Self::Suite(name) => write!(f, "release {name}"),
+            Self::Release(parts) if parts.is_empty() => f.write_str("release *"),
+            Self::Release(parts) => {
+                let parts: Vec<String> =
+                    parts.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                write!(f, "release {}", parts.join(","))
+            }
+            Self::Origin(host) => write!(f, "origin \"{host}\""),
+        }
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.priority, self.target, self.packages.join(" "))
+    }
+}
+
 /// What is asked of the choice of versions.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
-    /// Pins in order; of general ones the first that matches an index holds, of others the last one
-    /// named for a package.
+    /// Pins in order. Of those that name packages the first that fits a version holds, else the general
+    /// ones: for each index the first that matches it, and the highest of all indexes that have the version.
     pub pins: Vec<Pin>,
     /// Names of packages that are never chosen.
     pub excluded: BTreeSet<String>,
-    /// Exact versions: of packages that are held, or asked for as `name=version`.
+    /// Exact versions of packages asked for as `name=version`.
     pub versions: BTreeMap<String, String>,
+    /// Exact versions of packages that are held. One that no index has is refused: what would come
+    /// instead is what a hold is to prevent.
+    pub held: BTreeMap<String, String>,
     /// Suites or codenames that packages asked for as `name/suite` come from.
     pub suites: BTreeMap<String, String>,
 }
@@ -109,7 +136,7 @@ pub struct Policy {
 /// A name of a policy that is no package's, so that nothing comes of it; commonly it is misspelt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownName {
-    /// What it stands in: `exclude`, `hold` or `pin`.
+    /// What it stands in: `exclude`, `packages` or `pin`.
     pub what: &'static str,
     /// The name, or a pattern of a pin.
     pub name: String,
@@ -139,6 +166,49 @@ pub(super) fn hint(near: &[String]) -> String {
 }
 
 impl Policy {
+    /// Holds packages, named with `*` and `?`, at the versions that they have; tells which of the names
+    /// are nobody's.
+    pub fn hold<'a>(
+        &mut self,
+        patterns: &[String],
+        installed: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    ) -> Vec<String> {
+        let mut nobodys = patterns.to_vec();
+        for (name, version) in installed {
+            if patterns.iter().any(|pattern| glob(pattern, name)) {
+                self.held.insert(name.to_owned(), version.to_owned());
+                nobodys.retain(|pattern| !glob(pattern, name));
+            }
+        }
+        nobodys
+    }
+
+    /// Whether something else decides the version of a package that is held.
+    pub(super) fn overrules_hold(&self, name: &str) -> bool {
+        self.excluded.contains(name)
+            || self.versions.contains_key(name)
+            || self.suites.contains_key(name)
+    }
+
+    /// Pins that change nothing, in words: no index is of their suite, or no package of their version.
+    pub fn idle(&self, universe: &Universe<'_>) -> Vec<String> {
+        let matches = |pin: &&Pin| match &pin.target {
+            PinTarget::Version(version) => {
+                universe.entries().iter().any(|Entry { package, .. }| {
+                    glob(version, package.version.as_str())
+                        && pin.packages.iter().any(|pattern| names(pattern, package))
+                })
+            }
+            target => universe.indexes().iter().any(|info| target.matches_index(info)),
+        };
+        let idle = self.pins.iter().filter(|pin| !matches(pin));
+        idle.map(|pin| {
+            let (target, packages) = (&pin.target, pin.packages.join(", "));
+            format!("pin: nothing is of {target}, so nothing comes of the pin of {packages}")
+        })
+        .collect()
+    }
+
     /// The names in it that no index has.
     pub fn unknown(&self, universe: &Universe<'_>) -> Vec<UnknownName> {
         let plain = |name: &str| {
@@ -146,14 +216,14 @@ impl Policy {
             id.is_some_and(|id| !universe.name(id).versions.is_empty())
         };
         let excluded = self.excluded.iter().filter(|name| !plain(name));
-        let held = self.versions.keys().chain(self.suites.keys()).filter(|name| !plain(name));
+        let asked = self.versions.keys().chain(self.suites.keys()).filter(|name| !plain(name));
         let pinned = self.pins.iter().flat_map(|pin| &pin.packages);
         let pinned = pinned.filter(|pattern| {
             !universe.entries().iter().any(|entry| names(pattern, &entry.package))
         });
         let named = |what| move |name: &String| UnknownName::new(universe, what, name);
         let mut unknown: Vec<UnknownName> = excluded.map(named("exclude")).collect();
-        unknown.extend(held.map(named("hold")));
+        unknown.extend(asked.map(named("packages")));
         unknown.extend(pinned.map(named("pin")));
         unknown
     }
@@ -190,10 +260,7 @@ impl Policy {
             return None;
         }
         if let Some(wanted) = self.versions.get(name.name) {
-            let wanted = Version::parse(wanted).ok()?;
-            return name.versions.iter().copied().find(|&version| {
-                universe.entry(version).is_some_and(|entry| entry.package.version == wanted)
-            });
+            return with_version(universe, name, wanted);
         }
         if let Some(suite) = self.suites.get(name.name) {
             return name.versions.iter().copied().find(|&version| {
@@ -203,6 +270,9 @@ impl Policy {
                 };
                 universe.entry(version).is_some_and(|entry| entry.indexes.iter().any(from))
             });
+        }
+        if let Some(wanted) = self.held.get(name.name) {
+            return with_version(universe, name, wanted);
         }
         let mut best: Option<(i32, VersionId)> = None;
         for &version in &name.versions {
@@ -226,6 +296,14 @@ impl Policy {
         let by_index: Vec<i32> = universe.indexes().iter().map(of_index).collect();
         universe.entry(version).map_or(0, |entry| priority(universe, entry, &by_index, &special))
     }
+}
+
+/// The version of a package that is equal to this one.
+fn with_version(universe: &Universe<'_>, name: &Name<'_>, wanted: &str) -> Option<VersionId> {
+    let wanted = Version::parse(wanted).ok()?;
+    let same =
+        |id: &VersionId| universe.entry(*id).is_some_and(|entry| entry.package.version == wanted);
+    name.versions.iter().copied().find(same)
 }
 
 impl UnknownName {
@@ -259,20 +337,21 @@ fn is_general(pin: &Pin) -> bool {
 
 fn priority(universe: &Universe<'_>, entry: &Entry<'_>, by_index: &[i32], special: &[&Pin]) -> i32 {
     let package = &entry.package;
-    let named = |pin: &Pin| pin.packages.iter().any(|pattern| names(pattern, package));
-    let pins: Vec<&&Pin> = special.iter().filter(|pin| named(pin)).collect();
-    let of_version = pins.iter().find_map(|pin| match &pin.target {
-        PinTarget::Version(pattern) if glob(pattern, package.version.as_str()) => {
-            Some(pin.priority)
-        }
-        _ => None,
-    });
-    let of_indexes = entry.indexes.iter().filter_map(|&index| {
-        let info = universe.indexes().get(usize::from(index))?;
-        let pin = pins.iter().find(|pin| pin.target.matches_index(info));
-        pin.map(|pin| pin.priority).or_else(|| by_index.get(usize::from(index)).copied())
-    });
-    of_version.or_else(|| of_indexes.max()).unwrap_or(0)
+    let infos = || entry.indexes.iter().filter_map(|&at| universe.indexes().get(usize::from(at)));
+    let fits = |pin: &&&Pin| {
+        pin.packages.iter().any(|pattern| names(pattern, package))
+            && match &pin.target {
+                PinTarget::Version(pattern) => glob(pattern, package.version.as_str()),
+                target => infos().any(|info| target.matches_index(info)),
+            }
+    };
+    // A pin of names is for the version, wherever else it may be.
+    if let Some(pin) = special.iter().find(fits) {
+        return pin.priority;
+    }
+    let of_indexes =
+        entry.indexes.iter().filter_map(|&index| by_index.get(usize::from(index)).copied());
+    of_indexes.max().unwrap_or(0)
 }
 
 /// Whether a pattern with `*` (anything) and `?` (one character) matches all of `text`.
@@ -334,6 +413,26 @@ mod tests {
             PinTarget::parse("origin \"x.example\""),
             Ok(PinTarget::Origin("x.example".into()))
         );
+        for (text, suite) in
+            [("release sid", true), ("release unstable", true), ("release a=sid", false)]
+        {
+            let info = IndexInfo {
+                suite: "unstable".into(),
+                codename: "sid".into(),
+                ..IndexInfo::default()
+            };
+            assert_eq!(PinTarget::parse(text).unwrap().matches_index(&info), suite, "{text}");
+        }
+        for text in [
+            "version 1.*",
+            "release sid",
+            "release v=13",
+            "release n=a,c=b",
+            "origin \"x\"",
+            "release *",
+        ] {
+            assert_eq!(PinTarget::parse(text).unwrap().to_string(), text);
+        }
         PinTarget::parse("release q=1").unwrap_err();
         PinTarget::parse("x").unwrap_err();
     }

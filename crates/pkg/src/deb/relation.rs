@@ -189,6 +189,28 @@ pub fn parse_relations(field: &str) -> Result<Vec<Clause<'_>>, RelationError> {
     Ok(clauses)
 }
 
+/// Whether [`parse_relations`] can read a value, without keeping what it reads.
+pub(super) fn check_relations(field: &str) -> Result<(), RelationError> {
+    let clauses = field.split(',').filter(|clause| !clause.trim_ascii().is_empty());
+    for (at, clause) in clauses.enumerate() {
+        for (alternative, text) in clause.split('|').enumerate() {
+            parse_one(text)?;
+            if at.max(alternative) >= LIMIT {
+                return Err(RelationError::TooMany);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`parse_provides`] can read a value.
+pub(super) fn check_provides(field: &str) -> Result<(), RelationError> {
+    match field.contains('|') {
+        true => Err(RelationError::Alternatives(shortened(field))),
+        false => check_relations(field),
+    }
+}
+
 /// Reads the value of `Provides`: names, perhaps with a version after `=`.
 pub fn parse_provides(field: &str) -> Result<Vec<Dependency<'_>>, RelationError> {
     let clauses = parse_relations(field)?;

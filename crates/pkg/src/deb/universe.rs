@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use super::packages::{MultiArch, Package};
-use super::relation::{ArchQualifier, Dependency, RelationError, parse_provides, parse_relations};
+use super::packages::{MultiArch, Package, PackageIndex, Rejected};
+use super::relation::{ArchQualifier, Dependency, parse_provides, parse_relations};
 use super::release::Release;
 use super::version::Version;
 
@@ -47,6 +47,13 @@ impl IndexInfo {
             site: site.to_owned(),
             priority: release.default_priority(),
         }
+    }
+}
+
+impl IndexInfo {
+    /// What people call the suite.
+    pub fn called(&self) -> &str {
+        if self.codename.is_empty() { &self.suite } else { &self.codename }
     }
 }
 
@@ -162,6 +169,7 @@ pub struct Universe<'a> {
     names: Vec<Name<'a>>,
     by_name: HashMap<&'a str, NameId>,
     entries: Vec<Entry<'a>>,
+    rejected: Vec<(u16, Rejected<'a>)>,
     mentions: OnceLock<Vec<u32>>,
 }
 
@@ -174,6 +182,7 @@ impl<'a> Universe<'a> {
             names: Vec::new(),
             by_name: HashMap::new(),
             entries: Vec::new(),
+            rejected: Vec::new(),
             mentions: OnceLock::new(),
         }
     }
@@ -181,11 +190,8 @@ impl<'a> Universe<'a> {
     /// Adds the packages of one index. Order matters where nothing else decides: add indexes in the
     /// order in which apt would read them, as its `sources.list` names suites and components. What
     /// another index has too (same version, same digest) becomes one entry.
-    pub fn add(
-        &mut self,
-        info: IndexInfo,
-        packages: Vec<Package<'a>>,
-    ) -> Result<(), RelationError> {
+    pub fn add(&mut self, info: IndexInfo, content: PackageIndex<'a>) {
+        let PackageIndex { packages, rejected } = content;
         let index = u16::try_from(self.indexes.len()).unwrap_or(u16::MAX);
         self.indexes.push(info);
         self.mentions = OnceLock::new();
@@ -194,14 +200,14 @@ impl<'a> Universe<'a> {
             if package.architecture != self.architecture && package.architecture != "all" {
                 continue;
             }
-            self.insert(package, index)?;
+            self.insert(package, index);
         }
-        Ok(())
+        self.rejected.extend(rejected.into_iter().map(|rejected| (index, rejected)));
     }
 
-    fn insert(&mut self, package: Package<'a>, index: u16) -> Result<(), RelationError> {
+    fn insert(&mut self, package: Package<'a>, index: u16) {
         let name = self.intern(package.name);
-        let Some(known) = self.names.get_mut(name as usize) else { return Ok(()) };
+        let Some(known) = self.names.get_mut(name as usize) else { return };
         for &other in &known.versions {
             let Some(entry) = self.entries.get_mut(other as usize) else { continue };
             if entry.package.version.as_str() == package.version.as_str()
@@ -210,7 +216,7 @@ impl<'a> Universe<'a> {
                 if entry.indexes.last() != Some(&index) {
                     entry.indexes.push(index);
                 }
-                return Ok(());
+                return;
             }
         }
         let id = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
@@ -223,7 +229,8 @@ impl<'a> Universe<'a> {
         known.versions.insert(place, id);
         known.essential |= package.essential;
         known.protected |= package.protected;
-        for provided in parse_provides(package.provides)? {
+        // An index rejects what cannot be read.
+        for provided in parse_provides(package.provides).unwrap_or_default() {
             match provided.arch {
                 None => {}
                 Some(ArchQualifier::Named(arch)) if arch == self.architecture => {}
@@ -240,7 +247,6 @@ impl<'a> Universe<'a> {
             indexes: vec![index],
             relations: OnceLock::new(),
         });
-        Ok(())
     }
 
     fn intern(&mut self, name: &'a str) -> NameId {
@@ -277,6 +283,23 @@ impl<'a> Universe<'a> {
     /// All entries, by number.
     pub fn entries(&self) -> &[Entry<'a>] {
         &self.entries
+    }
+
+    /// Packages that cannot be read, each with the number of its index.
+    pub fn rejected(&self) -> impl Iterator<Item = (u16, &Rejected<'a>)> {
+        self.rejected.iter().map(|(index, rejected)| (*index, rejected))
+    }
+
+    /// Why versions of a package are not there although indexes have them, in words.
+    pub(super) fn unreadable(&self, name: &str) -> Vec<String> {
+        let of_name = self.rejected().filter(|(_, rejected)| rejected.name == name);
+        let words = of_name.map(|(index, rejected)| {
+            let info = self.indexes.get(usize::from(index));
+            let (suite, component) = info.map_or(("", ""), |info| (info.called(), &info.component));
+            let (label, error) = (rejected.label(), &rejected.error);
+            format!("{label} in {suite}/{component} cannot be read: {error}")
+        });
+        words.collect()
     }
 
     /// Number of a name that a package has or provides.

@@ -19,6 +19,8 @@
 mod document;
 mod fields;
 mod packages;
+mod pin;
 
 pub use document::{Document, RecipeError};
 pub use packages::{Addresses, Packages};
+pub use pin::{Pin, PinTarget};

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::Pin;
+
 /// Which packages a recipe wants, and from where.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
@@ -36,6 +38,10 @@ pub struct Packages {
     pub optional_sets: Vec<String>,
     /// Packages that must not be there.
     pub exclude: Vec<String>,
+    /// Packages, named with `*` and `?`, whose version `kldload darksite update` keeps as the lock has it.
+    pub hold: Vec<String>,
+    /// Which versions are preferred or kept away, as apt_preferences(5) has it.
+    pub pins: Vec<Pin>,
     /// Whether recommended packages are wanted; the profile's own choice if this is not told.
     pub recommends: Option<bool>,
     /// Whether a state that is older than its `Valid-Until` is refused.
@@ -79,6 +85,8 @@ impl Default for Packages {
             optional: Vec::new(),
             optional_sets: Vec::new(),
             exclude: Vec::new(),
+            hold: Vec::new(),
+            pins: Vec::new(),
             recommends: None,
             check_valid_until: None,
             keyring: None,

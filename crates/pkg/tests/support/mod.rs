@@ -186,7 +186,7 @@ impl Apt {
         let mut universe = Universe::new("amd64");
         for index in &self.indexes {
             let info = IndexInfo::new(&index.release, &index.component, "");
-            universe.add(info, parse_packages(&index.text).unwrap()).unwrap();
+            universe.add(info, parse_packages(&index.text));
         }
         universe
     }

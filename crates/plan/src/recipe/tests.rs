@@ -16,6 +16,11 @@ locale = "de_DE.UTF-8"
 keyboard = { layout = "de", variant = "nodeadkeys" }
 kernel_arguments = ["quiet", "mitigations=auto"]
 cloud_init = true
+hold = ["postgresql-*"]
+
+[[pins]]
+packages = ["src:zfs-linux"]
+suite = "trixie-backports"
 
 [[users]]
 name = "alice"

@@ -34,6 +34,11 @@ holds optional installed hello
 holds optional_sets absent tree
 holds exclude absent nano
 holds recommends absent eatmydata
+# Optional, but kept away.
+holds pins.packages absent cowsay
+holds pins.suite absent cowsay
+holds pins.version absent sl
+holds pins.priority absent sl
 
 is hostname pear.example.org hostname --fqdn
 is time_zone 14CEST date -d '2026-07-01 12:00 UTC' +%H%Z

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
 use darksite::lock::Lock;
 use darksite::site::Site;
 use darksite::source::read_index;
@@ -122,7 +121,7 @@ fn manual(asked: &Asked, lock: &Lock, site: &Site) -> anyhow::Result<HashSet<Str
     manual.extend(request.optional.iter().flat_map(|set| &set.packages).map(plain));
     for index in lock.suites.iter().flat_map(|suite| &suite.indexes) {
         let text = read_index(site.store(), index)?;
-        let packages = parse_packages(&text).with_context(|| index.path.clone())?;
+        let packages = parse_packages(&text).packages;
         let asked = packages.iter().filter(|package| {
             package.essential && request.essential
                 || request.priority.is_some_and(|least| package.priority >= least)

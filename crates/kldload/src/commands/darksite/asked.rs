@@ -14,11 +14,11 @@ use darksite::packages::{Places, indexes, snapshot};
 use darksite::site::{Site, read_lock};
 use darksite::{Location, LocationError};
 use jiff::Timestamp;
-use pkg::deb::{OptionalSet, Policy, Priority, Request};
+use pkg::deb::{OptionalSet, Pin, PinTarget, Policy, Priority, Request};
 use pkg::distribution::Distribution;
 use pkg::openpgp::Keyring;
 use pkg::profile::{Profile, Profiles, parse_set};
-use pkg::recipe::{Addresses, Packages};
+use pkg::recipe::{self, Addresses, Packages};
 use plan::recipe::Recipe;
 use tree::Digest;
 
@@ -127,7 +127,11 @@ impl Asked {
             essential: profile.essential,
             priority: profile.priority.as_deref().map(priority),
             recommends: recipe.recommends.unwrap_or(profile.recommends),
-            policy: Policy { excluded, ..Policy::default() },
+            policy: Policy {
+                excluded,
+                pins: recipe.pins.iter().map(pin).collect(),
+                ..Policy::default()
+            },
             optional,
         };
         let keys = match (&args.keyring, &recipe.keyring) {
@@ -220,6 +224,13 @@ impl Asked {
         if let Some(unwanted) = lock.packages.iter().find(|one| excluded.contains(&one.name)) {
             return Err(refuse(format!("made before {:?} was excluded", unwanted.name)));
         }
+        let pins: Vec<String> = self.request.policy.pins.iter().map(Pin::to_string).collect();
+        if let Some(other) = pins.iter().find(|pin| !lock.pins.contains(pin)) {
+            return Err(refuse(format!("made before the pin \"{other}\"")));
+        }
+        if pins != lock.pins {
+            return Err(refuse("made with other pins".to_owned()));
+        }
         for name in lock.requests.iter().filter(|name| !self.requests().contains(name)) {
             ui.warn(&format!("{}: nobody asks for {name:?} any more", path.display()));
         }
@@ -231,7 +242,7 @@ impl Asked {
         &self.distribution
     }
 
-    /// Reads the suites and chooses the packages.
+    /// Reads the suites and chooses the packages; what is held stays as the lock has it, if there is one.
     pub fn resolve(&self, site: &Site, fetcher: &Fetcher, ui: &mut Ui) -> anyhow::Result<Lock> {
         ui.stage("reading suites", 0);
         let reader = Reader {
@@ -243,11 +254,18 @@ impl Asked {
             // What is written may claim another time, what is fetched is judged today.
             now: Timestamp::now(),
         };
+        let mut request = self.request.clone();
+        if let Some(lock) = self.lock()? {
+            let locked = lock.packages.iter().map(|one| (one.name.as_str(), one.version.as_str()));
+            for name in request.policy.hold(&self.recipe.packages.hold, locked) {
+                ui.warn(&format!("hold: the lock has no package {name:?}, so nothing comes of it"));
+            }
+        }
         let question = Question {
             distribution: &self.distribution.name,
             codename: &self.recipe.packages.release,
             suites: &self.suites,
-            request: &self.request,
+            request: &request,
         };
         let resolved = {
             let shared = Mutex::new(&mut *ui);
@@ -339,6 +357,15 @@ pub fn keyring(lock: &Lock, file: Option<&Path>) -> anyhow::Result<Keyring> {
 fn read_keyring(path: &Path) -> anyhow::Result<Keyring> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     Keyring::parse(&bytes).with_context(|| path.display().to_string())
+}
+
+/// What a recipe's pin is to the solver.
+fn pin(pin: &recipe::Pin) -> Pin {
+    let target = match &pin.target {
+        recipe::PinTarget::Version(version) => PinTarget::Version(version.clone()),
+        recipe::PinTarget::Suite(suite) => PinTarget::Suite(suite.clone()),
+    };
+    Pin { packages: pin.packages.clone(), target, priority: pin.priority.into() }
 }
 
 fn priority(name: &str) -> Priority {

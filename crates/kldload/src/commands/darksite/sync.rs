@@ -10,7 +10,7 @@ use darksite::fetch::{Fetcher, Options, Proxies, Summary};
 use darksite::keys;
 use darksite::lock::Lock;
 use darksite::packages::packages;
-use darksite::publish::publish;
+use darksite::publish::{publish, relink};
 use darksite::site::{Site, write_lock};
 use darksite::verify;
 use serde_json::json;
@@ -105,6 +105,10 @@ pub fn bring(
         let shared = Mutex::new(&mut *ui);
         fetcher.all(site.store(), &wanted, &|event| shown(&shared, event))?
     };
+    let replaced = relink(site)?;
+    if replaced > 0 {
+        ui.warn(&format!("{replaced} damaged or missing files of snapshots were replaced"));
+    }
     site.save_lock(&name, &lock)?;
     Ok((lock, summary))
 }

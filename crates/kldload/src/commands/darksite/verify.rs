@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use darksite::site::{LOCK_FILE, read_lock};
-use darksite::verify::{Verified, locks, repository};
+use darksite::verify::{self, Verified, repository};
 use serde_json::json;
 
 use super::asked::keyring;
@@ -16,8 +16,8 @@ use crate::ui::Ui;
 
 /// Check every byte against key, Release file, index and package, without network
 ///
-/// Without a directory, all locks and snapshots of the darksite are checked against its store, and the
-/// newest snapshot as a repository; with one, the repository that was copied there.
+/// Without a directory, all locks of the darksite are checked against its store, and all snapshots as
+/// the repositories that they are; with one, the repository that was copied there.
 /// Ends with 5 if anything is wrong.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -55,14 +55,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
                 let keys = |lock: &darksite::lock::Lock| {
                     keyring(lock, args.keyring.as_deref()).map_err(|error| format!("{error:#}"))
                 };
-                let mut all = locks(&site, &keys, &advance)?;
-                if site.current().is_some() {
-                    let published = one(&site.repository()?)?;
-                    all.files += published.files;
-                    all.bytes += published.bytes;
-                    all.problems.extend(published.problems);
-                }
-                all
+                verify::site(&site, &keys, now, &advance)?
             }
         }
     };

@@ -78,7 +78,14 @@ impl<'u, 'a> Clauses<'u, 'a> {
             }
         }
         candidates.sort_by_key(|id| !self.preferred.contains(id));
-        Clause { text: need.text(), candidates }
+        let mut text = need.text();
+        if candidates.is_empty() {
+            let names = need.targets.iter().map(|target| target.dependency.name);
+            for why in names.flat_map(|name| self.universe.unreadable(name)) {
+                text += &format!(" [{why}]");
+            }
+        }
+        Clause { text, candidates }
     }
 }
 

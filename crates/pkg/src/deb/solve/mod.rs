@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use super::packages::{Package, Priority};
 use super::policy::{Policy, UnknownName, hint};
-use super::universe::{Kind, NameId, Universe, VersionId};
+use super::universe::{IndexInfo, Kind, NameId, Universe, VersionId};
 use crate::profile::Profile;
 use crate::solve::Explanation;
 use clauses::Clauses;
@@ -131,6 +131,8 @@ pub struct Solution<'u, 'a> {
     pub skipped: Vec<Skipped>,
     /// Names in the request's policy that no index has.
     pub unknown: Vec<UnknownName>,
+    /// Pins that change nothing, in words.
+    pub idle: Vec<String>,
     /// Whether apt's own way was enough, without a search.
     pub direct: bool,
 }
@@ -138,11 +140,13 @@ pub struct Solution<'u, 'a> {
 /// Why a request has no solution.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SolveError {
-    /// No index has the package.
-    #[error("there is no package {name:?}{}", hint(near))]
+    /// No index has the package, or none so that it can be read.
+    #[error("there is no package {name:?}{}{}", also(unreadable), hint(near))]
     Missing {
         /// The name.
         name: String,
+        /// Versions that cannot be read, in words.
+        unreadable: Vec<String>,
         /// Names that are near it.
         near: Vec<String>,
     },
@@ -155,7 +159,7 @@ pub enum SolveError {
         providers: Vec<String>,
     },
     /// The package is there, but not in the version that is asked for, or not allowed.
-    #[error("{name}: {problem}; there is {}", versions.join(", "))]
+    #[error("{name}: {problem}; there is {}{}", or_nothing(versions), also(unreadable))]
     NoCandidate {
         /// The name.
         name: String,
@@ -163,6 +167,8 @@ pub enum SolveError {
         problem: String,
         /// Versions with their suites.
         versions: Vec<String>,
+        /// Versions that cannot be read, in words.
+        unreadable: Vec<String>,
     },
     /// Relations contradict each other.
     #[error("these packages cannot be installed together:\n{0}")]
@@ -176,6 +182,15 @@ pub enum SolveError {
     /// The stack for the search could not be had.
     #[error("the thread of the search, with {mib} MiB of stack: {0}", mib = STACK >> 20)]
     Thread(String),
+}
+
+fn or_nothing(words: &[String]) -> String {
+    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+}
+
+/// More to say after a sentence.
+fn also(words: &[String]) -> String {
+    words.iter().map(|words| format!("; {words}")).collect()
 }
 
 /// The closure of a request.
@@ -251,7 +266,8 @@ fn solve_here<'u, 'a>(
         })
         .collect();
     packages.sort_by_key(|chosen| chosen.package.name);
-    Ok(Solution { packages, skipped, unknown: request.policy.unknown(universe), direct })
+    let (unknown, idle) = (request.policy.unknown(universe), request.policy.idle(universe));
+    Ok(Solution { packages, skipped, unknown, idle, direct })
 }
 
 /// The names of all packages that a request asks for, in order: essential ones, those of its priority,
@@ -268,6 +284,12 @@ fn prepare(universe: &Universe<'_>, request: &Request) -> Result<Prepared, Solve
     let wanted: Vec<String> =
         request.packages.iter().map(|text| take_version(text, &mut policy)).collect();
     let candidates = policy.candidates(universe);
+    for name in policy.held.keys().filter(|name| !policy.overrules_hold(name)) {
+        let id = universe.name_id(name);
+        if id.and_then(|id| candidates.get(id as usize).copied().flatten()).is_none() {
+            return Err(no_candidate(universe, &policy, name));
+        }
+    }
     let mut names = implied(universe, request, &candidates);
     for name in wanted {
         names.push(resolve(universe, &policy, &candidates, &name)?);
@@ -318,9 +340,12 @@ fn resolve(
     name: &str,
 ) -> Result<NameId, SolveError> {
     let candidate = |id: NameId| candidates.get(id as usize).copied().flatten();
-    let missing = || SolveError::Missing {
-        name: name.to_owned(),
-        near: universe.near(name).into_iter().map(str::to_owned).collect(),
+    let missing = || {
+        let unreadable = universe.unreadable(name);
+        // It is not misspelt if some index has it.
+        let near = if unreadable.is_empty() { universe.near(name) } else { Vec::new() };
+        let near = near.into_iter().map(str::to_owned).collect();
+        SolveError::Missing { name: name.to_owned(), unreadable, near }
     };
     let id = universe.name_id(name).ok_or_else(missing)?;
     if candidate(id).is_some() {
@@ -328,35 +353,7 @@ fn resolve(
     }
     let known = universe.name(id);
     if !known.versions.is_empty() {
-        let versions = known.versions.iter().filter_map(|&version| {
-            let entry = universe.entry(version)?;
-            let suites: Vec<&str> = entry
-                .indexes
-                .iter()
-                .filter_map(|&index| universe.indexes().get(usize::from(index)))
-                .map(|info| if info.codename.is_empty() { &*info.suite } else { &*info.codename })
-                .collect();
-            let priority = policy.priority(universe, version);
-            Some(format!(
-                "{} in {} (priority {priority})",
-                entry.package.version,
-                suites.join(", ")
-            ))
-        });
-        let problem = if policy.excluded.contains(name) {
-            "it is asked for and excluded".to_owned()
-        } else if let Some(version) = policy.versions.get(name) {
-            format!("version {version} is not there")
-        } else if let Some(suite) = policy.suites.get(name) {
-            format!("it is not in {suite}")
-        } else {
-            "pins keep every version of it away".to_owned()
-        };
-        return Err(SolveError::NoCandidate {
-            name: name.to_owned(),
-            problem,
-            versions: versions.collect(),
-        });
+        return Err(no_candidate(universe, policy, name));
     }
     let providers: BTreeMap<&str, NameId> = known
         .providers
@@ -372,6 +369,39 @@ fn resolve(
             name: name.to_owned(),
             providers: providers.into_keys().map(str::to_owned).collect(),
         }),
+    }
+}
+
+/// Why no version of a package may be chosen, and which there are.
+fn no_candidate(universe: &Universe<'_>, policy: &Policy, name: &str) -> SolveError {
+    let known = universe.name_id(name).map(|id| &universe.name(id).versions);
+    let versions = known.into_iter().flatten().filter_map(|&version| {
+        let entry = universe.entry(version)?;
+        let suites: Vec<&str> = entry
+            .indexes
+            .iter()
+            .filter_map(|&index| universe.indexes().get(usize::from(index)))
+            .map(IndexInfo::called)
+            .collect();
+        let priority = policy.priority(universe, version);
+        Some(format!("{} in {} (priority {priority})", entry.package.version, suites.join(", ")))
+    });
+    let problem = if policy.excluded.contains(name) {
+        "it is asked for and excluded".to_owned()
+    } else if let Some(version) = policy.versions.get(name) {
+        format!("version {version} is not there")
+    } else if let Some(suite) = policy.suites.get(name) {
+        format!("it is not in {suite}")
+    } else if let Some(version) = policy.held.get(name) {
+        format!("it is held at {version}, which no suite has any more")
+    } else {
+        "pins keep every version of it away".to_owned()
+    };
+    SolveError::NoCandidate {
+        name: name.to_owned(),
+        problem,
+        versions: versions.collect(),
+        unreadable: universe.unreadable(name),
     }
 }
 

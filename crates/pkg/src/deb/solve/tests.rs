@@ -39,7 +39,7 @@ fn names(universe: &Universe<'_>, request: &Request) -> Result<Vec<String>, Stri
 fn solved(lines: &[&str], asked: &Request) -> Result<Vec<String>, String> {
     let text = index(lines);
     let mut universe = Universe::new("amd64");
-    universe.add(info("trixie", 500), parse_packages(&text).unwrap()).unwrap();
+    universe.add(info("trixie", 500), parse_packages(&text));
     names(&universe, asked)
 }
 
@@ -76,6 +76,26 @@ fn recommended_ones_as_far_as_they_fit() {
     assert_eq!(solved(&lines, &request(&["a", "e"])).unwrap(), ["a 1", "b 1", "e 1", "f 1"]);
     let without = Request { recommends: false, ..request(&["e"]) };
     assert_eq!(solved(&lines, &without).unwrap(), ["e 1"]);
+}
+
+#[test]
+fn why_a_package_that_cannot_be_read_cannot_be_had() {
+    let lines = ["a 1 | Depends: b", "b 2 | Depends: c (>> ", "c 1", "d 1 | Depends: e", "e 1"];
+    assert_eq!(solved(&lines, &request(&["d"])).unwrap(), ["d 1", "e 1"], "the others are there");
+    let error = solved(&lines, &request(&["b"])).unwrap_err();
+    let why = "b 2 in trixie/ cannot be read: line 9: Depends: a bracket is not closed: \"(>>\"";
+    assert_eq!(error, format!("there is no package \"b\"; {why}"));
+    let error = solved(&lines, &request(&["a"])).unwrap_err();
+    let step = format!("a 1 has Depends: b [{why}], which no package satisfies");
+    assert!(error.contains(&step), "{error}");
+    // A version that can be read is as good as ever.
+    let older = [&lines[..], &["b 1"]].concat();
+    assert_eq!(solved(&older, &request(&["a"])).unwrap(), ["a 1", "b 1"]);
+    let error = solved(&older, &request(&["b=2"])).unwrap_err();
+    assert!(
+        error.contains("there is 1 in trixie (priority 500); b 2 in trixie/ cannot"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -136,7 +156,7 @@ fn names_of_a_policy_that_are_not_there() {
     let text =
         index(&["nano 1 | Source: editors", "x 1 | Provides: editor", "y 1 | Provides: editor"]);
     let mut universe = Universe::new("amd64");
-    universe.add(info("trixie", 500), parse_packages(&text).unwrap()).unwrap();
+    universe.add(info("trixie", 500), parse_packages(&text));
     let pin = |packages: &[&str]| Pin {
         packages: packages.iter().map(|name| (*name).to_owned()).collect(),
         target: PinTarget::parse("release *").unwrap(),
@@ -161,7 +181,9 @@ fn names_of_a_policy_that_are_not_there() {
             format!(
                 "exclude: there is no package \"nanno\", {nothing}; is one of these meant: nano?"
             ),
-            format!("hold: there is no package \"nono\", {nothing}; is one of these meant: nano?"),
+            format!(
+                "packages: there is no package \"nono\", {nothing}; is one of these meant: nano?"
+            ),
             format!("pin: there is no package \"src:edit\", {nothing}"),
             format!("pin: there is no package \"zfs*\", {nothing}"),
         ]
@@ -194,7 +216,7 @@ fn optional_sets_never_cost_anything() {
     ];
     let text = index(&lines);
     let mut universe = Universe::new("amd64");
-    universe.add(info("trixie", 500), parse_packages(&text).unwrap()).unwrap();
+    universe.add(info("trixie", 500), parse_packages(&text));
     let set = |name: &str, package: &str| OptionalSet {
         name: name.to_owned(),
         packages: vec![package.to_owned()],
@@ -231,7 +253,7 @@ fn pins_backports_and_security() {
         ("trixie-security", 500, &security),
         ("trixie-backports", 100, &backports),
     ] {
-        universe.add(info(name, priority), parse_packages(text).unwrap()).unwrap();
+        universe.add(info(name, priority), parse_packages(text));
     }
     let ask = |packages: &[&str], policy: Policy| {
         names(&universe, &Request { policy, ..request(packages) })
@@ -258,9 +280,78 @@ fn pins_backports_and_security() {
     );
     let old = with(vec![pin("c", "version 1", 1001)]);
     assert_eq!(ask(&["c"], old).unwrap(), ["c 1"]);
-    let held =
-        Policy { versions: [("zfs".to_owned(), "2".to_owned())].into(), ..Policy::default() };
-    assert_eq!(ask(&["zfs"], held).unwrap(), ["zfs 2"]);
+    let held = Policy { held: [("zfs".to_owned(), "2".to_owned())].into(), ..Policy::default() };
+    assert_eq!(ask(&["zfs"], held.clone()).unwrap(), ["zfs 2"]);
+    // Who asks for a version means it.
+    assert_eq!(ask(&["zfs=1"], held).unwrap(), ["zfs 1"]);
+}
+
+#[test]
+fn holds_are_of_what_is_there() {
+    let mut policy = Policy::default();
+    let locked = [("linux-image-6.1", "6.1"), ("linux-base", "4"), ("vim", "9")];
+    let patterns = ["linux-image-*", "vim", "emacs"].map(str::to_owned);
+    assert_eq!(policy.hold(&patterns, locked.into_iter()), ["emacs"]);
+    let held: Vec<&str> = policy.held.keys().map(String::as_str).collect();
+    assert_eq!(held, ["linux-image-6.1", "vim"]);
+
+    // What comes in place of a version that is gone is what a hold is to prevent, also further below.
+    let lines = ["a 1 | Recommends: vim", "linux-image-6.1 6.1", "vim 10"];
+    let error = solved(&lines, &Request { policy: policy.clone(), ..request(&["a"]) }).unwrap_err();
+    assert_eq!(
+        error,
+        "vim: it is held at 9, which no suite has any more; there is 10 in trixie (priority 500)"
+    );
+    policy.excluded.insert("vim".to_owned());
+    assert_eq!(solved(&lines, &Request { policy, ..request(&["a"]) }).unwrap(), ["a 1"]);
+}
+
+#[test]
+fn the_first_pin_that_fits_a_version_holds() {
+    let text = index(&["a 1", "b 2"]);
+    let newer = index(&["a 2"]);
+    let mut universe = Universe::new("amd64");
+    for (name, text) in [("trixie", &text), ("trixie-updates", &text), ("trixie-backports", &newer)]
+    {
+        universe.add(info(name, 500), parse_packages(text));
+    }
+    let pin = |target: &str, priority| Pin {
+        packages: vec!["a".to_owned()],
+        target: PinTarget::parse(target).unwrap(),
+        priority,
+    };
+    let ask = |pins: Vec<Pin>| {
+        let policy = Policy { pins, ..Policy::default() };
+        names(&universe, &Request { policy, ..request(&["a"]) }).unwrap()
+    };
+    // It is for the version, though another suite, which is not pinned, has it as well.
+    assert_eq!(ask(vec![pin("release trixie-backports", 400)]), ["a 1"]);
+    assert_eq!(ask(vec![pin("version 2", 400), pin("release trixie", 300)]), ["a 2"]);
+    assert_eq!(ask(vec![pin("release trixie-backports", 400), pin("version 2", 990)]), ["a 1"]);
+}
+
+#[test]
+fn pins_that_change_nothing_are_told() {
+    let text = index(&["a 1", "b 2"]);
+    let mut universe = Universe::new("amd64");
+    universe.add(info("trixie", 500), parse_packages(&text));
+    let pin = |name: &str, target| Pin { packages: vec![name.to_owned()], target, priority: 990 };
+    let version = |text: &str| PinTarget::Version(text.to_owned());
+    let suite = |text: &str| PinTarget::Suite(text.to_owned());
+    let pins = vec![
+        pin("a", version("1*")),
+        pin("a", version("2")),
+        pin("b", suite("trixie")),
+        pin("b", suite("trixie-backports")),
+    ];
+    let idle = Policy { pins, ..Policy::default() }.idle(&universe);
+    assert_eq!(
+        idle,
+        [
+            "pin: nothing is of version 2, so nothing comes of the pin of a",
+            "pin: nothing is of release trixie-backports, so nothing comes of the pin of b",
+        ]
+    );
 }
 
 #[test]
@@ -270,11 +361,14 @@ fn a_set_that_does_not_hold_is_noticed() {
         "b 1",
         "c 1 | Provides: v (= 1)",
         "d 1 | Depends: b ¦ gone, v | Recommends: gone | Breaks: b (<< 1) | Provides: x | Conflicts: x",
-        "e 1 | Depends: b (",
+        "e 1 | Depends: b",
     ];
     let text = index(&lines);
     let mut universe = Universe::new("amd64");
-    universe.add(info("trixie", 500), parse_packages(&text).unwrap()).unwrap();
+    let mut content = parse_packages(&text);
+    // No index lets this through.
+    content.packages[4].depends = "b (";
+    universe.add(info("trixie", 500), content);
     let found = |set: &[VersionId]| check::broken(&universe, &set.iter().copied().collect());
     let of_a = ["a 1: Depends: b (>= 2)", "a 1: Depends: v (>= 2)"];
     assert_eq!(found(&[0]), of_a);

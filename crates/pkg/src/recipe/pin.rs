@@ -1,0 +1,124 @@
+//! Pins: which versions of packages a recipe prefers, and which it keeps away.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What wins against all that nothing pins, and is no more than a preference.
+const PREFERRED: i16 = 990;
+
+/// For these packages, versions like this one, or of this suite, have that priority.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "PinTable")]
+#[schemars(with = "PinTable")]
+pub struct Pin {
+    /// Packages: names with `*` and `?`, or `src:NAME` for all that a source package makes.
+    pub packages: Vec<String>,
+    /// Which of their versions.
+    #[serde(flatten)]
+    pub target: PinTarget,
+    /// Never 0.
+    pub priority: i16,
+}
+
+/// Which versions a pin is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PinTarget {
+    /// A version, with `*` and `?`.
+    Version(String),
+    /// Those of a suite, called by name or codename.
+    Suite(String),
+}
+
+/// A pin: packages, either a version or a suite, and a priority.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct PinTable {
+    /// Packages: names with `*` and `?`, or `src:NAME` for all that a source package makes.
+    packages: Vec<String>,
+    /// The versions meant: one, or a pattern with `*` and `?`.
+    version: Option<String>,
+    /// The suite whose versions are meant, by name or codename.
+    suite: Option<String>,
+    /// 990 (the default) and more: preferred; 500: like any; 1 to 99: only if there is nothing else;
+    /// below 0: never.
+    priority: Option<i16>,
+}
+
+impl TryFrom<PinTable> for Pin {
+    type Error = String;
+
+    fn try_from(table: PinTable) -> Result<Self, String> {
+        let PinTable { packages, version, suite, priority } = table;
+        let what = if version.is_some() { "a version" } else { "a suite" };
+        let target = match (version, suite) {
+            (Some(version), None) => PinTarget::Version(version),
+            (None, Some(suite)) => PinTarget::Suite(suite),
+            _ => return Err("a pin has either version or suite".to_owned()),
+        };
+        if packages.is_empty() {
+            return Err("a pin without packages; \"*\" means all of them".to_owned());
+        }
+        let (PinTarget::Version(pattern) | PinTarget::Suite(pattern)) = &target;
+        let words = packages.iter().map(|name| ("a package", name)).chain([(what, pattern)]);
+        for (what, word) in words {
+            // apt takes regular expressions here too; as a pattern they would silently match nothing.
+            let plain = |c: char| c.is_ascii_alphanumeric() || "+-._:~*?".contains(c);
+            let slash = |c: char| what == "a suite" && c == '/';
+            if word.is_empty() || !word.chars().all(|c| plain(c) || slash(c)) {
+                return Err(format!("{word:?} is not {what}; * and ? are the only patterns"));
+            }
+        }
+        match priority.unwrap_or(PREFERRED) {
+            0 => Err("a pin cannot have priority 0; below 0 a version is never chosen".to_owned()),
+            priority => Ok(Self { packages, target, priority }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Document, Packages};
+    use super::*;
+
+    fn read(pin: &str) -> Result<Vec<Pin>, String> {
+        let text = format!("profile = \"core\"\n[[pins]]\n{pin}\n");
+        let mut document = Document::parse(&text).unwrap();
+        document.take::<Packages>().map(|taken| taken.pins).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn pins() {
+        let pins =
+            read("packages = [\"zfs*\", \"src:zfs-linux\"]\nsuite = \"trixie-backports\"").unwrap();
+        let target = PinTarget::Suite("trixie-backports".to_owned());
+        assert_eq!((pins[0].packages.len(), &pins[0].target, pins[0].priority), (2, &target, 990));
+        let pins = read("packages = [\"*\"]\nversion = \"1:2.*~deb13?\"\npriority = -1").unwrap();
+        assert_eq!(pins[0].target, PinTarget::Version("1:2.*~deb13?".to_owned()));
+    }
+
+    #[test]
+    fn wrong_ones_have_their_line() {
+        for (pin, message) in [
+            ("packages = [\"a\"]", "line 2: a pin has either version or suite"),
+            ("packages = [\"a\"]\nversion = \"1\"\nsuite = \"sid\"", "line 2: a pin has either"),
+            ("packages = []\nversion = \"1\"", "line 2: a pin without packages"),
+            (
+                "packages = [\"/^a/\"]\nversion = \"1\"",
+                "line 2: \"/^a/\" is not a package; * and ?",
+            ),
+            ("packages = [\"a\"]\nversion = \"[12]\"", "line 2: \"[12]\" is not a version"),
+            ("packages = [\"a\"]\nsuite = \"\"", "line 2: \"\" is not a suite"),
+            (
+                "packages = [\"a\"]\nsuite = \"a\"\npriority = 0",
+                "line 2: a pin cannot have priority 0",
+            ),
+            ("packages = [\"a\"]\nsuite = \"a\"\npriority = 40000", "line 5: "),
+            ("package = [\"a\"]", "line 3: unknown key \"package\"; did you mean \"packages\"?"),
+            ("suite = \"a\"", "line 2: missing field `packages`"),
+        ] {
+            let error = read(pin).unwrap_err();
+            assert!(error.starts_with(message), "{pin}: {error}");
+        }
+    }
+}
