@@ -79,6 +79,21 @@ pub(super) fn versions(root: &Path) -> Result<Vec<String>, Fault> {
     Ok(versions)
 }
 
+/// The configuration of a kernel; empty if there is none. No package of Debian 14 has it in `/boot`: it comes there
+/// when the kernel is configured, which is after this is asked. What modules see is that of the headers.
+fn configuration(root: &Path, version: &str) -> Result<Vec<u8>, Fault> {
+    for path in
+        [format!("boot/config-{version}"), format!("usr/src/linux-headers-{version}/.config")]
+    {
+        let path = root.join(path);
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => return read.map_err(at(&path)),
+        }
+    }
+    Ok(Vec::new())
+}
+
 /// The kernels of the root. Empty when there is nothing to build for them.
 pub(super) fn kernels(root: &Path, facts: &[Facts]) -> Result<Vec<Kernel>, Fault> {
     let sources: Vec<&Facts> =
@@ -113,8 +128,7 @@ pub(super) fn kernels(root: &Path, facts: &[Facts]) -> Result<Vec<Kernel>, Fault
             })
             .collect();
         lines.sort_unstable();
-        let config = root.join("boot").join(format!("config-{version}"));
-        let config = fs::read(&config).unwrap_or_default();
+        let config = configuration(root, &version)?;
         let text =
             format!("kernel {version}\nconfig {}\n{}", tree::Digest::of(&config), lines.concat());
         let key = tree::Digest::of(text.as_bytes()).to_string();
@@ -322,4 +336,71 @@ fn copy(from: &Path, to: &Path) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bootstrap::Package;
+
+    const KERNEL: &str = "6.12.1-amd64";
+
+    fn facts(names: &[&str]) -> Vec<Facts> {
+        let package = |name: &&str| Package {
+            name: (*name).to_owned(),
+            version: "1".to_owned(),
+            architecture: "amd64".to_owned(),
+            deb: PathBuf::new(),
+            automatic: false,
+        };
+        let facts = |name| Facts {
+            package: package(name),
+            essential: false,
+            same: false,
+            preinst: false,
+            provides: Vec::new(),
+            pre_depends: Vec::new(),
+            depends: Vec::new(),
+            replaces: String::new(),
+        };
+        names.iter().map(facts).collect()
+    }
+
+    fn key(root: &Path, more: &[&str]) -> String {
+        let kernels = kernels(root, &facts(&[&["zfs-dkms", "gcc-14"], more].concat())).unwrap();
+        assert_eq!(kernels.len(), 1);
+        kernels[0].key.clone()
+    }
+
+    /// A root with a kernel and a configuration for it.
+    fn root(configuration: &str, content: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for path in [&*format!("usr/lib/modules/{KERNEL}/kernel/x"), configuration] {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn only_what_compiles_decides_what_a_module_is() {
+        let root = root(&format!("boot/config-{KERNEL}"), "y");
+        let key = |more: &[&str]| key(root.path(), more);
+        // What a server or desktop has besides.
+        assert_eq!(key(&[]), key(&["gcc", "cpp", "gcc-14-base", "gcc-x86-64-linux-gnu", "g++-14"]));
+        for more in ["gcc-15", "linux-headers-6.12.1-common", "linux-compiler-gcc-12-x86", "make"] {
+            assert_ne!(key(&[]), key(&[more]), "{more}");
+        }
+    }
+
+    #[test]
+    fn the_configuration_decides_wherever_it_is() {
+        for place in
+            [format!("boot/config-{KERNEL}"), format!("usr/src/linux-headers-{KERNEL}/.config")]
+        {
+            let (one, other) = (root(&place, "y"), root(&place, "m"));
+            assert_ne!(key(one.path(), &[]), key(other.path(), &[]), "{place}");
+        }
+    }
 }
