@@ -13,7 +13,7 @@
 //! ```
 //!
 //! ```no_run
-//! use alloc::sync::Arc;
+//! use std::sync::Arc;
 //! let file = std::fs::File::open("pool.img")?;
 //! let device = zfs::read::Device { name: "pool.img".into(), data: Arc::new(file) };
 //! let pool = zfs::read::Pool::open(&[device])?;
