@@ -174,30 +174,32 @@ pub enum RelationError {
 /// and so on: clauses of alternatives. Empty clauses (`a,,b`, a comma at the end) are passed over as
 /// dpkg does.
 pub fn parse_relations(field: &str) -> Result<Vec<Clause<'_>>, RelationError> {
-    let mut clauses = Vec::new();
-    for clause in field.split(',') {
-        if clause.trim_ascii().is_empty() {
-            continue;
-        }
-        let alternatives: Clause<'_> =
-            clause.split('|').take(LIMIT + 1).map(parse_one).collect::<Result<_, _>>()?;
-        if clauses.len() == LIMIT || alternatives.len() > LIMIT {
-            return Err(RelationError::TooMany);
-        }
-        clauses.push(alternatives);
-    }
+    let mut clauses: Vec<Clause<'_>> = Vec::new();
+    each_relation(field, |alternative, dependency| match clauses.last_mut() {
+        Some(clause) if alternative > 0 => clause.push(dependency),
+        _ => clauses.push(vec![dependency]),
+    })?;
     Ok(clauses)
 }
 
 /// Whether [`parse_relations`] can read a value, without keeping what it reads.
 pub(super) fn check_relations(field: &str) -> Result<(), RelationError> {
+    each_relation(field, |_, _| {})
+}
+
+/// Hands over each dependency with its number among the alternatives of its clause.
+fn each_relation<'a>(
+    field: &'a str,
+    mut found: impl FnMut(usize, Dependency<'a>),
+) -> Result<(), RelationError> {
     let clauses = field.split(',').filter(|clause| !clause.trim_ascii().is_empty());
     for (at, clause) in clauses.enumerate() {
         for (alternative, text) in clause.split('|').enumerate() {
-            parse_one(text)?;
+            let dependency = parse_one(text)?;
             if at.max(alternative) >= LIMIT {
                 return Err(RelationError::TooMany);
             }
+            found(alternative, dependency);
         }
     }
     Ok(())
