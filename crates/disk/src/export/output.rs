@@ -37,6 +37,13 @@ impl Output {
         })
     }
 
+    /// Leaves in memory what is written. For formats whose start is known last: the digest needs all of the
+    /// file once more.
+    pub fn keeping(mut self) -> Self {
+        self.behind.keep();
+        self
+    }
+
     /// Hashes what is appended from now on.
     pub fn start_digest(&mut self) -> Result<(), WriteError> {
         self.flush()?;

@@ -94,7 +94,7 @@ impl Ova {
         machine: Machine,
         identity: &Identity,
     ) -> Result<Self, WriteError> {
-        let mut output = Output::new(file, "OVA")?;
+        let mut output = Output::new(file, "OVA")?.keeping();
         // Of each piece a grain that did not shrink, of the whole disk its tables.
         let grains = most.div_ceil(PIECE as u64).saturating_mul(PIECE as u64 + 1024);
         let extended = grains.saturating_add(size / 8192 + (1 << 20)) > MAX_OCTAL;

@@ -68,7 +68,7 @@ impl Qcow2 {
             return Err(WriteError::Size { format: "qcow2", size, why: "2 PiB are the most" });
         }
         Ok(Self {
-            output: Output::new(file, "qcow2")?,
+            output: Output::new(file, "qcow2")?.keeping(),
             size,
             compression,
             end: 1,
