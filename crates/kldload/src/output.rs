@@ -1,12 +1,13 @@
 //! Files that appear whole or not at all.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use blk::WriteBehind;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 use tree::{Digest, Hasher};
 
@@ -58,6 +59,12 @@ impl OutputFile {
         &self.file
     }
 
+    /// A buffer that fills the file from front to back.
+    pub fn writer(&self) -> BufWriter<Appended<'_>> {
+        let appended = Appended { file: &self.file, at: 0, behind: WriteBehind::default() };
+        BufWriter::with_capacity(1 << 20, appended)
+    }
+
     /// Gives the file its name.
     pub fn publish(self) -> anyhow::Result<PathBuf> {
         let (path, replaces) = (self.path.clone(), self.replaces);
@@ -91,6 +98,27 @@ impl OutputFile {
             false => named.persist_noclobber(&self.path),
         };
         placed.map_err(|error| error.error)
+    }
+}
+
+/// A file that is written from front to back, and goes to the disk meanwhile.
+#[derive(Debug)]
+pub struct Appended<'a> {
+    file: &'a File,
+    at: u64,
+    behind: WriteBehind,
+}
+
+impl Write for Appended<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = FileExt::write_at(self.file, bytes, self.at)?;
+        self.at += written as u64;
+        self.behind.wrote(self.file, self.at);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -239,8 +239,7 @@ fn write_stream(
 ) -> anyhow::Result<(OutputFile, u64)> {
     ui.stage("writing stream", 0);
     let output = OutputFile::create(&Product::Stream.path(directory, name))?;
-    let buffer = BufWriter::with_capacity(1 << 20, output.file());
-    let size = plan::image::send(plan, raw.try_clone()?, buffer)?;
+    let size = plan::image::send(plan, raw.try_clone()?, output.writer())?;
     Ok((output, size))
 }
 

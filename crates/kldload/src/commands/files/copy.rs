@@ -123,7 +123,7 @@ fn archive(
         return Ok(archive::tar::write(&tree, blobs, BufWriter::new(io::stdout().lock()))?);
     }
     let output = OutputFile::create(destination)?;
-    let mut buffered = BufWriter::with_capacity(PIECE, output.file());
+    let mut buffered = output.writer();
     archive::tar::write(&tree, blobs, &mut buffered)?;
     buffered.flush()?;
     drop(buffered);

@@ -47,13 +47,16 @@ pub fn send(args: &SendArgs) -> anyhow::Result<ExitCode> {
     match &args.output {
         Some(path) => {
             let output = OutputFile::create(path)?;
-            write(args, &place, (dataset, snapshot), output.file())?;
+            write(args, &place, (dataset, snapshot), output.writer())?;
             output.publish()?;
         }
         None if io::stdout().is_terminal() => {
             bail!("a stream is not written to a terminal: use -o FILE, or a pipe");
         }
-        None => write(args, &place, (dataset, snapshot), io::stdout().lock())?,
+        None => {
+            let out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
+            write(args, &place, (dataset, snapshot), out)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -64,7 +67,7 @@ fn write(
     (dataset, snapshot): (&str, &str),
     out: impl Write,
 ) -> anyhow::Result<()> {
-    let mut stream = StreamWriter::new(BufWriter::with_capacity(1 << 20, out));
+    let mut stream = StreamWriter::new(out);
     let options = SendOptions::default();
     let from = args.from.as_deref().map(|from| from.trim_start_matches('@'));
     if args.replicate {
