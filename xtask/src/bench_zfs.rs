@@ -54,17 +54,19 @@ pub fn zfs(tree: &Path) -> Result<()> {
 
     let (copied, unpacked) = (work.path().join("copied"), work.path().join("unpacked"));
     let source = format!("{}:tank/fs@install/", image.display());
-    let copy = usual(|| {
+    // In turn, and the least of each: a virtual machine may have to wait for its memory, up to six times
+    // as long as the work takes, depending on what ran before.
+    let (mut copy, mut tar) = (f64::MAX, f64::MAX);
+    for _ in 0..2 * RUNS {
         fresh(&copied)?;
-        ours().args(["cp", "-r", &source]).arg(&copied).text().map(drop)
-    })?;
-    let tar = usual(|| {
+        copy =
+            copy.min(timed(|| ours().args(["cp", "-r", &source]).arg(&copied).text().map(drop))?);
         fresh(&unpacked)?;
-        let tar = Run::new("tar").args(["--xattrs", "--xattrs-include=*", "-xf"]).arg(tree);
-        tar.directory(&unpacked).text().map(drop)
-    })?;
-    println!("cp -r to a directory               {copy:9.2} s");
-    println!("tar x                              {tar:9.2} s");
+        let run = Run::new("tar").args(["--xattrs", "--xattrs-include=*", "-xf"]).arg(tree);
+        tar = tar.min(timed(|| run.directory(&unpacked).text().map(drop))?);
+    }
+    println!("cp -r to a directory, least of {:<3} {copy:9.2} s", 2 * RUNS);
+    println!("tar x, least of {:<3}                {tar:9.2} s", 2 * RUNS);
     let archive = work.path().join("copied.tar");
     let to_tar = usual(|| {
         if archive.exists() {
