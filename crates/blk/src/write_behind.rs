@@ -17,8 +17,7 @@ const LAG: u64 = 64 << 20;
 pub struct WriteBehind {
     /// What lies before was handed to the disk.
     begun: u64,
-    /// What lies before may have left memory.
-    dropped: u64,
+    /// Whether it stays in memory.
     keep: bool,
 }
 
@@ -35,12 +34,11 @@ impl WriteBehind {
         }
         // The advice has pages that wait for the disk begin their way and takes clean ones out of memory.
         dont_need(file, self.begun, end);
-        self.begun = end;
-        let done = end.saturating_sub(LAG);
-        if !self.keep && done > self.dropped {
-            dont_need(file, self.dropped, done);
-            self.dropped = done;
+        let (dropped, done) = (self.begun.saturating_sub(LAG), end.saturating_sub(LAG));
+        if !self.keep && done > dropped {
+            dont_need(file, dropped, done);
         }
+        self.begun = end;
     }
 }
 
