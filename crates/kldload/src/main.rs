@@ -3,6 +3,7 @@
 mod cache;
 mod commands;
 mod failure;
+mod fleeting;
 mod formats;
 mod image;
 mod output;

@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -9,22 +9,24 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use blk::WriteBehind;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
+use tempfile::TempPath;
 use tree::{Digest, Hasher};
 
 use crate::failure::Refused;
+use crate::fleeting::Fleeting;
 
 /// Starts names that only last until a file has its own.
 const TEMPORARY: &str = ".kldload-";
 
 /// A file without a name, which gets its name when it is complete. If the program ends before,
-/// however it ends, nothing is left; but file systems that know no files without names (NFS, exFAT) keep
-/// one called `.kldload-` and letters when a signal ends it.
+/// however it ends, nothing is left; but on file systems that know no files without names (NFS, exFAT) it
+/// is called `.kldload-` and letters meanwhile, which SIGKILL and a power cut leave behind.
 #[derive(Debug)]
 pub struct OutputFile {
     file: File,
     path: PathBuf,
     /// Where the file system knows no unnamed files: the temporary name.
-    named: Option<tempfile::TempPath>,
+    named: Option<Fleeting>,
     /// Whether what has the name by then goes.
     replaces: bool,
 }
@@ -38,11 +40,11 @@ impl OutputFile {
         let (file, named) = match open(&directory, flags, Mode::from_raw_mode(0o644)) {
             Ok(fd) => (File::from(fd), None),
             Err(_) => {
-                let temporary = tempfile::Builder::new()
-                    .prefix(TEMPORARY)
-                    .tempfile_in(&directory)
+                let make = |path: &Path| {
+                    File::options().read(true).write(true).create_new(true).open(path)
+                };
+                let (file, name) = temporary(&directory, make)
                     .with_context(|| format!("cannot create a file in {}", directory.display()))?;
-                let (file, name) = temporary.into_parts();
                 (file, Some(name))
             }
         };
@@ -88,17 +90,28 @@ impl OutputFile {
             Some(named) => named,
             None if !self.replaces => return link(&self.path),
             // A link cannot replace a file; a rename can. Nobody has the name in between.
-            None => tempfile::Builder::new()
-                .prefix(TEMPORARY)
-                .make_in(directory_of(&self.path), link)?
-                .into_temp_path(),
+            None => temporary(&directory_of(&self.path), link)?.1,
         };
-        let placed = match self.replaces {
-            true => named.persist(&self.path),
-            false => named.persist_noclobber(&self.path),
-        };
-        placed.map_err(|error| error.error)
+        named.placed(|name| {
+            let name = TempPath::try_from_path(name)?;
+            let placed = match self.replaces {
+                true => name.persist(&self.path),
+                false => name.persist_noclobber(&self.path),
+            };
+            placed.map_err(|error| error.error)
+        })
     }
+}
+
+/// What `make` makes under a name that nobody has in `directory`.
+fn temporary<T>(
+    directory: &Path,
+    make: impl FnMut(&Path) -> io::Result<T>,
+) -> io::Result<(T, Fleeting)> {
+    Fleeting::file(|| {
+        let made = tempfile::Builder::new().prefix(TEMPORARY).make_in(directory, make)?;
+        made.keep().map_err(|error| error.error)
+    })
 }
 
 /// A file that is written from front to back, and goes to the disk meanwhile.
@@ -141,28 +154,30 @@ pub fn sha256(file: &File, progress: &mut dyn FnMut(u64)) -> io::Result<Digest> 
 }
 
 /// The directory that outputs go into. Directories that were made for it go away with this value,
-/// unless something is in them: a refused request leaves no trace.
+/// unless something is in them: a refused or interrupted request leaves no trace.
 #[derive(Debug)]
 pub struct OutputDirectory {
-    made: Vec<PathBuf>,
+    /// The lowest first, as they have to go.
+    _made: Vec<Fleeting>,
 }
 
 impl OutputDirectory {
     /// Makes `path`, and what is missing above it.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
-        let made = path.ancestors().take_while(missing).map(Path::to_owned).collect();
-        fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self { made })
-    }
-}
-
-impl Drop for OutputDirectory {
-    fn drop(&mut self) {
-        for directory in &self.made {
-            // Fails, as it should, where an output lies.
-            let _ = fs::remove_dir(directory);
+        let mut missing: Vec<_> = path.ancestors().take_while(missing).collect();
+        let mut made = Vec::new();
+        while let Some(path) = missing.pop() {
+            match Fleeting::directory(path) {
+                Ok(directory) => made.insert(0, directory),
+                // Somebody else makes directories too.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot create {}", path.display()));
+                }
+            }
         }
+        Ok(Self { _made: made })
     }
 }
 

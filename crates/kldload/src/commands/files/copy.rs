@@ -12,6 +12,7 @@ use zfs::read::{Filesystem, FilesystemBlobs, Inode, Object};
 
 use super::place::Place;
 use super::{CpArgs, PIECE, unpack};
+use crate::fleeting::Fleeting;
 use crate::output::OutputFile;
 
 fn told(path: &Path, as_json: bool) {
@@ -96,17 +97,13 @@ pub fn directory<'p>(
         bail!("{}: name a directory that does not exist yet", path.display());
     };
     let prefix = format!(".{}.new-", name.to_string_lossy());
-    let unfinished = tempfile::Builder::new()
-        .prefix(&prefix)
-        .tempdir_in(&parent)
+    let make = || Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent)?.keep());
+    let unfinished = Fleeting::tree(make)
         .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
     let notes = unpack::tree(&tree, &blobs, unfinished.path())?;
-    let finished = unfinished.keep();
-    if let Err(error) = fs::rename(&finished, &path) {
-        // Why the rename failed is what the caller must know.
-        let _ = fs::remove_dir_all(&finished);
-        return Err(error).with_context(|| format!("cannot write {}", path.display()));
-    }
+    unfinished
+        .placed(|unfinished| fs::rename(unfinished, &path))
+        .with_context(|| format!("cannot write {}", path.display()))?;
     notes.iter().for_each(|note| eprintln!("warning: {note}"));
     told(&path, args.json);
     Ok(())
