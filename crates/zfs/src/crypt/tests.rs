@@ -158,7 +158,7 @@ fn a_dataset_of_the_kernel_opens_to_the_last_block() {
         let mut todo = objset.meta.pointers.to_vec();
         while let Some(bp) = todo.pop() {
             if bp.level() > 0 && !bp.is_hole() {
-                let block = pool.blocks.read(&bp).unwrap();
+                let block = pool.blocks.read(&bp, None).unwrap();
                 verify_indirect(bp.words(), &block).unwrap();
                 let below = block.chunks_exact(128);
                 todo.extend(below.filter_map(crate::blkptr::BlockPointer::from_bytes));

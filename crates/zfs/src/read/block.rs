@@ -289,64 +289,94 @@ impl Blocks {
         any
     }
 
-    /// The content of a block that is not encrypted, little-endian.
-    pub(crate) fn read(&self, bp: &BlockPointer) -> Result<Arc<[u8]>, ReadError> {
+    /// The content of a block, little-endian, with `keys` decrypted and its MAC verified. Metadata is
+    /// kept for whoever asks next.
+    pub(crate) fn read(
+        &self,
+        bp: &BlockPointer,
+        keys: Option<&Keys>,
+    ) -> Result<Arc<[u8]>, ReadError> {
         // Embedded pointers have no address that could tell them apart.
-        let cached = !bp.is_embedded()
-            && (bp.level() > 0 || !matches!(bp.object_type(), PLAIN_FILE_CONTENTS | ZVOL));
+        let cached = !bp.is_embedded() && !is_content(bp);
         let words = bp.words();
-        let key = [words[0], words[1], words[6], words[12]];
+        // What was read without keys is another block: the bonuses of dnodes are encrypted in it.
+        let last = if keys.is_some() { !words[12] } else { words[12] };
+        let key = [words[0], words[1], words[6], last];
         if cached && let Some(block) = self.cache.get(&key) {
             return Ok(block);
         }
-        let block: Arc<[u8]> = self.finish(bp, self.raw(bp)?)?.into();
+        let block: Arc<[u8]> = self.finish(bp, self.decrypted(bp, keys)?)?.into();
         if cached {
             self.cache.insert(key, block.clone());
         }
         Ok(block)
     }
 
-    /// The content of a block of an encrypted dataset, little-endian, its MAC verified.
-    pub(crate) fn open(&self, bp: &BlockPointer, keys: &Keys) -> Result<Arc<[u8]>, ReadError> {
-        let words = bp.words();
-        // Apart from what was read without keys: the bonuses of dnodes.
-        let key = [words[0], words[1], words[6], !words[12]];
-        let cached = bp.level() > 0 || !matches!(bp.object_type(), PLAIN_FILE_CONTENTS | ZVOL);
-        if cached && let Some(block) = self.cache.get(&key) {
-            return Ok(block);
+    /// Fills `piece` with what a block of content has from byte `from` on; zeros come after its end.
+    pub(crate) fn read_into(
+        &self,
+        bp: &BlockPointer,
+        keys: Option<&Keys>,
+        from: usize,
+        piece: &mut [u8],
+    ) -> Result<(), ReadError> {
+        let raw = self.decrypted(bp, keys)?;
+        if from == 0 && piece.len() as u64 == bp.lsize() {
+            return self.unpack(bp, &raw, piece);
         }
+        fill(piece, self.finish(bp, raw)?.get(from..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// The block, still compressed.
+    fn decrypted(&self, bp: &BlockPointer, keys: Option<&Keys>) -> Result<Vec<u8>, ReadError> {
         let mut raw = self.raw(bp)?;
-        if bp.level() == 0 {
-            keys.open(words, &mut raw)
+        if bp.level() == 0
+            && let Some(keys) = keys
+        {
+            keys.open(bp.words(), &mut raw)
                 .map_err(|error| ReadError::damaged(describe(bp), error.to_string()))?;
         }
-        let block: Arc<[u8]> = self.finish(bp, raw)?.into();
-        if cached {
-            self.cache.insert(key, block.clone());
+        Ok(raw)
+    }
+
+    /// What [`Self::raw`] gave, decompressed.
+    fn finish(&self, bp: &BlockPointer, raw: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+        let is_stored =
+            BlockCompression::from_number(bp.compression()) == Ok(BlockCompression::Off);
+        let is_ready = is_stored && !bp.is_embedded() && !bp.is_big_endian();
+        if is_ready && raw.len() as u64 == bp.lsize() {
+            return Ok(raw);
         }
+        let mut block = vec![0; bp.lsize() as usize];
+        self.unpack(bp, &raw, &mut block)?;
         Ok(block)
     }
 
-    /// Decompresses what [`Self::raw`] gave.
-    pub(crate) fn finish(&self, bp: &BlockPointer, raw: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+    /// Decompresses what [`Self::raw`] gave into `block`, which is as long as the block.
+    fn unpack(&self, bp: &BlockPointer, raw: &[u8], block: &mut [u8]) -> Result<(), ReadError> {
         if bp.is_embedded() && bp.embedded_type() != 0 {
             return Err(ReadError::Unsupported { what: "a block left out by redaction".into() });
         }
-        let size = bp.lsize() as usize;
-        let kind = BlockCompression::from_number(bp.compression());
-        let mut block = match kind {
-            Ok(BlockCompression::Off) if raw.len() == size => raw,
-            Ok(kind) => {
-                let mut block = vec![0; size];
-                decompress(kind, &raw, &mut block)
-                    .map_err(|error| ReadError::damaged(describe(bp), error.to_string()))?;
-                block
-            }
-            Err(error) => return Err(ReadError::damaged(describe(bp), error.to_string())),
-        };
+        BlockCompression::from_number(bp.compression())
+            .and_then(|kind| decompress(kind, raw, block))
+            .map_err(|error| ReadError::damaged(describe(bp), error.to_string()))?;
         if bp.is_big_endian() {
-            swap::block(bp.object_type(), bp.level(), &mut block);
+            swap::block(bp.object_type(), bp.level(), block);
         }
-        Ok(block)
+        Ok(())
     }
+}
+
+/// Whether the block is a part of a file or a volume, which is read once, and not metadata.
+pub(crate) fn is_content(bp: &BlockPointer) -> bool {
+    bp.level() == 0 && matches!(bp.object_type(), PLAIN_FILE_CONTENTS | ZVOL)
+}
+
+/// Fills `piece` from the start of `bytes`, and with zeros.
+pub(crate) fn fill(piece: &mut [u8], bytes: &[u8]) {
+    let length = piece.len().min(bytes.len());
+    let (piece, zeros) = piece.split_at_mut(length);
+    piece.copy_from_slice(bytes.get(..length).unwrap_or_default());
+    zeros.fill(0);
 }

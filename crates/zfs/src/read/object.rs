@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::ops::Range;
 
-use super::block::{describe, is_encrypted};
+use super::block::{describe, fill, is_content, is_encrypted};
 use super::{Blocks, Dnode, ReadError};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
 use crate::crypt::Keys;
@@ -23,16 +23,26 @@ pub(crate) struct Source<'p> {
 impl Source<'_> {
     /// The content of a block.
     pub(crate) fn read(&self, bp: &BlockPointer) -> Result<Arc<[u8]>, ReadError> {
-        if bp.uses_crypt()
-            && let Some(keys) = &self.keys
-        {
-            return self.blocks.open(bp, keys);
+        self.blocks.read(bp, self.keys_of(bp)?)
+    }
+
+    /// Fills `piece` with what a block has from byte `from` on, and with zeros.
+    fn read_into(&self, bp: &BlockPointer, from: usize, piece: &mut [u8]) -> Result<(), ReadError> {
+        if is_content(bp) {
+            return self.blocks.read_into(bp, self.keys_of(bp)?, from, piece);
         }
+        fill(piece, self.read(bp)?.get(from..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// What opens a block, if it needs to be opened.
+    fn keys_of(&self, bp: &BlockPointer) -> Result<Option<&Keys>, ReadError> {
+        let keys = self.keys.as_deref().filter(|_| bp.uses_crypt());
         // Dnodes are only partly encrypted: what is above the bonus areas can be read.
-        if is_encrypted(bp) && bp.object_type() != DNODE {
+        if keys.is_none() && is_encrypted(bp) && bp.object_type() != DNODE {
             return Err(ReadError::Encrypted { dataset: self.name.to_string() });
         }
-        self.blocks.read(bp)
+        Ok(keys)
     }
 }
 
@@ -101,10 +111,15 @@ impl<'p> Object<'p> {
 
     /// What a pointer of level 0 points to.
     pub(crate) fn data(&self, bp: &BlockPointer) -> Result<Arc<[u8]>, ReadError> {
-        if bp.level() != 0 {
-            return Err(self.damaged(format!("{} is where data should be", describe(bp))));
-        }
+        self.check_level(bp)?;
         self.source.read(bp)
+    }
+
+    fn check_level(&self, bp: &BlockPointer) -> Result<(), ReadError> {
+        match bp.level() {
+            0 => Ok(()),
+            _ => Err(self.damaged(format!("{} is where data should be", describe(bp)))),
+        }
     }
 
     /// Fills `buffer` from `offset`; holes and what is behind the last block are zeros.
@@ -116,11 +131,12 @@ impl<'p> Object<'p> {
             let into = (at % size) as usize;
             let length = rest.len().min(size as usize - into);
             let (piece, after) = rest.split_at_mut(length);
-            piece.fill(0);
-            if let Some(block) = self.block(at / size)? {
-                let there = block.get(into..).unwrap_or_default();
-                let there = there.get(..length).unwrap_or(there);
-                piece.get_mut(..there.len()).unwrap_or_default().copy_from_slice(there);
+            let bp = self.pointer(at / size)?;
+            if bp.is_hole() {
+                piece.fill(0);
+            } else {
+                self.check_level(&bp)?;
+                self.source.read_into(&bp, into, piece)?;
             }
             at = at.saturating_add(length as u64);
             rest = after;

@@ -92,7 +92,7 @@ impl<'p> Reached<'p> {
             }
             self.pointer(&bp);
             if bp.level() > 0 {
-                let block = self.pool.blocks.read(&bp).unwrap();
+                let block = self.pool.blocks.read(&bp, None).unwrap();
                 todo.extend(block.chunks_exact(128).filter_map(BlockPointer::from_bytes));
             }
         }
