@@ -251,7 +251,12 @@ fn form(message: impl Into<String>) -> Problem {
 
 fn parse_path(text: &str) -> Result<Vec<u8>, Problem> {
     let path = text.strip_prefix('/').ok_or_else(|| form("a path starts with a slash"))?;
-    unescape(path).ok_or_else(|| form(format!("{text:?} has a wrong escape")))
+    let path = unescape(path).ok_or_else(|| form(format!("{text:?} has a wrong escape")))?;
+    // A tree finds names whatever the number of slashes between them.
+    if !path.is_empty() && path.split(|&byte| byte == b'/').any(<[u8]>::is_empty) {
+        return Err(form(format!("{text:?} has an empty name in it")));
+    }
+    Ok(path)
 }
 
 impl Parser {

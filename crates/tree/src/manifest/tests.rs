@@ -65,6 +65,8 @@ fn anything_else_is_refused() {
         ("\\x00v", "\\x00v xattr.a=", 3),
         ("/a.b dir", "/9 dir", 4),
         ("/z link", "/z link  ", 5),
+        ("/a.b/z", "/a.b//z", 5),
+        ("link /a", "link //a", 5),
         ("link /a\\x20b", "link /l", 5),
         ("link /a\\x20b", "link /a.b", 5),
         ("/l symlink", "/l fish", 6),
