@@ -135,7 +135,9 @@ impl fmt::Display for Location {
         match self {
             Self::File(path) => {
                 let path = path.to_string_lossy();
-                let mut address = String::from("file:");
+                // Behind two slashes comes the name of a host, which may be empty.
+                let scheme = if path.starts_with("//") { "file://" } else { "file:" };
+                let mut address = scheme.to_owned();
                 for (number, part) in path.split('/').enumerate() {
                     if number > 0 {
                         address.push('/');
@@ -163,11 +165,14 @@ mod tests {
             ("https://me:secret@m.example", "https://m.example/pool/a%3A1/b+c_1~2.deb"),
             ("file:///srv/a%20b/", "file:/srv/a%20b/pool/a%3A1/b+c_1~2.deb"),
             ("file:/srv", "file:/srv/pool/a%3A1/b+c_1~2.deb"),
+            ("file:////srv", "file:////srv/pool/a%3A1/b+c_1~2.deb"),
             ("HTTP://x:3142", "http://x:3142/pool/a%3A1/b+c_1~2.deb"),
         ];
         for (text, joined) in cases {
             let location: Location = text.parse().unwrap();
             assert_eq!(location.join("pool/a:1/b+c_1~2.deb").to_string(), joined);
+            let shown = location.to_string();
+            assert_eq!(shown.parse::<Location>().unwrap().to_string(), shown);
         }
     }
 
