@@ -13,7 +13,13 @@ use blk::Memory;
 use disk::Guid;
 use disk::export::{Identity, ImageWriter, Vhdx};
 use disk::gpt::{Lba, Partition, TYPE_ZFS, Table};
+use fuzz::small_stream;
+// Built like the targets, its coverage is counted by functions of that crate.
+use libfuzzer_sys as _;
 use tree::{Device, File, Inode, Kind, MemoryBlobs, Metadata, Tree};
+use zfs::nvlist::{NvList, encode_xdr};
+use zfs::send::{Record, StreamWriter};
+use zfs::zap::{Entry, ZapOptions};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -63,14 +69,25 @@ fn main() -> Result<()> {
     save("deb", &deb(&tar)?)?;
     save("gpt", &gpt()?)?;
     save("fat", &fat()?)?;
-    save("vhdx", &vhdx()?)
+    save("vhdx", &vhdx()?)?;
+    save("zfs_nvlist", &encode_xdr(&config()))?;
+    // The uberblock comes first, and there is none.
+    save("zfs_label", &[vec![0; 512], encode_xdr(&config())].concat())?;
+    save("zfs_zap", &zap()?)?;
+    // Eight bytes in the first place of all.
+    save("zfs_pool", b"\0\0\0\x08\xff\xff\xff\xff\xff\xff\xff\x7f")?;
+    zfs_records()
 }
 
 fn save(target: &str, bytes: &[u8]) -> Result<()> {
+    save_as(target, "seed", bytes)
+}
+
+fn save_as(target: &str, name: &str, bytes: &[u8]) -> Result<()> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     fs::create_dir_all(&directory)?;
     println!("{target}: {} bytes", bytes.len());
-    Ok(fs::write(directory.join("seed"), bytes)?)
+    Ok(fs::write(directory.join(name), bytes)?)
 }
 
 /// One inode of each kind.
@@ -169,4 +186,58 @@ fn write_vhdx(file: fs::File) -> Result<()> {
     // Nothing but the tables: a block with data would be another megabyte.
     let writer = Vhdx::new(file, 1 << 20, Identity([7; 32]))?;
     Ok(Box::new(writer).finish().map(drop)?)
+}
+
+/// Of a pool on a mirror.
+fn config() -> NvList {
+    let disk = |guid: u64| NvList::new().with("type", "disk").with("id", 0u64).with("guid", guid);
+    let mirror = NvList::new()
+        .with("type", "mirror")
+        .with("id", 0u64)
+        .with("guid", 7u64)
+        .with("ashift", 12u64)
+        .with("asize", 1u64 << 20)
+        .with("children", vec![disk(5), disk(6)]);
+    NvList::new()
+        .with("version", 5000u64)
+        .with("name", "tank")
+        .with("state", 0u64)
+        .with("txg", 4u64)
+        .with("pool_guid", 1u64)
+        .with("top_guid", 7u64)
+        .with("guid", 5u64)
+        .with("vdev_children", 1u64)
+        .with("vdev_tree", mirror)
+        .with("features_for_read", NvList::new())
+}
+
+/// A fat one; the target takes its size of blocks from the first byte.
+fn zap() -> Result<Vec<u8>> {
+    let names: Vec<String> = (0..9).map(|number| format!("name-{number}")).collect();
+    let entries: Vec<Entry<'_>> = names.iter().map(|name| Entry::new(name, 7)).collect();
+    let options = ZapOptions { force_fat: true, ..ZapOptions::new(1) };
+    let object = zfs::zap::encode(&entries, &options)?;
+    let shape = (object.block_size / 512).trailing_zeros() as u8;
+    Ok([vec![shape], object.data].concat())
+}
+
+/// A stream, and what its records hold, each behind its number.
+fn zfs_records() -> Result<()> {
+    let records = small_stream();
+    let mut stream = StreamWriter::new(Vec::new());
+    for (number, record) in records.iter().enumerate() {
+        let content = match record {
+            Record::Object(object) => &object.bonus,
+            Record::Write(write) => &write.data,
+            Record::Spill(spill) => &spill.data,
+            Record::End(_) => continue,
+            _ => &Vec::new(),
+        };
+        if !content.is_empty() && number < 256 {
+            let bytes = [&[number as u8], &content[..]].concat();
+            save_as("zfs_filesystem", &format!("record-{number}"), &bytes)?;
+        }
+        stream.write(record)?;
+    }
+    save("zfs_stream", &stream.finish(false)?)
 }

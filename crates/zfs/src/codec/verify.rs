@@ -199,7 +199,8 @@ fn compare(
             words[3] = 0;
         }
     }
-    if expected == actual {
+    // No fuzzer guesses sums.
+    if cfg!(fuzzing) || expected == actual {
         return Ok(());
     }
     Err(CodecError::Mismatch { checksum, expected, actual })

@@ -60,14 +60,14 @@ impl<R: Read> StreamReader<R> {
         match &record {
             Record::Begin(_) => self.sum = [0; 4],
             // Sums everything before this record. The last END of a compound stream has none.
-            Record::End(end) if end.checksum != [0; 4] && end.checksum != self.sum => {
+            Record::End(end) if end.checksum != [0; 4] && !agree(end.checksum, self.sum) => {
                 return Err(StreamError::Checksum { offset: start });
             }
             _ => {}
         }
         self.sum = fletcher4_more(self.sum, content, self.order);
         // Old senders, and those in user space at the END, leave it out.
-        if !matches!(record, Record::Begin(_)) && own_sum != [0; 4] && own_sum != self.sum {
+        if !matches!(record, Record::Begin(_)) && own_sum != [0; 4] && !agree(own_sum, self.sum) {
             return Err(StreamError::Checksum { offset: start });
         }
         self.sum = fletcher4_more(self.sum, own, self.order);
@@ -118,4 +118,9 @@ impl<R: Read> StreamReader<R> {
         }
         Ok(true)
     }
+}
+
+/// Whether a sum is right. No fuzzer guesses sums.
+fn agree(stored: [u64; 4], computed: [u64; 4]) -> bool {
+    cfg!(fuzzing) || stored == computed
 }
