@@ -10,6 +10,7 @@ mod bench_zfs;
 mod checkout;
 mod collide;
 mod debian;
+mod fuzz;
 mod judge_pool;
 mod labels;
 mod openzfs;
@@ -71,6 +72,14 @@ enum Task {
         /// More packages of the benchmark "darksite"
         #[arg(long, value_delimiter = ',', value_name = "NAME")]
         packages: Vec<String>,
+    },
+    /// Run fuzz targets on what they found before and on good inputs, which are made
+    Fuzz {
+        /// Which ones; all when none is named
+        targets: Vec<String>,
+        /// How long each runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
     },
     /// Judge a bare pool image with OpenZFS 2.1 and 2.3 in user land; the image stays as it is
     JudgePool {
@@ -157,6 +166,7 @@ fn run(task: Task) -> Result<()> {
             apt::install_missing()?;
             bench_recipe::recipe(&profile)
         }
+        Task::Fuzz { targets, seconds } => fuzz::fuzz(&targets, seconds),
         Task::JudgePool { image, pool, quick, openzfs, dump } => {
             apt::install_missing()?;
             for user_land in openzfs::user_lands()? {
