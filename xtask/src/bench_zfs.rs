@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::bench::{RUNS, median, stage_seconds, timed, usual};
-use crate::checkout::{fresh, kldload, target};
+use crate::checkout::{kldload, target};
 use crate::openzfs;
 use crate::run::Run;
 

@@ -217,7 +217,10 @@ fn a_chain_of_overlays() {
         let chain = [middle.clone(), raw.clone()];
         let opened = image::open_path(&top, None, &chain).unwrap();
         compare(&*opened.disk, &expected, "chain");
-        let error = image::open_path(&top, None, &chain[..1]).unwrap_err().to_string();
+        // The image in the middle lacks one.
+        let error = image::open_path(&top, None, &chain[..1]).unwrap_err();
+        assert!(error.to_string().contains("middle"), "{error}");
+        let error = std::error::Error::source(&error).unwrap().to_string();
         assert!(error.contains("--backing") && error.contains("disk.raw"), "{error}");
         fs::remove_file(&middle).unwrap();
         fs::remove_file(&top).unwrap();

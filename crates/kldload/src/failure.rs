@@ -17,6 +17,7 @@ use zfs::read::ReadError;
 use zfs::send::SendError;
 
 use crate::image::ImageProblem;
+use crate::ui;
 
 /// Something went wrong that is not the input's fault.
 const FAILED: u8 = 1;
@@ -45,8 +46,10 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
             text.push_str(&cause);
         }
     }
+    let code = code(error);
+    ui::failed(&text, code);
     eprintln!("kldload: {text}");
-    ExitCode::from(code(error))
+    ExitCode::from(code)
 }
 
 /// `error` and its causes, also those that an I/O error carries: it shows what it carries as itself,
@@ -111,6 +114,10 @@ fn is_damage(error: &disk::image::OpenError) -> bool {
     use disk::image::OpenError as E;
     match error {
         E::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
+        E::Companion { source, .. } => {
+            !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+        }
+        E::Open(_) => false,
         _ => true,
     }
 }

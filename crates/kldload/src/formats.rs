@@ -117,7 +117,9 @@ pub fn distinct(formats: impl IntoIterator<Item = Format>) -> Result<Vec<Format>
         }
         if let Some(other) = distinct.iter().find(|other| other.extension() == format.extension()) {
             let (one, two) = (other.name(), format.name());
-            return Err(format!("{one} and {two} would have the same name; write them one by one"));
+            return Err(format!(
+                "{one} and {two} would have the same name; write them one by one, under two names"
+            ));
         }
         distinct.push(format);
     }

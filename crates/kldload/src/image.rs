@@ -1,6 +1,6 @@
 //! The devices of a pool in image files.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,10 +29,8 @@ pub enum ImageProblem {
 
 /// Opens an image of any format, or a block device.
 fn open_disk(path: &Path) -> anyhow::Result<Arc<dyn ReadAt>> {
-    // A file that is not there is another failure than one that is not an image.
-    File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let opened = disk::image::open_path(path, None, &[])
-        .with_context(|| format!("cannot open {}", path.display()))?;
+    let opened =
+        disk::image::open_path(path, None, &[]).with_context(|| path.display().to_string())?;
     Ok(Arc::from(opened.disk))
 }
 

@@ -1,10 +1,28 @@
 //! Progress for people and programs: a bar on a terminal, plain lines elsewhere, JSON when asked.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
+
+/// Whether standard output is read by a program that waits for events.
+static EVENTS: AtomicBool = AtomicBool::new(false);
+
+/// Tells a program that waits for events how the command ended.
+pub fn failed(text: &str, code: u8) {
+    if EVENTS.load(Ordering::Relaxed) {
+        event(&json!({"event": "error", "text": text, "code": code}));
+    }
+}
+
+fn event(value: &serde_json::Value) {
+    // A reader that went away is no reason to stop writing an image.
+    if let Err(error) = writeln!(std::io::stdout(), "{value}") {
+        eprintln!("warning: cannot report progress: {error}");
+    }
+}
 
 /// Renders the progress of one command.
 #[derive(Debug)]
@@ -21,6 +39,7 @@ pub struct Ui {
 impl Ui {
     /// `json` asks for one JSON object a line on standard output.
     pub fn new(json: bool) -> Self {
+        EVENTS.store(json, Ordering::Relaxed);
         let now = Instant::now();
         let bar = (!json && std::io::stderr().is_terminal())
             .then(|| ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8)));
@@ -55,9 +74,7 @@ impl Ui {
                 bar.set_message(stage.to_owned());
                 bar.set_length(total);
             }
-            None if self.json => {
-                self.event(json!({"event": "stage", "name": stage, "total": total}))
-            }
+            None if self.json => event(&json!({"event": "stage", "name": stage, "total": total})),
             None => eprintln!("{stage} ..."),
         }
     }
@@ -76,7 +93,7 @@ impl Ui {
                 "event": "progress", "name": self.stage, "done": self.done, "total": self.total,
                 "bytes_per_second": rate as u64, "seconds_left": left,
             });
-            self.event(event);
+            self::event(&event);
         }
     }
 
@@ -97,7 +114,7 @@ impl Ui {
             bar.finish_and_clear();
         }
         if self.json {
-            self.event(value);
+            event(&value);
         } else {
             println!("{text}");
         }
@@ -116,7 +133,7 @@ impl Ui {
     pub fn warn(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("warning: {text}")),
-            None if self.json => self.event(json!({"event": "warning", "text": text})),
+            None if self.json => event(&json!({"event": "warning", "text": text})),
             None => eprintln!("warning: {text}"),
         }
     }
@@ -127,16 +144,9 @@ impl Ui {
         }
         let seconds = self.started.elapsed().as_secs_f64();
         if self.json {
-            self.event(json!({"event": "done", "name": self.stage, "seconds": seconds}));
+            event(&json!({"event": "done", "name": self.stage, "seconds": seconds}));
         } else if self.bar.is_none() {
             eprintln!("{} {seconds:.1} s", self.stage);
-        }
-    }
-
-    fn event(&self, value: serde_json::Value) {
-        // A reader that went away is no reason to stop writing an image.
-        if let Err(error) = writeln!(std::io::stdout(), "{value}") {
-            eprintln!("warning: cannot report progress: {error}");
         }
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use exporting::{begun, errors, export};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -106,6 +107,15 @@ fn names_come_from_the_clock_or_the_environment() {
         .output()
         .unwrap();
     assert!(output.status.success());
+    for (name, code) in [("", 0), ("a/b", 2)] {
+        let status = Command::new(env!("CARGO_BIN_EXE_kldload"))
+            .args(["export", "disk.raw", "vhdx", "-o", "elsewhere"])
+            .env("KEXPORT_NAME", name)
+            .current_dir(directory.path())
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(code), "KEXPORT_NAME={name}");
+    }
     assert!(directory.path().join("mine.vmdk").is_file());
     let text = String::from_utf8(output.stdout).unwrap();
     let events: Vec<serde_json::Value> =
@@ -144,6 +154,8 @@ fn refusals_leave_nothing() {
         (vec!["missing.raw", "raw"], 1, "missing.raw"),
         (vec!["disk.raw", "floppy"], 2, "possible values"),
         (vec!["disk.raw", "raw", "--name", "a/b"], 2, "-o gives the directory"),
+        (vec!["disk.raw", "raw", "--name", "a\nb"], 2, "-o gives the directory"),
+        (vec!["disk.raw", "raw", "--name", &"n".repeat(241)], 2, "240 are the most"),
         (vec!["disk.raw", "vhd", "vhd-dynamic"], 2, "the same name"),
         (vec!["disk.raw", "raw", "--name", "disk", "--force"], 4, "is the source"),
         (vec!["disk.raw", "qcow2", "-o", "-"], 2, "only one raw image"),
@@ -414,4 +426,35 @@ fn what_is_mounted_is_neither_read_nor_written() {
     drop(device);
     let raw = fs::read(path.join("disk.raw")).unwrap();
     assert!(fs::read(&file).unwrap()[..raw.len()] == raw);
+}
+
+#[test]
+fn what_is_no_disk_is_not_taken_for_one() {
+    let directory = directory();
+    let at = |name: &str| directory.path().join(name);
+    let output = export(directory.path(), &["disk.raw", "ova", "gcp", "--name", "made"]);
+    assert!(output.status.success(), "{}", errors(&output));
+    mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let vdi = [&[0; 64][..], &0xbeda_107f_u32.to_le_bytes(), &[0; 4028]].concat();
+    fs::write(at("disk.vdi"), vdi).unwrap();
+    for (source, code, message) in [
+        ("made.ova", 3, "made.ova: this is a tar archive"),
+        ("made.tar.gz", 3, "made.tar.gz: this is something that gzip compressed"),
+        ("disk.vdi", 3, "disk.vdi: this is a VDI image: convert it with qemu-img"),
+        ("pipe", 1, "pipe: cannot open it: it is neither a file nor a block device"),
+        (".", 1, ".: cannot open it: it is neither a file nor a block device"),
+    ] {
+        let output = export(directory.path(), &[source, "raw", "-o", "out", "--json"]);
+        assert_eq!(output.status.code(), Some(code), "{}", errors(&output));
+        assert!(errors(&output).contains(message), "{}", errors(&output));
+        let told = String::from_utf8(output.stdout).unwrap();
+        let last: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+        assert_eq!((&last["event"], &last["code"]), (&"error".into(), &code.into()));
+        assert!(last["text"].as_str().unwrap().contains(message), "{last}");
+    }
+    // Whoever says so gets the bytes.
+    let asked = ["disk.vdi", "raw", "-o", "out", "--name", "x", "--source-format", "raw"];
+    let output = export(directory.path(), &asked);
+    assert!(output.status.success(), "{}", errors(&output));
+    assert!(fs::read(at("out/x.raw")).unwrap() == fs::read(at("disk.vdi")).unwrap());
 }

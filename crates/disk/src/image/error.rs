@@ -65,6 +65,15 @@ pub enum OpenError {
         /// What it has, and what to do instead.
         what: String,
     },
+    /// It is no image of a disk, or of a kind that is not read here.
+    #[error("this is {what}")]
+    Foreign {
+        /// What it is, and what to do.
+        what: &'static str,
+    },
+    /// The image itself cannot be opened.
+    #[error("cannot open it")]
+    Open(#[source] io::Error),
     /// Another file that belongs to the image.
     #[error("opening {name:?}, which the {format} image needs")]
     Companion {

@@ -7,7 +7,7 @@ mod host;
 mod map;
 
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path, PathBuf};
@@ -122,6 +122,28 @@ pub fn recognise(file: &dyn ReadAt) -> io::Result<Format> {
     Ok(if vhd::is_vhd(file)? { Format::Vhd } else { Format::Raw })
 }
 
+/// What holds an image, or is one of a kind that is not read: where it is told by which bytes.
+const FOREIGN: [(usize, &[u8], &str); 9] = [
+    (0, &[0x1f, 0x8b], "something that gzip compressed: unpack it first"),
+    (0, b"\xfd7zXZ\0", "something that xz compressed: unpack it first"),
+    (0, &[0x28, 0xb5, 0x2f, 0xfd], "something that zstd compressed: unpack it first"),
+    (0, b"PK\x03\x04", "a ZIP archive: unpack it first"),
+    (257, b"ustar", "a tar archive: unpack it first; the disk of an OVA is the .vmdk inside"),
+    (0, b"QED\0", "a QED image: convert it with qemu-img"),
+    (64, &[0x7f, 0x10, 0xda, 0xbe], "a VDI image: convert it with qemu-img"),
+    (0, b"WithoutFreeSpace", "a Parallels image: convert it with qemu-img"),
+    (0, b"WithouFreSpacExt", "a Parallels image: convert it with qemu-img"),
+];
+
+/// What `file` is, if nobody can mean it as the bytes of a disk.
+fn foreign(file: &dyn ReadAt) -> io::Result<Option<&'static str>> {
+    let mut start = [0; 512];
+    let length = file.size()?.min(start.len() as u64) as usize;
+    file.read_exact_at(&mut start[..length], 0)?;
+    let found = FOREIGN.iter().find(|(at, magic, _)| start[*at..].starts_with(magic));
+    Ok(found.map(|(_, _, what)| *what))
+}
+
 /// Opens `file` as what it is, or as `format`.
 pub fn open(
     file: Box<dyn ReadAt>,
@@ -137,14 +159,16 @@ fn open_at(
     companions: &dyn Companions,
     depth: usize,
 ) -> Result<Opened, OpenError> {
+    let failed = |source| OpenError::Io { format: Format::Raw, offset: 0, length: 512, source };
     let format = match format {
         Some(format) => format,
-        None => recognise(&*file).map_err(|source| OpenError::Io {
-            format: Format::Raw,
-            offset: 0,
-            length: 64,
-            source,
-        })?,
+        None => match recognise(&*file).map_err(failed)? {
+            Format::Raw => match foreign(&*file).map_err(failed)? {
+                Some(what) => return Err(OpenError::Foreign { what }),
+                None => Format::Raw,
+            },
+            format => format,
+        },
     };
     let disk = match format {
         Format::Raw => file,
@@ -172,8 +196,7 @@ pub fn open_path(
     format: Option<Format>,
     backing: &[PathBuf],
 ) -> Result<Opened, OpenError> {
-    let file = File::open(path).map_err(|source| companion(format, path, source))?;
-    open_file(file, path, format, backing)
+    open_file(open_plain(path).map_err(OpenError::Open)?, path, format, backing)
 }
 
 /// As [`open_path`], with `file` opened already.
@@ -185,7 +208,7 @@ pub fn open_file(
 ) -> Result<Opened, OpenError> {
     let mut files =
         Files { directory: None, backing: backing.to_vec(), opened: Mutex::new(Vec::new()) };
-    let metadata = files.remember(path, &file).map_err(|source| companion(format, path, source))?;
+    let metadata = files.remember(path, &file).map_err(OpenError::Open)?;
     if !metadata.file_type().is_block_device() {
         files.directory = Some(path.parent().map(Path::to_owned).unwrap_or_default());
     }
@@ -196,14 +219,19 @@ pub fn open_file(
     })
 }
 
-fn companion(format: Option<Format>, path: &Path, source: io::Error) -> OpenError {
-    let format = format.unwrap_or(Format::Raw);
-    OpenError::Companion { format, name: path.display().to_string(), source }
+/// Opens a file or a block device. Whoever opens a pipe waits for somebody at its other end.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_file() || kind.is_block_device() {
+        return File::open(path);
+    }
+    let what = "it is neither a file nor a block device";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
 impl Files {
     fn open(&self, path: &Path) -> io::Result<File> {
-        let file = File::open(path)?;
+        let file = open_plain(path)?;
         self.remember(path, &file)?;
         Ok(file)
     }
@@ -236,9 +264,13 @@ impl Companions for Files {
         raw: bool,
     ) -> Result<Option<Box<dyn ReadAt>>, OpenError> {
         let Some(path) = self.backing.get(depth) else { return Ok(None) };
-        let file =
-            self.open(path).map_err(|source| companion(Some(Format::Qcow2), path, source))?;
+        let below = |source| {
+            let (format, name) = (Format::Qcow2, path.display().to_string());
+            OpenError::Companion { format, name, source }
+        };
+        let file = self.open(path).map_err(below)?;
         let format = raw.then_some(Format::Raw);
-        Ok(Some(open_at(Box::new(file), format, self, depth + 1)?.disk))
+        let opened = open_at(Box::new(file), format, self, depth + 1);
+        Ok(Some(opened.map_err(|error| below(error.into()))?.disk))
     }
 }

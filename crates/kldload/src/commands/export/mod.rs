@@ -49,7 +49,7 @@ pub struct ExportArgs {
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     output: PathBuf,
     /// Name of the images, without ending; kldload-export-YYYYMMDD-HHMMSS (UTC) by default
-    #[arg(long, env = "KEXPORT_NAME", value_parser = parse_name)]
+    #[arg(long, value_parser = parse_name)]
     name: Option<String>,
     /// Threads that compress; one for each processor by default
     #[arg(short, long, value_name = "N")]
@@ -169,11 +169,17 @@ impl ExportArgs {
         .find_map(|(asked, text)| asked.then_some(text))
     }
 
-    fn name(&self) -> String {
-        self.name.clone().unwrap_or_else(|| {
-            let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
-            format!("kldload-export-{}", now.strftime("%Y%m%d-%H%M%S"))
-        })
+    fn name(&self) -> Result<String, String> {
+        if let Some(name) = &self.name {
+            return Ok(name.clone());
+        }
+        // Scripts leave variables empty that they mean not to set.
+        if let Some(name) = std::env::var_os("KEXPORT_NAME").filter(|name| !name.is_empty()) {
+            return parse_name(&name.to_string_lossy())
+                .map_err(|problem| format!("KEXPORT_NAME={}: {problem}", name.display()));
+        }
+        let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+        Ok(format!("kldload-export-{}", now.strftime("%Y%m%d-%H%M%S")))
     }
 
     fn settings(&self, source: &Source<'_>, name: &str) -> anyhow::Result<Settings> {
@@ -199,11 +205,14 @@ impl ExportArgs {
 
 fn parse_name(name: &str) -> Result<String, String> {
     let plain = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
-    if plain {
-        Ok(name.to_owned())
-    } else {
-        Err("this cannot be the name of an image; -o gives the directory".to_owned())
+    if !plain || name.contains(char::is_control) {
+        return Err("this cannot be the name of an image; -o gives the directory".to_owned());
     }
+    // File systems have names of 255 bytes, and the ending comes.
+    if name.len() > 240 {
+        return Err(format!("{} bytes are too many for a name; 240 are the most", name.len()));
+    }
+    Ok(name.to_owned())
 }
 
 /// Ends the program as clap does when arguments cannot be meant.
@@ -224,13 +233,14 @@ impl Target {
         name: &str,
         sources: &[OpenedFile],
     ) -> anyhow::Result<Self> {
-        let Some(sink) = Sink::asked(&args.output, sources, args.force)? else {
+        if !Sink::is_meant(&args.output) {
             let files = Outputs::create(&args.output, name, formats, sources, args.force)?;
             return Ok(Self::Files(files));
-        };
+        }
         if formats != [Format::Raw] {
             usage("only one raw image can go to a block device or standard output");
         }
+        let sink = Sink::open(&args.output, sources, args.force)?;
         if sink.is_stream() && (args.verify || args.json || args.sha256) {
             usage("--verify, --json and --sha256 are not possible with -o -");
         }
@@ -280,7 +290,10 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     if let Some(text) = args.without_effect(&formats) {
         usage(text);
     }
-    let name = args.name();
+    let name = match args.name() {
+        Ok(name) => name,
+        Err(text) => usage(text),
+    };
     let opened = source::open(&args.source, args.source_format.map(Into::into), &args.backing)?;
     let needed = |path: &&PathBuf| opened.files.iter().skip(1).any(|file| file.path == **path);
     if let Some(path) = args.backing.iter().find(|path| !needed(path)) {

@@ -60,8 +60,8 @@ impl Outputs {
                     return Err(Refused(format!("{} {what}", path.display())).into());
                 }
                 if !force {
-                    let text = format!("{} is there already; --force replaces it", path.display());
-                    return Err(Refused(text).into());
+                    let what = "is there already; take another --name, or --force replaces it";
+                    return Err(Refused(format!("{} {what}", path.display())).into());
                 }
             }
             let file = OutputFile::create(&path)?;

@@ -41,25 +41,25 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// The sink that `output` names, if it is one. A device that is in use is refused, and one with
-    /// something on it unless `force`.
-    pub fn asked(
-        output: &Path,
-        sources: &[OpenedFile],
-        force: bool,
-    ) -> anyhow::Result<Option<Self>> {
+    /// Whether `output` is no directory, but a device or standard output.
+    pub fn is_meant(output: &Path) -> bool {
+        let is_device = |there: fs::Metadata| there.file_type().is_block_device();
+        output.as_os_str() == "-" || fs::metadata(output).is_ok_and(is_device)
+    }
+
+    /// The sink that `output` names. A device that is in use is refused, and one with something on it
+    /// unless `force`.
+    pub fn open(output: &Path, sources: &[OpenedFile], force: bool) -> anyhow::Result<Self> {
         if output.as_os_str() == "-" {
             if std::io::stdout().is_terminal() {
                 return Err(
                     Refused("standard output is a terminal; pipe it somewhere".into()).into()
                 );
             }
-            return Ok(Some(Self::Stream));
+            return Ok(Self::Stream);
         }
-        let Ok(there) = fs::metadata(output) else { return Ok(None) };
-        if !there.file_type().is_block_device() {
-            return Ok(None);
-        }
+        let there =
+            fs::metadata(output).with_context(|| format!("cannot open {}", output.display()))?;
         let path = output.to_owned();
         let same = |OpenedFile { metadata, .. }: &OpenedFile| {
             metadata.file_type().is_block_device() && metadata.rdev() == there.rdev()
@@ -78,7 +78,7 @@ impl Sink {
             ))
             .into());
         }
-        Ok(Some(Self::Device { file, path, size }))
+        Ok(Self::Device { file, path, size })
     }
 
     /// Whether what is written cannot be read again.

@@ -23,9 +23,10 @@ pub fn open(path: &Path, format: Option<Format>, backing: &[PathBuf]) -> anyhow:
     let opened = if kind.file_type().is_block_device() {
         let file = open_alone(path, OFlags::RDONLY, DEVICE)?;
         // What a guest wrote to its disk does not make it an image.
-        open_file(file, path, Some(format.unwrap_or(Format::Raw)), backing)?
+        open_file(file, path, Some(format.unwrap_or(Format::Raw)), backing)
+            .with_context(|| path.display().to_string())?
     } else {
-        open_path(path, format, backing)?
+        open_path(path, format, backing).with_context(|| path.display().to_string())?
     };
     for OpenedFile { path, metadata } in opened.files.iter().skip(1) {
         refuse_written(path, metadata)?;
