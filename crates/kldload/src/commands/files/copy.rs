@@ -5,13 +5,12 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use blk::WriteAt;
 use serde_json::json;
 use tree::{Kind, Tree};
-use zfs::read::{Filesystem, FilesystemBlobs, Inode, Object};
+use zfs::read::{Filesystem, FilesystemBlobs, Inode};
 
 use super::place::Place;
-use super::{CpArgs, PIECE, unpack};
+use super::{CpArgs, unpack};
 use crate::fleeting::Fleeting;
 use crate::output::OutputFile;
 
@@ -26,27 +25,11 @@ fn target(destination: &Path, name: &str) -> PathBuf {
     if destination.is_dir() { destination.join(name) } else { destination.to_owned() }
 }
 
-/// Copies what of an object is not a hole.
-fn pour(object: &Object<'_>, size: u64, file: &fs::File) -> anyhow::Result<()> {
-    file.set_len(size)?;
-    let mut buffer = vec![0; PIECE];
-    for run in object.data_runs(size)? {
-        let mut at = run.start;
-        while at < run.end {
-            let length = (run.end - at).min(PIECE as u64) as usize;
-            object.read_at(at, &mut buffer[..length])?;
-            WriteAt::write_all_at(file, &buffer[..length], at)?;
-            at += length as u64;
-        }
-    }
-    Ok(())
-}
-
 /// Copies a volume.
 pub fn volume(place: &Place, destination: &Path, as_json: bool) -> anyhow::Result<()> {
     let (object, size) = place.pool.volume(&place.dataset)?;
     let output = OutputFile::create(&target(destination, &place.name()))?;
-    pour(&object, size, output.file())?;
+    unpack::pour(&object, size, output.file(), &mut Vec::new())?;
     told(&output.publish()?, as_json);
     Ok(())
 }
@@ -60,7 +43,8 @@ pub fn file<'p>(
     as_json: bool,
 ) -> anyhow::Result<()> {
     let output = OutputFile::create(&target(destination, &place.name()))?;
-    pour(&inode.object, inode.attributes.size, output.file())?;
+    let size = inode.attributes.size;
+    unpack::pour(&inode.object, size, output.file(), &mut Vec::new())?;
     let metadata = fs.metadata(inode)?;
     unpack::file_attributes(output.file(), &metadata)?;
     told(&output.publish()?, as_json);
@@ -74,11 +58,11 @@ pub fn directory<'p>(
     inode: &Inode<'p>,
     args: &CpArgs,
 ) -> anyhow::Result<()> {
-    let (tree, blobs) = fs.tree_of_objects(inode.object.number)?;
     let destination = &*args.destination;
     let is_tar = destination.as_os_str() == "-"
         || destination.extension().is_some_and(|extension| extension == "tar");
     if is_tar && !destination.is_dir() {
+        let (tree, blobs) = fs.tree_of_objects(inode.object.number)?;
         return archive(tree, &blobs, destination, args.json);
     }
     let path = match (place.contents, destination.is_dir()) {
@@ -100,7 +84,7 @@ pub fn directory<'p>(
     let make = || Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent)?.keep());
     let unfinished = Fleeting::tree(make)
         .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
-    let notes = unpack::tree(&tree, &blobs, unfinished.path())?;
+    let notes = unpack::directory(fs, inode, unfinished.path())?;
     unfinished
         .placed(|unfinished| fs::rename(unfinished, &path))
         .with_context(|| format!("cannot write {}", path.display()))?;

@@ -1,14 +1,13 @@
-//! A tree becomes a directory.
+//! A file system becomes a directory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use blk::WriteAt;
@@ -17,11 +16,12 @@ use rustix::fs::{
     fchmod, fchown, fsetxattr, futimens, lsetxattr, makedev, mknodat, utimensat,
 };
 use rustix::io::Errno;
-use tree::{Blobs, Extent, Inode, InodeId, Kind, Metadata, Tree};
+use tree::Metadata;
+use zfs::read::{DirEntry, Filesystem, Inode, InodeKind, Object, ReadError};
 
 use super::PIECE;
 
-/// Files that one thread writes before it takes others: two that make files in one directory would wait
+/// Entries that one thread takes at once: two that make files in one directory would wait
 /// for each other.
 const TOGETHER: usize = 64;
 
@@ -70,134 +70,252 @@ pub fn file_attributes(file: &File, metadata: &Metadata) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes everything in `tree` below `directory`, which exists and is empty; tells what could not be
-/// done without privileges.
-pub fn tree(tree: &Tree, blobs: &dyn Blobs, directory: &Path) -> anyhow::Result<Vec<String>> {
-    let notes = Notes::default();
-    let mut first: HashMap<InodeId, PathBuf> = HashMap::new();
-    let (mut directories, mut files, mut links) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in tree.walk() {
-        let path = directory.join(OsStr::from_bytes(&entry.path));
-        if let Kind::Directory(_) = entry.inode.kind {
-            if !entry.path.is_empty() {
-                let made = fs::DirBuilder::new().create(&path);
-                made.with_context(|| format!("cannot make {}", path.display()))?;
-            }
-            directories.push((path, entry.inode));
-            continue;
-        }
-        if let Some(known) = first.get(&entry.id) {
-            links.push((known.clone(), path));
-            continue;
-        }
-        if tree.links(entry.id) > 1 {
-            first.insert(entry.id, path.clone());
-        }
-        files.push((path, entry.inode));
-    }
-    write_all(&files, blobs, &notes)?;
-    for (known, path) in &links {
-        // What was left out for lack of privileges has no second name either.
-        if known.symlink_metadata().is_ok() {
-            let linked = fs::hard_link(known, path);
-            linked.with_context(|| format!("cannot link {}", path.display()))?;
-        }
-    }
-    // Last, and from below: each change in a directory changes its time.
-    for (path, inode) in directories.iter().rev() {
-        attributes(path, inode, &notes)
-            .with_context(|| format!("cannot set attributes of {}", path.display()))?;
-    }
-    Ok(notes.texts())
-}
-
-/// Writes everything but directories, on all processors.
-fn write_all(files: &[(PathBuf, &Inode)], blobs: &dyn Blobs, notes: &Notes) -> anyhow::Result<()> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
-    let groups: Vec<_> = files.chunks(TOGETHER).collect();
-    let next = AtomicUsize::new(0);
-    let failure: Mutex<Option<anyhow::Error>> = Mutex::new(None);
-    let work = || {
-        let mut buffer = vec![0; PIECE];
-        while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-            for (path, inode) in *group {
-                let written = write_one(path, inode, blobs, &mut buffer, notes)
-                    .with_context(|| format!("cannot write {}", path.display()));
-                if let Err(error) = written {
-                    // The others stop at their next group.
-                    next.store(groups.len(), Ordering::Relaxed);
-                    let mut failure = failure.lock().unwrap_or_else(|lock| lock.into_inner());
-                    failure.get_or_insert(error);
-                    return;
-                }
-            }
-        }
+/// Writes everything below the directory `inode` into `directory`, which exists and is empty, on all
+/// processors; tells what could not be done without privileges.
+pub fn directory<'p>(
+    fs: &Filesystem<'p>,
+    inode: &Inode<'p>,
+    directory: &Path,
+) -> anyhow::Result<Vec<String>> {
+    let unpack = Unpack {
+        fs,
+        notes: Notes::default(),
+        queue: Mutex::default(),
+        changed: Condvar::new(),
+        names: Mutex::default(),
     };
+    let top = unpack.enter(directory.to_owned(), inode)?;
+    lock(&unpack.queue).tasks.push(top);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(work);
+            scope.spawn(|| unpack.work());
         }
-        work();
+        unpack.work();
     });
-    failure.into_inner().unwrap_or_else(|lock| lock.into_inner()).map_or(Ok(()), Err)
+    let queue = unpack.queue.into_inner().unwrap_or_else(PoisonError::into_inner);
+    queue.failure.map_or(Ok(()), Err)?;
+    let names = unpack.names.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (object, path) in &names.links {
+        // What was left out for lack of privileges has no second name either.
+        let Some(first) = names.first.get(object).filter(|first| first.symlink_metadata().is_ok())
+        else {
+            continue;
+        };
+        fs::hard_link(first, path).with_context(|| format!("cannot link {}", path.display()))?;
+    }
+    // Last, and from below: each change in a directory changes its time.
+    for (path, metadata) in names.directories.iter().rev() {
+        attributes(path, metadata, false, &unpack.notes)
+            .with_context(|| format!("cannot set attributes of {}", path.display()))?;
+    }
+    Ok(unpack.notes.texts())
 }
 
-fn write_one(
-    path: &Path,
-    inode: &Inode,
-    blobs: &dyn Blobs,
-    buffer: &mut [u8],
-    notes: &Notes,
-) -> anyhow::Result<()> {
-    let node = |kind, device| match mknodat(CWD, path, kind, Mode::from_raw_mode(0o600), device) {
-        Err(Errno::PERM) => {
-            notes.devices.fetch_add(1, Ordering::Relaxed);
-            Ok(false)
-        }
-        result => result.map(|()| true),
-    };
-    match &inode.kind {
-        Kind::File(file) => {
-            let out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            let whole = [Extent { offset: 0, length: file.size }];
-            let extents = file.extents.as_deref().unwrap_or(&whole);
-            let mut content = blobs.open(&file.blob)?;
-            for extent in extents {
-                let mut at = extent.offset;
-                let end = extent.offset + extent.length;
-                while at < end {
-                    let length = (end - at).min(buffer.len() as u64) as usize;
-                    let piece = &mut buffer[..length];
-                    content.read_exact(piece)?;
-                    WriteAt::write_all_at(&out, piece, at)?;
-                    at += length as u64;
-                }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file system that becomes a directory.
+struct Unpack<'f, 'p> {
+    fs: &'f Filesystem<'p>,
+    notes: Notes,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    names: Mutex<Names>,
+}
+
+/// What is to be done; the last is done first, so that little waits.
+#[derive(Default)]
+struct Queue {
+    tasks: Vec<Task>,
+    /// Threads that may have more to add.
+    busy: usize,
+    failure: Option<anyhow::Error>,
+}
+
+enum Task {
+    /// A directory that was made, to be filled from an object.
+    Directory(PathBuf, u64),
+    /// Some entries of a directory.
+    Entries(Arc<Path>, Vec<DirEntry>),
+}
+
+/// What is done at the end.
+#[derive(Default)]
+struct Names {
+    /// Directories, each behind the one it is in.
+    directories: Vec<(PathBuf, Metadata)>,
+    /// Their objects: none can be in two places.
+    entered: HashSet<u64>,
+    /// The first name of each object that has more.
+    first: HashMap<u64, PathBuf>,
+    /// The other names.
+    links: Vec<(u64, PathBuf)>,
+}
+
+impl<'p> Unpack<'_, 'p> {
+    fn work(&self) {
+        let mut buffer = Vec::new();
+        while let Some(task) = self.next() {
+            let result = self.run(task, &mut buffer);
+            let mut queue = lock(&self.queue);
+            queue.busy -= 1;
+            match result {
+                Ok(more) => queue.tasks.extend(more),
+                Err(error) => drop(queue.failure.get_or_insert(error)),
             }
-            if file.extents.is_some() {
-                out.set_len(file.size)?;
-            }
-            return open_file_attributes(&out, &inode.metadata, notes);
+            self.changed.notify_all();
         }
-        Kind::Symlink(target) => symlink(OsStr::from_bytes(target), path)?,
-        Kind::CharDevice(device) => {
-            if !node(FileType::CharacterDevice, makedev(device.major, device.minor))? {
-                return Ok(());
-            }
-        }
-        Kind::BlockDevice(device) => {
-            if !node(FileType::BlockDevice, makedev(device.major, device.minor))? {
-                return Ok(());
-            }
-        }
-        Kind::Fifo => {
-            node(FileType::Fifo, 0)?;
-        }
-        Kind::Socket => {
-            node(FileType::Socket, 0)?;
-        }
-        Kind::Directory(_) => {}
     }
-    attributes(path, inode, notes)
+
+    /// Waits for a task; none when all is done, or something failed.
+    fn next(&self) -> Option<Task> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if queue.failure.is_some() {
+                return None;
+            }
+            if let Some(task) = queue.tasks.pop() {
+                queue.busy += 1;
+                return Some(task);
+            }
+            if queue.busy == 0 {
+                return None;
+            }
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Does a task; gives those that follow from it.
+    fn run(&self, task: Task, buffer: &mut Vec<u8>) -> anyhow::Result<Vec<Task>> {
+        match task {
+            Task::Directory(path, object) => {
+                let path: Arc<Path> = path.into();
+                let mut entries = self.fs.read_dir(&self.fs.inode(object)?)?.into_iter();
+                let groups = std::iter::from_fn(|| {
+                    let group: Vec<_> = entries.by_ref().take(TOGETHER).collect();
+                    (!group.is_empty()).then(|| Task::Entries(path.clone(), group))
+                });
+                Ok(groups.collect())
+            }
+            Task::Entries(directory, entries) => {
+                let mut tasks = Vec::new();
+                for entry in entries {
+                    let path = directory.join(OsStr::from_bytes(&entry.name));
+                    let inode = self.fs.inode(entry.object)?;
+                    if inode.kind() == InodeKind::Directory {
+                        fs::create_dir(&path)
+                            .with_context(|| format!("cannot make {}", path.display()))?;
+                        tasks.push(self.enter(path, &inode)?);
+                    } else if self.is_first(&inode, &path) {
+                        self.write(&path, &inode, buffer)
+                            .with_context(|| format!("cannot write {}", path.display()))?;
+                    }
+                }
+                Ok(tasks)
+            }
+        }
+    }
+
+    /// Notes a directory that was made, and that it has to be filled.
+    fn enter(&self, path: PathBuf, inode: &Inode<'p>) -> anyhow::Result<Task> {
+        let metadata = self.fs.metadata(inode)?;
+        let mut names = lock(&self.names);
+        if !names.entered.insert(inode.object.number) {
+            let (what, problem) =
+                (inode.object.describe(), "it is a directory in two places".into());
+            return Err(ReadError::Damaged { what, problem }.into());
+        }
+        names.directories.push((path.clone(), metadata));
+        Ok(Task::Directory(path, inode.object.number))
+    }
+
+    /// Whether an inode is to be written at `path`; otherwise it has another name already.
+    fn is_first(&self, inode: &Inode<'p>, path: &Path) -> bool {
+        if inode.attributes.links < 2 {
+            return true;
+        }
+        let object = inode.object.number;
+        let names = &mut *lock(&self.names);
+        if names.first.contains_key(&object) {
+            names.links.push((object, path.to_owned()));
+            return false;
+        }
+        names.first.insert(object, path.to_owned());
+        true
+    }
+
+    fn write(&self, path: &Path, inode: &Inode<'p>, buffer: &mut Vec<u8>) -> anyhow::Result<()> {
+        let metadata = self.fs.metadata(inode)?;
+        let device = inode.device();
+        let node = |kind| {
+            let device = makedev(device.major, device.minor);
+            match mknodat(CWD, path, kind, Mode::from_raw_mode(0o600), device) {
+                Err(Errno::PERM) => {
+                    self.notes.devices.fetch_add(1, Ordering::Relaxed);
+                    Ok(false)
+                }
+                result => result.map(|()| true),
+            }
+        };
+        let made = match inode.kind() {
+            InodeKind::File => {
+                let mut options = fs::OpenOptions::new();
+                let out = options.write(true).create_new(true).mode(0o600).open(path)?;
+                pour(&inode.object, inode.attributes.size, &out, buffer)?;
+                return open_file_attributes(&out, &metadata, &self.notes);
+            }
+            InodeKind::Symlink => {
+                let target = self.fs.read_link(inode)?;
+                symlink(OsStr::from_bytes(&target), path)?;
+                true
+            }
+            InodeKind::CharDevice => node(FileType::CharacterDevice)?,
+            InodeKind::BlockDevice => node(FileType::BlockDevice)?,
+            InodeKind::Fifo => node(FileType::Fifo)?,
+            InodeKind::Socket => node(FileType::Socket)?,
+            InodeKind::Directory | InodeKind::Unknown => {
+                let (what, problem) =
+                    (inode.object.describe(), "its mode has no known type".into());
+                return Err(ReadError::Damaged { what, problem }.into());
+            }
+        };
+        if made {
+            attributes(path, &metadata, inode.kind() == InodeKind::Symlink, &self.notes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes what of an object is not a hole; whole blocks, so that none is read twice.
+pub fn pour(
+    object: &Object<'_>,
+    size: u64,
+    file: &File,
+    buffer: &mut Vec<u8>,
+) -> anyhow::Result<()> {
+    let block = u64::from(object.dnode.block_size).max(1);
+    let piece = (PIECE as u64).max(block) / block * block;
+    let mut end = 0;
+    for run in object.data_runs(size)? {
+        let mut at = run.start;
+        while at < run.end {
+            let length = (run.end - at).min(piece);
+            let whole = length.next_multiple_of(block) as usize;
+            if buffer.len() < whole {
+                buffer.resize(whole, 0);
+            }
+            object.read_at(at, &mut buffer[..whole])?;
+            WriteAt::write_all_at(file, &buffer[..length as usize], at)?;
+            at += length;
+        }
+        end = run.end;
+    }
+    if end < size {
+        file.set_len(size)?;
+    }
+    Ok(())
 }
 
 /// Whether an extended attribute may be left out: the caller may not set it, or the file system
@@ -235,15 +353,19 @@ fn open_file_attributes(file: &File, metadata: &Metadata, notes: &Notes) -> anyh
     Ok(())
 }
 
-fn attributes(path: &Path, inode: &Inode, notes: &Notes) -> anyhow::Result<()> {
-    let metadata = &inode.metadata;
+fn attributes(
+    path: &Path,
+    metadata: &Metadata,
+    is_symlink: bool,
+    notes: &Notes,
+) -> anyhow::Result<()> {
     let (uid, gid) = ids(metadata);
     owner(chownat(CWD, path, uid, gid, AtFlags::SYMLINK_NOFOLLOW), notes)?;
     for (name, value) in &metadata.xattrs {
         let set = lsetxattr(path, OsStr::from_bytes(name), value, XattrFlags::empty());
         may_lack(set, notes)?;
     }
-    if !matches!(inode.kind, Kind::Symlink(_)) {
+    if !is_symlink {
         chmod(path, mode(metadata))?;
     }
     utimensat(CWD, path, &times(metadata), AtFlags::SYMLINK_NOFOLLOW)?;
