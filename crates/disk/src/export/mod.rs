@@ -36,6 +36,7 @@ pub use vhdx::Vhdx;
 pub use vmdk::Vmdk;
 
 use crate::Guid;
+use crate::vhd::format::MAX_SIZE;
 
 /// Guest sizes are multiples of this.
 pub const SECTOR: u64 = 512;
@@ -44,7 +45,7 @@ pub const SECTOR: u64 = 512;
 #[derive(Debug, Error)]
 pub enum WriteError {
     /// The format cannot hold such a disk.
-    #[error("a disk of {size} bytes cannot be a {format} image: {why}")]
+    #[error("a disk of {size} bytes cannot be written as {format}: {why}")]
     Size {
         /// The format.
         format: &'static str,
@@ -123,6 +124,14 @@ impl Identity {
 
 /// Pieces that may hold data, as whole pieces that neither overlap nor touch.
 pub type Runs = Vec<Range<u64>>;
+
+/// Refuses disks of which VHD and VMDK, with their 32-bit sectors, cannot name every place.
+fn at_most_2040_gib(format: &'static str, size: u64) -> Result<(), WriteError> {
+    if size <= MAX_SIZE {
+        return Ok(());
+    }
+    Err(WriteError::Size { format, size, why: "2040 GiB are the most; take vhdx or qcow2" })
+}
 
 /// Refuses sizes that are no number of sectors.
 fn whole_sectors(format: &'static str, size: u64) -> Result<(), WriteError> {

@@ -37,6 +37,11 @@ impl Output {
         })
     }
 
+    /// The format that was asked for.
+    pub fn format(&self) -> &'static str {
+        self.format
+    }
+
     /// Leaves in memory what is written. For formats whose start is known last: the digest needs all of the
     /// file once more.
     pub fn keeping(mut self) -> Self {

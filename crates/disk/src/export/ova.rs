@@ -262,6 +262,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_refusal_names_what_was_asked() {
+        let new = |size| {
+            let file = tempfile::tempfile().unwrap();
+            Ova::new(file, size, 0, Machine::default(), &Identity([0; 32])).map(drop)
+        };
+        new(2040 << 30).unwrap();
+        let text = new((2040 << 30) + 512).unwrap_err().to_string();
+        assert!(text.contains("OVA: 2040 GiB are the most; take vhdx or qcow2"), "{text}");
+    }
+
+    #[test]
     fn the_longest_descriptor_fits() {
         let machine = Machine { name: "&".repeat(300), cpus: u32::MAX, memory: u32::MAX };
         let text = descriptor(&machine, u64::MAX, u64::MAX, u64::MAX);

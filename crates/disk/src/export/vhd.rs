@@ -6,11 +6,14 @@ use zerocopy::IntoBytes;
 use zerocopy::big_endian::U32;
 
 use super::verity::{self, Verity};
-use super::{Identity, ImageWriter, Output, PIECE, Piece, WriteError, Written, whole_sectors};
+use super::{
+    Identity, ImageWriter, Output, PIECE, Piece, WriteError, Written, at_most_2040_gib,
+    whole_sectors,
+};
 use crate::vhd::format::{
     BLOCK_ABSENT, BLOCK_SIZE, DYNAMIC_COOKIE, DynamicHeader, FEATURE_RESERVED, FOOTER_COOKIE,
-    Footer, Geometry, MAX_DYNAMIC_SIZE, MAX_GEOMETRY_SECTORS, NO_OFFSET, SECTOR, TYPE_DYNAMIC,
-    TYPE_FIXED, VERSION, bitmap_size,
+    Footer, Geometry, MAX_GEOMETRY_SECTORS, NO_OFFSET, SECTOR, TYPE_DYNAMIC, TYPE_FIXED, VERSION,
+    bitmap_size,
 };
 
 /// Azure takes whole MiB only.
@@ -80,6 +83,8 @@ impl FixedVhd {
     /// Starts an image of a disk of `size` bytes; pieces must bring their CRC-32.
     pub fn new(file: File, size: u64, identity: Identity) -> Result<Self, WriteError> {
         whole_sectors("VHD", size)?;
+        // The limit is whole MiB: rounding does not get past it.
+        at_most_2040_gib("VHD", size)?;
         let output = Output::new(file, "VHD")?;
         let size = size.next_multiple_of(MIB);
         output.set_length(size + SECTOR)?;
@@ -136,10 +141,7 @@ impl DynamicVhd {
     /// Starts an image of a disk of `size` bytes; pieces must bring their CRC-32.
     pub fn new(file: File, size: u64, identity: Identity) -> Result<Self, WriteError> {
         whole_sectors("VHD", size)?;
-        if size > MAX_DYNAMIC_SIZE {
-            let why = "2040 GiB are the most; take vhdx";
-            return Err(WriteError::Size { format: "dynamic VHD", size, why });
-        }
+        at_most_2040_gib("dynamic VHD", size)?;
         let blocks = size.div_ceil(BLOCK_SIZE.into());
         let table = vec![BLOCK_ABSENT.into(); blocks as usize];
         let end = TABLE + (blocks * 4).next_multiple_of(SECTOR);
@@ -208,5 +210,20 @@ mod tests {
         assert_eq!(of(8 << 30), (16644, 16, 63));
         assert_eq!(of(64 << 20), (963, 8, 17));
         assert_eq!(of(1 << 40), (65535, 16, 255));
+    }
+
+    #[test]
+    fn disks_that_nobody_opens_are_refused() {
+        let file = || tempfile::tempfile().unwrap();
+        let identity = Identity([0; 32]);
+        let fixed = |size| FixedVhd::new(file(), size, identity).map(drop);
+        let dynamic = |size| DynamicVhd::new(file(), size, identity).map(drop);
+        for new in [&fixed as &dyn Fn(u64) -> Result<(), WriteError>, &dynamic] {
+            new(2040 << 30).unwrap();
+            for size in [(2040 << 30) + 512, u64::MAX - 511] {
+                let text = new(size).unwrap_err().to_string();
+                assert!(text.contains("VHD: 2040 GiB are the most; take vhdx or qcow2"), "{text}");
+            }
+        }
     }
 }

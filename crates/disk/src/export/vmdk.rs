@@ -6,7 +6,8 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
 use super::{
-    Identity, ImageWriter, Output, PIECE, Piece, STORED, WriteError, Written, store, whole_sectors,
+    Identity, ImageWriter, Output, PIECE, Piece, STORED, WriteError, Written, at_most_2040_gib,
+    store, whole_sectors,
 };
 use crate::vmdk::format::{
     COMPRESSION_DEFLATE, DESCRIPTOR_LINE, DIRECTORY_AT_END, FLAG_COMPRESSED, FLAG_MARKERS,
@@ -54,13 +55,10 @@ impl Vmdk {
         name: &str,
         identity: &Identity,
     ) -> Result<Self, WriteError> {
-        whole_sectors("VMDK", size)?;
+        whole_sectors(output.format(), size)?;
+        // A disk that hardly shrinks may still be too large.
+        at_most_2040_gib(output.format(), size)?;
         let capacity = size / SECTOR;
-        // Grains are named by 32-bit sectors. A disk that hardly shrinks may still be too large.
-        if capacity > u64::from(u32::MAX) - (1 << 24) {
-            let why = "2040 GiB are the most";
-            return Err(WriteError::Size { format: "VMDK", size, why });
-        }
         let start = output.position();
         output.start_digest()?;
         output.append(header(capacity, DIRECTORY_AT_END).as_bytes())?;
@@ -86,10 +84,11 @@ impl Vmdk {
 
     /// The same as tables tell it. A disk that hardly shrinks may outgrow that.
     fn entry(&self) -> Result<U32, WriteError> {
-        let why = "its compressed data needs more than the 2 TiB a VMDK can address";
-        let size = self.size;
+        let why = "its compressed data needs more than the 2 TiB a VMDK can address; take vhdx or \
+                   qcow2";
+        let (format, size) = (self.output.format(), self.size);
         let sector = u32::try_from(self.sector());
-        sector.map(U32::new).map_err(|_| WriteError::Size { format: "VMDK", size, why })
+        sector.map(U32::new).map_err(|_| WriteError::Size { format, size, why })
     }
 
     fn marker(&mut self, kind: u32, sectors: u64) -> Result<(), WriteError> {

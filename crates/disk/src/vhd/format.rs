@@ -31,8 +31,8 @@ pub const BLOCK_SIZE: u32 = 2 << 20;
 pub const EPOCH: u64 = 946_684_800;
 /// The largest geometry: 65535 cylinders, 16 heads, 255 sectors.
 pub const MAX_GEOMETRY_SECTORS: u64 = 65535 * 16 * 255;
-/// The largest dynamic disk: 2040 GiB.
-pub const MAX_DYNAMIC_SIZE: u64 = 2040 << 30;
+/// The largest disk, fixed as well: Windows and QEMU open none above it.
+pub const MAX_SIZE: u64 = 2040 << 30;
 
 /// Cylinders, heads and sectors per track.
 #[derive(

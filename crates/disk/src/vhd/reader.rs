@@ -7,8 +7,8 @@ use zerocopy::FromBytes;
 use zerocopy::big_endian::U32;
 
 use super::format::{
-    BLOCK_ABSENT, DYNAMIC_COOKIE, DynamicHeader, FOOTER_COOKIE, Footer, MAX_DYNAMIC_SIZE,
-    MAX_GEOMETRY_SECTORS, SECTOR, TYPE_DIFFERENCING, TYPE_DYNAMIC, TYPE_FIXED, bitmap_size,
+    BLOCK_ABSENT, DYNAMIC_COOKIE, DynamicHeader, FOOTER_COOKIE, Footer, MAX_GEOMETRY_SECTORS,
+    MAX_SIZE, SECTOR, TYPE_DIFFERENCING, TYPE_DYNAMIC, TYPE_FIXED, bitmap_size,
 };
 use crate::image::{Format, Host, Map, Mapped, OpenError, Place};
 use crate::sums_agree;
@@ -132,7 +132,7 @@ impl Reader {
             "it must be a power of two of 512 bytes at least",
         )?;
         host.require(
-            size <= MAX_DYNAMIC_SIZE && size.is_multiple_of(SECTOR),
+            size <= MAX_SIZE && size.is_multiple_of(SECTOR),
             at + 48,
             "the disk's size",
             size,
