@@ -58,7 +58,14 @@ impl<'a> Source<'a> {
             pieces.insert(run.start / piece * piece..run.end.next_multiple_of(piece));
         };
         let mut at = 0;
-        while let Some(run) = self.disk.next_data(at)? {
+        loop {
+            let run = match self.disk.next_data(at) {
+                Ok(Some(run)) => run,
+                Ok(None) => break,
+                // Where an image does not tell its data any more, reading tells what of it is bad.
+                Err(_) if self.skip_bad && at < self.length => at..self.length,
+                Err(error) => return Err(error),
+            };
             if run.end <= at {
                 return Err(io::Error::other("next_data went backwards"));
             }

@@ -512,6 +512,51 @@ fn bad_sectors_and_full_disks() {
     assert!(matches!(error, ExportError::Write(_)), "{error}");
 }
 
+/// An image with a damaged table, and one of which the rest is missing: what is there is copied, all
+/// else is listed.
+#[test]
+fn the_sound_part_of_a_damaged_image() {
+    let directory = tempfile::tempdir().unwrap();
+    let size = 8 << 20;
+    let file = disk(&directory.path().join("disk.raw"), size, &[(0, noise(size as usize, 1))]);
+    let source = Source::new(&file, None, false).unwrap();
+    for (kind, keep) in [("qcow2", None), ("dynamic", Some(5 << 20))] {
+        let path = directory.path().join(kind);
+        let image = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        let writers = vec![writer(kind, image.try_clone().unwrap(), &source)];
+        export(&source, &source.runs().unwrap(), writers, OPTIONS, &mut |_| ()).unwrap();
+        if let Some(keep) = keep {
+            image.set_len(keep).unwrap();
+        } else {
+            let read = |at| {
+                let mut bytes = [0; 8];
+                ReadAt::read_exact_at(&image, &mut bytes, at).unwrap();
+                u64::from_be_bytes(bytes)
+            };
+            // The cluster at 5 MiB is said to lie far behind the end of the file.
+            let table = read(read(40)) & 0x00ff_ffff_ffff_fe00;
+            FileExt::write_all_at(&image, &[0x40, 0xff, 0xff, 0], table + 80 * 8).unwrap();
+        }
+        let damaged = disk::image::open_path(&path, None, &[]).unwrap().disk;
+        let skipping = Source::new(&*damaged, None, true).unwrap();
+        let copy = tempfile::tempfile().unwrap();
+        let writers = vec![writer("raw", copy.try_clone().unwrap(), &skipping)];
+        export(&skipping, &skipping.runs().unwrap(), writers, OPTIONS, &mut |_| ()).unwrap();
+        let mut expected = noise(size as usize, 1);
+        let bad = skipping.bad();
+        assert!(!bad.is_empty(), "{kind}");
+        assert!(
+            kind != "qcow2" || bad.iter().all(|bad| (80..81).contains(&(bad.range.start >> 16)))
+        );
+        for bad in bad {
+            expected[bad.range.start as usize..bad.range.end as usize].fill(0);
+        }
+        let mut is = vec![0; size as usize];
+        FileExt::read_exact_at(&copy, &mut is, 0).unwrap();
+        assert!(is == expected && is[..1 << 20] == noise(size as usize, 1)[..1 << 20], "{kind}");
+    }
+}
+
 /// A writer whose device is full.
 struct Output(File);
 
