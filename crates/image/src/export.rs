@@ -17,7 +17,7 @@ use disk::export::{ImageWriter, PIECE, Piece, Runs, WriteError, Written, is_zero
 use thiserror::Error;
 
 use crate::deflate::{Deflater, Window, zero_piece};
-use crate::read::Source;
+use crate::read::{ReadError, Source};
 
 /// Bytes read at once.
 const BATCH: u64 = 1 << 20;
@@ -60,6 +60,12 @@ pub enum ExportError {
     /// A fault of this program, which it has told on standard error.
     #[error("the thread of a writer ended early: this is a bug")]
     Lost,
+}
+
+impl From<ReadError> for ExportError {
+    fn from(ReadError { offset, source }: ReadError) -> Self {
+        Self::Read { offset, source }
+    }
 }
 
 /// A piece of zeros as deflate, for [`disk::export::Gcp`].
@@ -227,7 +233,7 @@ fn make(
 ) -> Result<Batch, ExportError> {
     let offset = range.start;
     let mut bytes = vec![0; (range.end - offset) as usize];
-    source.read(&mut bytes, offset).map_err(|source| ExportError::Read { offset, source })?;
+    source.read(&mut bytes, offset)?;
     let (mut packed, mut leaves, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
     for (index, piece) in bytes.chunks(PIECE).enumerate() {
         if is_zero(piece) {

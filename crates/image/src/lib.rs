@@ -13,5 +13,16 @@ pub mod verify;
 
 pub use deflate::Window;
 pub use export::{ExportError, Options, export};
-pub use read::{BadRange, Source};
+pub use read::{BadRange, ReadError, Source};
 pub use space::Space;
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

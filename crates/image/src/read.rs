@@ -3,18 +3,33 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use blk::{RangeSet, ReadAt};
 use disk::export::{PIECE, Runs, SECTOR};
+use thiserror::Error;
+
+use crate::chain;
 
 /// Bytes that could not be read and are zeros in the outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRange {
     /// Where on the disk, in bytes.
     pub range: Range<u64>,
-    /// What the disk said.
+    /// The kind of failure, which is the same in all of it.
+    pub kind: io::ErrorKind,
+    /// What the disk said at its start, with the causes.
     pub error: String,
+}
+
+/// The disk failed.
+#[derive(Debug, Error)]
+#[error("reading the source at offset {offset}")]
+pub struct ReadError {
+    /// Byte offset of the first bad block on the disk.
+    pub offset: u64,
+    /// The failure.
+    pub source: io::Error,
 }
 
 /// A disk with its free space.
@@ -24,8 +39,7 @@ pub struct Source<'a> {
     length: u64,
     used: Option<&'a RangeSet>,
     skip_bad: bool,
-    /// By their start.
-    bad: Mutex<BTreeMap<u64, BadRange>>,
+    bad: Mutex<Bad>,
 }
 
 impl std::fmt::Debug for Source<'_> {
@@ -79,7 +93,7 @@ impl<'a> Source<'a> {
     }
 
     /// Fills `buf` from `offset`.
-    pub fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    pub fn read(&self, buf: &mut [u8], offset: u64) -> Result<(), ReadError> {
         let there = self.length.saturating_sub(offset).min(buf.len() as u64) as usize;
         let (now, behind) = buf.split_at_mut(there);
         behind.fill(0);
@@ -96,7 +110,7 @@ impl<'a> Source<'a> {
     }
 
     /// Reads what is in use of what could not be read at once: free space may well be bad.
-    fn read_used(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    fn read_used(&self, buf: &mut [u8], offset: u64) -> Result<(), ReadError> {
         let all = offset..offset + buf.len() as u64;
         let used: Vec<Range<u64>> = match self.used {
             Some(used) => used.overlapping(all).collect(),
@@ -104,53 +118,78 @@ impl<'a> Source<'a> {
         };
         for part in used {
             let bytes = &mut buf[(part.start - offset) as usize..(part.end - offset) as usize];
-            if let Err(error) = self.disk.read_exact_at(bytes, part.start) {
-                if !self.skip_bad {
-                    return Err(error);
-                }
-                self.read_sectors(bytes, part.start);
+            if self.disk.read_exact_at(bytes, part.start).is_err() {
+                self.read_blocks(bytes, part.start)?;
             }
         }
         Ok(())
     }
 
-    /// Reads block by block what could not be read at once.
-    fn read_sectors(&self, buf: &mut [u8], offset: u64) {
-        const BLOCK: usize = 4096;
-        for (index, block) in buf.chunks_mut(BLOCK).enumerate() {
-            let at = offset + (index * BLOCK) as u64;
-            if let Err(error) = self.disk.read_exact_at(block, at) {
+    /// Reads block by block what could not be read at once: the first bad one is told, or all of them
+    /// are zeros. Blocks are those of the disk, wherever a read starts.
+    fn read_blocks(&self, buf: &mut [u8], offset: u64) -> Result<(), ReadError> {
+        const BLOCK: u64 = 4096;
+        let (mut rest, mut at) = (buf, offset);
+        while !rest.is_empty() {
+            let length = (BLOCK - at % BLOCK).min(rest.len() as u64);
+            let (block, later) = rest.split_at_mut(length as usize);
+            if let Err(source) = self.disk.read_exact_at(block, at) {
+                if !self.skip_bad {
+                    return Err(ReadError { offset: at, source });
+                }
                 block.fill(0);
-                let range = at..at + block.len() as u64;
-                self.add_bad(BadRange { range, error: error.to_string() });
+                self.known_bad().add(at..at + length, &source);
             }
+            at += length;
+            rest = later;
         }
-    }
-
-    /// Neighbours with the same error are one: a dead disk is not millions of them.
-    fn add_bad(&self, mut new: BadRange) {
-        let mut all = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, before)) = all.range(..=new.range.start).next_back() {
-            if before.range.end >= new.range.end {
-                // It was read before.
-                return;
-            }
-            if before.range.end >= new.range.start && before.error == new.error {
-                new.range.start = before.range.start;
-            }
-        }
-        if let Some(behind) = all.get(&new.range.end)
-            && behind.error == new.error
-        {
-            let end = behind.range.end;
-            all.remove(&new.range.end);
-            new.range.end = end;
-        }
-        all.insert(new.range.start, new);
+        Ok(())
     }
 
     /// What could not be read, in order.
     pub fn bad(&self) -> Vec<BadRange> {
-        self.bad.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.known_bad().ranges.values().cloned().collect()
+    }
+
+    fn known_bad(&self) -> MutexGuard<'_, Bad> {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ranges that could not be read: none overlaps another.
+#[derive(Debug, Default)]
+struct Bad {
+    /// By their start.
+    ranges: BTreeMap<u64, BadRange>,
+    bytes: RangeSet,
+}
+
+impl Bad {
+    /// Adds what of `range` is not known yet.
+    fn add(&mut self, range: Range<u64>, error: &io::Error) {
+        for part in self.bytes.complement(range).iter() {
+            self.bytes.insert(part.clone());
+            let (kind, error) = (error.kind(), chain(error));
+            self.join(BadRange { range: part, kind, error });
+        }
+    }
+
+    /// Neighbours that failed alike are one: a dead disk, or half an image, is not millions of them.
+    fn join(&mut self, mut new: BadRange) {
+        if let Some(behind) = self.ranges.get(&new.range.end)
+            && behind.kind == new.kind
+        {
+            let end = behind.range.end;
+            self.ranges.remove(&new.range.end);
+            new.range.end = end;
+        }
+        if let Some((_, before)) = self.ranges.range_mut(..new.range.start).next_back()
+            && before.range.end == new.range.start
+            && before.kind == new.kind
+        {
+            before.range.end = new.range.end;
+            return;
+        }
+        self.ranges.insert(new.range.start, new);
     }
 }

@@ -7,6 +7,8 @@ use blk::{RangeSet, ReadAt, Window};
 use disk::{fat, gpt};
 use zfs::read::{Device, Pool, PoolState};
 
+use crate::chain;
+
 /// What of a disk is kept, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Space {
@@ -74,18 +76,9 @@ fn fat_used(disk: &dyn ReadAt, range: Range<u64>) -> Result<RangeSet, String> {
 /// The used bytes of a pool that is on this one partition, as bytes of the disk. Whatever is not
 /// certain is a reason to keep everything.
 fn zfs_used(disk: &Arc<dyn ReadAt>, range: Range<u64>) -> Result<RangeSet, String> {
-    let text = |error: &dyn std::error::Error| {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
-    };
-    let window = Window::new(disk.clone(), range.clone()).map_err(|error| text(&error))?;
+    let window = Window::new(disk.clone(), range.clone()).map_err(|error| chain(&error))?;
     let device = Device { name: "the partition".to_owned(), data: Arc::new(window) };
-    let pool = Pool::open(&[device]).map_err(|error| text(&error))?;
+    let pool = Pool::open(&[device]).map_err(|error| chain(&error))?;
     if pool.members.len() != 1 {
         return Err(format!("pool {} has {} devices", pool.name, pool.members.len()));
     }
@@ -94,7 +87,7 @@ fn zfs_used(disk: &Arc<dyn ReadAt>, range: Range<u64>) -> Result<RangeSet, Strin
     if pool.warnings.len() > usize::from(pool.state == PoolState::Active) {
         return Err(format!("pool {}: {}", pool.name, pool.warnings.join("; ")));
     }
-    let devices = zfs::space::used(&pool).map_err(|error| text(&error))?;
+    let devices = zfs::space::used(&pool).map_err(|error| chain(&error))?;
     let [device] = devices.as_slice() else {
         return Err(format!("pool {} has {} devices", pool.name, devices.len()));
     };

@@ -6,7 +6,7 @@ use blk::{RangeSet, ReadAt};
 use disk::export::{PIECE, Runs, SparseFile, is_zero};
 use thiserror::Error;
 
-use crate::read::Source;
+use crate::read::{ReadError, Source};
 
 /// Bytes compared at once.
 const CHUNK: usize = 1 << 20;
@@ -49,6 +49,12 @@ pub enum VerifyError {
     Archive,
 }
 
+impl From<ReadError> for VerifyError {
+    fn from(ReadError { offset, source }: ReadError) -> Self {
+        Self::Source { offset, source }
+    }
+}
+
 /// Compares the disk in an image with `runs` of `source`; all else must be zeros in both. A disk that is
 /// longer must end in zeros.
 pub fn verify(
@@ -75,7 +81,7 @@ pub fn verify(
         while offset < run.end {
             let length = (run.end - offset).min(CHUNK as u64) as usize;
             let ours = &mut ours[..length];
-            source.read(ours, offset).map_err(|source| VerifyError::Source { offset, source })?;
+            source.read(ours, offset)?;
             let theirs = &mut theirs[..length];
             let there = size.saturating_sub(offset).min(length as u64) as usize;
             image.read_exact_at(&mut theirs[..there], offset).map_err(fail(offset))?;
@@ -120,9 +126,7 @@ pub fn verify_gcp(
     let (mut ours, mut theirs, mut done) = (vec![0; PIECE], vec![0; PIECE], 0);
     for run in runs {
         for offset in run.clone().step_by(PIECE) {
-            source
-                .read(&mut ours, offset)
-                .map_err(|source| VerifyError::Source { offset, source })?;
+            source.read(&mut ours, offset)?;
             stream.read_exact(&mut theirs).map_err(fail(offset))?;
             compare(&ours, &theirs, offset)?;
             done += PIECE as u64;

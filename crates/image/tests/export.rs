@@ -463,7 +463,7 @@ fn bad_sectors_and_full_disks() {
     let image = || tempfile::tempfile().unwrap();
     let writers = vec![writer("qcow2", image(), &stopping), writer("vmdk", image(), &stopping)];
     let error = export(&stopping, &runs, writers, OPTIONS, &mut |_| ()).unwrap_err();
-    assert!(matches!(error, ExportError::Read { offset, .. } if offset == 50 << 20), "{error}");
+    assert!(matches!(error, ExportError::Read { offset, .. } if offset == bad.start), "{error}");
 
     let skipping = Source::new(&failing, None, true).unwrap();
     let writers = vec![writer("raw", image(), &skipping)];
@@ -480,8 +480,23 @@ fn bad_sectors_and_full_disks() {
     for at in [bad.end - 4096, bad.start] {
         other.read(&mut block, at).unwrap();
     }
+    // And by reads that start anywhere.
+    let mut half = [0; 2048];
+    for at in [bad.start + 2048, bad.end - 2048] {
+        other.read(&mut half, at).unwrap();
+    }
     let one = other.bad();
     assert!(one.len() == 1 && one[0].range == bad, "{one:?}");
+
+    // Half a block, then all of it.
+    let halves = Source::new(&failing, None, true).unwrap();
+    halves.read(&mut [0; 2048], bad.start + 2048).unwrap();
+    assert_eq!(halves.bad()[0].range, bad.start + 2048..bad.start + 4096);
+    let mut around = [1; 12288];
+    halves.read(&mut around, bad.start - 2048).unwrap();
+    let one = halves.bad();
+    assert!(one.len() == 1 && one[0].range == bad, "{one:?}");
+    assert!(around[..2048] != [0; 2048] && around[2048..10240] == [0; 8192]);
 
     // What is free may be bad.
     let used = RangeSet::from_iter([0..bad.start, bad.end..80 << 20]);
@@ -545,6 +560,8 @@ fn the_sound_part_of_a_damaged_image() {
         let mut expected = noise(size as usize, 1);
         let bad = skipping.bad();
         assert!(!bad.is_empty(), "{kind}");
+        // Neighbours are one, whatever offset their errors tell.
+        assert!(bad.windows(2).all(|two| two[0].range.end < two[1].range.start), "{bad:?}");
         assert!(
             kind != "qcow2" || bad.iter().all(|bad| (80..81).contains(&(bad.range.start >> 16)))
         );

@@ -100,9 +100,7 @@ fn identity(source: &Source<'_>, more: &[u8]) -> anyhow::Result<Identity> {
     digest.update(&size.to_le_bytes());
     for start in [0, size.saturating_sub(ENDS)] {
         let mut bytes = vec![0; ENDS.min(size) as usize];
-        source
-            .read(&mut bytes, start)
-            .map_err(|source| ExportError::Read { offset: start, source })?;
+        source.read(&mut bytes, start).map_err(ExportError::from)?;
         digest.update(&bytes);
     }
     Ok(Identity(digest.finish().0))
