@@ -27,7 +27,7 @@ const PERMITS: usize = 48;
 /// How the pass is made.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Threads that compress.
+    /// Threads that compress: as many as there are batches at the most.
     pub jobs: usize,
     /// The window of deflate, if a writer wants that.
     pub deflate: Option<Window>,
@@ -142,7 +142,8 @@ pub fn export(
     }
     thread::scope(|scope| {
         let (done, batches) = bounded(PERMITS);
-        for _ in 0..options.jobs.max(1) {
+        // More could only wait for permits.
+        for _ in 0..options.jobs.clamp(1, PERMITS) {
             let (done, permits, permit_sender) =
                 (done.clone(), permits.clone(), permit_sender.clone());
             let (plan, stop) = (&plan, &stop);

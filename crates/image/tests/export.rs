@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use blk::{RangeSet, ReadAt};
 use disk::export::{
@@ -525,6 +526,34 @@ fn bad_sectors_and_full_disks() {
         vec![writer("raw", image(), &skipping), Box::new(limited)];
     let error = export(&skipping, &runs, writers, OPTIONS, &mut |_| ()).unwrap_err();
     assert!(matches!(error, ExportError::Write(_)), "{error}");
+}
+
+/// A disk of 64 batches that counts the threads of this process whenever it is read.
+struct Counting(AtomicU64);
+
+impl ReadAt for Counting {
+    fn size(&self) -> io::Result<u64> {
+        Ok(64 << 20)
+    }
+    fn read_exact_at(&self, buf: &mut [u8], _: u64) -> io::Result<()> {
+        buf.fill(1);
+        let threads = fs::read_dir("/proc/self/task")?.count();
+        self.0.fetch_max(threads as u64, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Each would have its own memory, and there is work for no more than there are batches.
+#[test]
+fn threads_are_bounded() {
+    let counting = Counting(AtomicU64::new(0));
+    let source = Source::new(&counting, None, false).unwrap();
+    let writers = vec![writer("raw", tempfile::tempfile().unwrap(), &source)];
+    let options = Options { jobs: 3000, ..OPTIONS };
+    export(&source, &source.runs().unwrap(), writers, options, &mut |_| ()).unwrap();
+    // Other tests have threads as well.
+    let most = counting.0.into_inner();
+    assert!(most < 500, "{most}");
 }
 
 /// An image with a damaged table, and one of which the rest is missing: what is there is copied, all
