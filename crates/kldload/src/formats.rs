@@ -162,6 +162,11 @@ impl Format {
         matches!(self, Self::Raw | Self::Vhd)
     }
 
+    /// Whether it holds identifiers.
+    pub fn has_identifiers(self) -> bool {
+        !matches!(self, Self::Qcow2 | Self::Raw | Self::Gcp)
+    }
+
     /// Whether its writer wants the CRC-32 of pieces: for a checksum, or for an identifier.
     fn has_crc(self) -> bool {
         matches!(self, Self::Gcp | Self::Vhd | Self::VhdDynamic | Self::Vhdx)

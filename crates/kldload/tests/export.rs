@@ -167,6 +167,8 @@ fn refusals_leave_nothing() {
         (vec!["disk.raw", "ova", "--cpus", "0"], 2, "--cpus"),
         (vec!["disk.raw", "ova", "--memory", "0"], 2, "--memory"),
         (vec!["disk.raw", "vhdx", "--zstd"], 2, "--zstd"),
+        (vec!["disk.raw", "qcow2", "raw", "gcp", "--unique"], 2, "--unique"),
+        (vec!["disk.raw", "qcow2", "-j", "0"], 2, "--jobs"),
     ] {
         let output = export(path, &args);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}", errors(&output));

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use ::image::{Source, Space};
 use anyhow::Context;
 use blk::ReadAt;
+use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 use disk::export::{ImageWriter, Written, ova};
@@ -52,7 +53,7 @@ pub struct ExportArgs {
     #[arg(long, value_parser = parse_name)]
     name: Option<String>,
     /// Threads that compress; one for each processor by default
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     jobs: Option<usize>,
     /// Read every image back and compare it with the source
     #[arg(long)]
@@ -160,10 +161,12 @@ impl ExportArgs {
     /// What was asked for and would have no effect on any of `formats`.
     fn without_effect(&self, formats: &[Format]) -> Option<&'static str> {
         let (ova, qcow2) = (formats.contains(&Format::Ova), formats.contains(&Format::Qcow2));
+        let identified = formats.iter().any(|format| format.has_identifiers());
         [
             (self.cpus.is_some() && !ova, "--cpus is for an ova"),
             (self.memory.is_some() && !ova, "--memory is for an ova"),
             (self.zstd && !qcow2, "--zstd is for a qcow2"),
+            (self.unique && !identified, "--unique is for a vhd, vhdx, vmdk or ova"),
         ]
         .into_iter()
         .find_map(|(asked, text)| asked.then_some(text))
