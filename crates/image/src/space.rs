@@ -26,14 +26,21 @@ impl Space {
         space.used.insert(0..size);
         let table = match gpt::read(disk) {
             Ok(found) => found.table,
-            Err(_) => {
+            Err(error) => {
                 let note = if has_large_sectors(disk.as_ref()) {
                     "a GPT for sectors of 4096 bytes: everything is kept; the disks of virtual machines have \
                      sectors of 512 bytes, and on those nobody will find the partitions"
+                        .to_owned()
+                } else if size < 2 * gpt::SECTOR || is_absent(&error) {
+                    "no GPT: everything is kept".to_owned()
                 } else {
-                    "no GPT: everything is kept"
+                    let gpt::ReadError { primary, backup } = error;
+                    format!(
+                        "the GPT is damaged (primary copy: {primary}; backup copy: {backup}): everything is \
+                         kept"
+                    )
                 };
-                space.notes.push(note.to_owned());
+                space.notes.push(note);
                 return Ok(space);
             }
         };
@@ -64,6 +71,12 @@ impl Space {
 fn has_large_sectors(disk: &dyn ReadAt) -> bool {
     let mut signature = [0; 8];
     disk.read_exact_at(&mut signature, 4096).is_ok() && signature == *b"EFI PART"
+}
+
+/// Whether neither copy was ever there.
+fn is_absent(error: &gpt::ReadError) -> bool {
+    let absent = |copy: &gpt::CopyError| matches!(copy, gpt::CopyError::Signature { .. });
+    absent(&error.primary) && absent(&error.backup)
 }
 
 /// The used bytes of a FAT volume, as bytes of the disk.

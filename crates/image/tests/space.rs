@@ -97,6 +97,30 @@ fn only_what_is_understood_loses_its_free_space() {
     assert_eq!(Space::find(&bare).unwrap().used.bytes(), 8 * MIB);
 }
 
+/// A disk that lost its second half: people must not take it for one without partitions.
+#[test]
+fn a_damaged_table_is_told() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(8 * MIB).unwrap();
+    let partitions = BTreeMap::from([partition(1, TYPE_ZFS, &(MIB..7 * MIB))]);
+    gpt::write(&file, &Table { disk_guid: Guid::v4([1; 16]), partitions }).unwrap();
+    let found = |file: &File| {
+        let disk: Arc<dyn ReadAt> = Arc::new(file.try_clone().unwrap());
+        let space = Space::find(&disk).unwrap();
+        assert_eq!(space.used.bytes(), disk.size().unwrap());
+        space.notes.concat()
+    };
+    file.set_len(4 * MIB).unwrap();
+    let note = found(&file);
+    assert!(note.starts_with("the GPT is damaged (primary copy: "), "{note}");
+    assert!(note.contains("16383") && note.ends_with("everything is kept"), "{note}");
+    for size in [0, 512, 1024, 1536] {
+        file.set_len(0).unwrap();
+        file.set_len(size).unwrap();
+        assert_eq!(found(&file), "no GPT: everything is kept", "{size}");
+    }
+}
+
 /// Images have sectors of 512 bytes: whoever exports a disk with larger ones must hear of it.
 #[test]
 fn a_table_of_large_sectors_is_told() {
