@@ -1,5 +1,7 @@
 //! The file an image lies in.
 
+use std::io;
+
 use blk::ReadAt;
 use zerocopy::FromBytes;
 
@@ -30,12 +32,14 @@ impl Host {
 
     pub(crate) fn read(&self, buf: &mut [u8], offset: u64) -> Result<(), OpenError> {
         let length = buf.len() as u64;
-        self.file.read_exact_at(buf, offset).map_err(|source| OpenError::Io {
-            format: self.format,
-            offset,
-            length,
-            source,
-        })
+        let inside = offset.checked_add(length).is_some_and(|end| end <= self.size);
+        let read = if inside {
+            self.file.read_exact_at(buf, offset)
+        } else {
+            let why = format!("the file ends before that, at {}", self.size);
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, why))
+        };
+        read.map_err(|source| OpenError::Io { format: self.format, offset, length, source })
     }
 
     /// As [`Host::read`]; what lies behind the end of the file is zeros.
