@@ -9,6 +9,8 @@ use zfs::read::{Device, Pool, PoolState};
 
 use crate::chain;
 
+const NO_GPT: &str = "no GPT: everything is kept";
+
 /// What of a disk is kept, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Space {
@@ -31,14 +33,10 @@ impl Space {
                     "a GPT for sectors of 4096 bytes: everything is kept; the disks of virtual machines have \
                      sectors of 512 bytes, and on those nobody will find the partitions"
                         .to_owned()
-                } else if size < 2 * gpt::SECTOR || is_absent(&error) {
-                    "no GPT: everything is kept".to_owned()
+                } else if size < 2 * gpt::SECTOR {
+                    NO_GPT.to_owned()
                 } else {
-                    let gpt::ReadError { primary, backup } = error;
-                    format!(
-                        "the GPT is damaged (primary copy: {primary}; backup copy: {backup}): everything is \
-                         kept"
-                    )
+                    without_table(&error)
                 };
                 space.notes.push(note);
                 return Ok(space);
@@ -73,10 +71,16 @@ fn has_large_sectors(disk: &dyn ReadAt) -> bool {
     disk.read_exact_at(&mut signature, 4096).is_ok() && signature == *b"EFI PART"
 }
 
-/// Whether neither copy was ever there.
-fn is_absent(error: &gpt::ReadError) -> bool {
-    let absent = |copy: &gpt::CopyError| matches!(copy, gpt::CopyError::Signature { .. });
-    absent(&error.primary) && absent(&error.backup)
+/// What to say of a disk of which neither copy of the table is good. Whoever has one must not read that
+/// there is none, and the other way round.
+fn without_table(gpt::ReadError { primary, backup }: &gpt::ReadError) -> String {
+    use gpt::CopyError::{Io, Signature};
+    let what = match (primary, backup) {
+        (Signature { .. }, Signature { .. }) => return NO_GPT.to_owned(),
+        (Io { .. } | Signature { .. }, Io { .. } | Signature { .. }) => "no GPT can be read",
+        _ => "the GPT is damaged",
+    };
+    format!("{what} (primary copy: {primary}; backup copy: {backup}): everything is kept")
 }
 
 /// The used bytes of a FAT volume, as bytes of the disk.

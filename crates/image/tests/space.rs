@@ -97,6 +97,18 @@ fn only_what_is_understood_loses_its_free_space() {
     assert_eq!(Space::find(&bare).unwrap().used.bytes(), 8 * MIB);
 }
 
+/// A disk of bad sectors.
+struct Unreadable;
+
+impl ReadAt for Unreadable {
+    fn size(&self) -> std::io::Result<u64> {
+        Ok(MIB)
+    }
+    fn read_exact_at(&self, _: &mut [u8], _: u64) -> std::io::Result<()> {
+        Err(std::io::Error::other("bad sector"))
+    }
+}
+
 /// A disk that lost its second half: people must not take it for one without partitions.
 #[test]
 fn a_damaged_table_is_told() {
@@ -114,6 +126,9 @@ fn a_damaged_table_is_told() {
     let note = found(&file);
     assert!(note.starts_with("the GPT is damaged (primary copy: "), "{note}");
     assert!(note.contains("16383") && note.ends_with("everything is kept"), "{note}");
+    let unreadable: Arc<dyn ReadAt> = Arc::new(Unreadable);
+    let note = Space::find(&unreadable).unwrap().notes.concat();
+    assert!(note.starts_with("no GPT can be read (primary copy: ") && note.contains("bad sector"));
     for size in [0, 512, 1024, 1536] {
         file.set_len(0).unwrap();
         file.set_len(size).unwrap();
