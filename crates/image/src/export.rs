@@ -1,11 +1,13 @@
 //! One pass: workers read and compress, one thread puts the order back, each writer has its own.
 //!
-//! Memory is bounded by permits: a batch of 1 MiB and its compressed form exist only while its permit
-//! is held. A permit and the next batch are taken together, so that the batch everybody waits for
+//! Memory is bounded by permits: a batch of 1 MiB and its compressed form lie in the buffers of its
+//! permit, which are used again: what one thread allocates and another frees, the allocator keeps. A
+//! permit and the next batch are taken together, so that the batch everybody waits for
 //! always has one.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,14 +75,25 @@ pub fn zeros() -> Vec<u8> {
     zero_piece()
 }
 
-/// Gives its permit back when it is dropped.
+/// What a batch consists of.
+#[derive(Debug, Default)]
+struct Buffers {
+    bytes: Vec<u8>,
+    packed: Vec<u8>,
+    leaves: Vec<u8>,
+}
+
+/// Gives its buffers back when it is dropped.
 #[derive(Debug)]
-struct Permit(Sender<()>);
+struct Permit {
+    buffers: Buffers,
+    home: Sender<Buffers>,
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
         // Nobody waits any more when the pass has ended.
-        let _ = self.0.try_send(());
+        let _ = self.home.try_send(mem::take(&mut self.buffers));
     }
 }
 
@@ -88,11 +101,8 @@ impl Drop for Permit {
 #[derive(Debug)]
 struct Batch {
     offset: u64,
-    bytes: Vec<u8>,
-    packed: Vec<u8>,
-    leaves: Vec<u8>,
     pieces: Vec<Entry>,
-    _permit: Permit,
+    permit: Permit,
 }
 
 #[derive(Debug)]
@@ -138,7 +148,7 @@ pub fn export(
     let (permit_sender, permits) = bounded(PERMITS);
     for _ in 0..PERMITS {
         // It has room for all of them, and its receiver lives.
-        let _ = permit_sender.send(());
+        let _ = permit_sender.send(Buffers::default());
     }
     thread::scope(|scope| {
         let (done, batches) = bounded(PERMITS);
@@ -199,17 +209,18 @@ fn work(
     stop: &AtomicBool,
     options: Options,
     done: &Sender<(u64, Result<Batch, ExportError>)>,
-    permits: &Receiver<()>,
-    permit_sender: &Sender<()>,
+    permits: &Receiver<Buffers>,
+    permit_sender: &Sender<Buffers>,
 ) {
     let mut deflater = options.deflate.map(Deflater::new);
     loop {
         let (permit, number, range) = {
             let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
-            if stop.load(Ordering::Relaxed) || permits.recv().is_err() {
+            if stop.load(Ordering::Relaxed) {
                 return;
             }
-            let permit = Permit(permit_sender.clone());
+            let Ok(buffers) = permits.recv() else { return };
+            let permit = Permit { buffers, home: permit_sender.clone() };
             let Some((number, range)) = plan.next() else { return };
             (permit, number, range)
         };
@@ -230,12 +241,15 @@ fn make(
     range: Range<u64>,
     options: Options,
     mut deflater: Option<&mut Deflater>,
-    permit: Permit,
+    mut permit: Permit,
 ) -> Result<Batch, ExportError> {
     let offset = range.start;
-    let mut bytes = vec![0; (range.end - offset) as usize];
-    source.read(&mut bytes, offset)?;
-    let (mut packed, mut leaves, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
+    let Buffers { bytes, packed, leaves } = &mut permit.buffers;
+    bytes.resize((range.end - offset) as usize, 0);
+    source.read(bytes, offset)?;
+    packed.clear();
+    leaves.clear();
+    let mut pieces = Vec::new();
     for (index, piece) in bytes.chunks(PIECE).enumerate() {
         if is_zero(piece) {
             continue;
@@ -243,7 +257,7 @@ fn make(
         let mut entry = Entry { at: index * PIECE, deflated: None, leaves: 0..0, adler: 0, crc: 0 };
         if let Some(deflater) = deflater.as_deref_mut() {
             let start = packed.len();
-            if deflater.deflate(piece, &mut packed) {
+            if deflater.deflate(piece, packed) {
                 entry.deflated = Some(start..packed.len());
             }
             entry.adler = zlib_rs::adler32::adler32(1, piece);
@@ -253,13 +267,12 @@ fn make(
         }
         if options.leaves {
             let start = leaves.len();
-            verity::leaves(piece, &mut leaves);
+            verity::leaves(piece, leaves);
             entry.leaves = start..leaves.len();
         }
         pieces.push(entry);
     }
-    packed.shrink_to_fit();
-    Ok(Batch { offset, bytes, packed, leaves, pieces, _permit: permit })
+    Ok(Batch { offset, pieces, permit })
 }
 
 /// Hands the batches to all writers in their order.
@@ -277,7 +290,7 @@ fn in_order(
         }
         while let Some(batch) = waiting.remove(&next) {
             next += 1;
-            bytes += batch.bytes.len() as u64;
+            bytes += batch.permit.buffers.bytes.len() as u64;
             let batch = Arc::new(batch);
             for queue in queues {
                 queue.send(batch.clone()).map_err(|_| ExportError::Lost)?;
@@ -293,14 +306,15 @@ fn write(
     batches: &Receiver<Arc<Batch>>,
 ) -> Result<Written, WriteError> {
     for batch in batches {
+        let Buffers { bytes, packed, leaves } = &batch.permit.buffers;
         for entry in &batch.pieces {
             writer.piece(&Piece {
                 offset: batch.offset + entry.at as u64,
-                bytes: &batch.bytes[entry.at..entry.at + PIECE],
-                deflated: entry.deflated.clone().map(|range| &batch.packed[range]),
+                bytes: &bytes[entry.at..entry.at + PIECE],
+                deflated: entry.deflated.clone().map(|range| &packed[range]),
                 adler: entry.adler,
                 crc: entry.crc,
-                leaves: &batch.leaves[entry.leaves.clone()],
+                leaves: &leaves[entry.leaves.clone()],
             })?;
         }
     }

@@ -211,6 +211,24 @@ fn no_part_of_the_source_is_replaced() {
     assert!(before.iter().all(|(name, bytes)| fs::read(path.join(name)).unwrap() == *bytes));
 }
 
+/// 48 batches of 2 MiB, however many threads there are: what they free must serve the others.
+#[test]
+fn memory_does_not_grow_with_the_threads() {
+    let directory = directory();
+    let path = directory.path();
+    let shrinks = |i: u32| (i.wrapping_mul(2_654_435_761) >> 7) & 0xffff;
+    let bytes: Vec<u8> = (0..48_u32 << 20).flat_map(|i| shrinks(i).to_le_bytes()).collect();
+    fs::write(path.join("disk.raw"), bytes).unwrap();
+    let args = ["disk.raw", "qcow2", "vmdk", "-j", "9999", "--verify"];
+    let (child, events) = begun(path, &args, "verifying");
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    events.for_each(drop);
+    assert!(child.wait_with_output().unwrap().status.success());
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 150 << 10, "{kib} KiB");
+}
+
 #[test]
 fn what_comes_in_the_meantime_is_kept() {
     let directory = directory();
