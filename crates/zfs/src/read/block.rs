@@ -107,8 +107,16 @@ impl Blocks {
             return;
         }
         let mut noted = self.faults.lock();
-        let room = MAX_FAULTS.saturating_sub(noted.len());
-        noted.extend(faults.into_iter().take(room));
+        for fault in faults {
+            // Of a device that is not there this is true of every block.
+            let is_known = fault.problem == CopyProblem::Absent
+                && noted
+                    .iter()
+                    .any(|it| it.problem == CopyProblem::Absent && it.device == fault.device);
+            if noted.len() < MAX_FAULTS && !is_known {
+                noted.push(fault);
+            }
+        }
     }
 
     /// Whether `data` has the checksum of the pointer; an error for one that is not known.

@@ -2,6 +2,7 @@
 //!
 //! Source: OpenZFS `module/zfs/vdev_label.c` (`vdev_config_generate`).
 
+use crate::label::{DATA_START, LABEL_SIZE};
 use crate::nvlist::{NvList, Value};
 use crate::prelude::*;
 
@@ -48,6 +49,16 @@ pub struct VdevConfig {
 }
 
 impl VdevConfig {
+    /// What each device of a top-level vdev has at least: its share, and four labels with the boot area.
+    pub(crate) fn bytes_of_a_device(&self) -> Option<u64> {
+        let share = match &*self.kind {
+            "disk" | "file" | "mirror" => self.asize,
+            "raidz" => self.asize.checked_div(self.children.len() as u64)?,
+            _ => return None,
+        };
+        share.checked_add(DATA_START + 2 * LABEL_SIZE)
+    }
+
     /// Reads a `vdev_tree`. Unknown names are ignored; nesting is bounded by that of lists.
     pub fn from_nvlist(list: &NvList) -> Self {
         let number = |name: &str| list.u64(name).unwrap_or(0);

@@ -215,8 +215,8 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
     for (device, found) in &labels {
         for (number, problem) in &found.problems {
             let text = format!("{}: label {number} {problem}", device.name);
-            // Behind the end of a vdev on a device that grew there are no labels.
-            match problem.ends_with(label::EMPTY) {
+            // At the end of a device that grew there are no labels.
+            match *number >= 2 && problem.ends_with(label::EMPTY) {
                 true => notes.warn(text),
                 false => notes.damage(text),
             }
@@ -248,6 +248,14 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
         }
         if let Some(tree) = found.config.list("vdev_tree") {
             let top = VdevConfig::from_nvlist(tree);
+            if let (Ok(size), Some(needed)) = (device.data.size(), top.bytes_of_a_device())
+                && size < needed
+            {
+                notes.damage(format!(
+                    "{}: it has {size} bytes, and its vdev needs {needed}: the end is cut off",
+                    device.name
+                ));
+            }
             let slot = usize::try_from(top.id).ok().and_then(|id| tops.get_mut(id));
             if let Some(slot) = slot
                 && slot.as_ref().is_none_or(|(known, _)| *known < txg(found))
