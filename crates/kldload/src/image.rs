@@ -9,7 +9,9 @@ use blk::{ReadAt, Window};
 use clap::Args;
 use thiserror::Error;
 use zfs::crypt::Secret;
-use zfs::read::{Device, Pool, probe};
+use zfs::read::{Device, Pool, ReadError, probe};
+
+use crate::commands::usage;
 
 /// Why an image is not used.
 #[derive(Debug, Error)]
@@ -17,6 +19,15 @@ pub enum ImageProblem {
     /// Neither the disk nor one of its partitions has a label.
     #[error("{}: no pool: neither the disk nor one of its partitions has a ZFS label", _0.display())]
     NoPool(PathBuf),
+    /// A table of partitions is there, but none can be found by it.
+    #[error("{}: no pool can be found: the GPT is damaged (primary copy: {}; backup copy: {})",
+            path.display(), table.primary, table.backup)]
+    NoTable {
+        /// The image.
+        path: PathBuf,
+        /// What is wrong with the table.
+        table: disk::gpt::ReadError,
+    },
     /// Several pools on one disk.
     #[error("{}: several pools: {}; only one can be read", path.display(), pools.join(", "))]
     SeveralPools {
@@ -39,10 +50,13 @@ fn devices_in(path: &Path) -> anyhow::Result<Vec<Device>> {
     let disk = open_disk(path)?;
     let name = path.display().to_string();
     let mut found: Vec<(Device, (String, u64))> = Vec::new();
-    if let Ok(table) = disk::gpt::read(&*disk) {
+    let table = disk::gpt::read(&*disk);
+    if let Ok(table) = &table {
         for (number, partition) in &table.table.partitions {
-            // What lies beyond the end of the disk has no label.
-            let Ok(data) = Window::new(disk.clone(), partition.bytes()) else { continue };
+            // What is left of an image that was cut off: the pool tells that its end is missing.
+            let bytes = partition.bytes();
+            let there = bytes.start..bytes.end.min(disk.size()?);
+            let Ok(data) = Window::new(disk.clone(), there) else { continue };
             if let Some(pool) = probe(&data) {
                 let name = format!("{name} partition {number}");
                 found.push((Device { name, data: Arc::new(data) }, pool));
@@ -50,7 +64,17 @@ fn devices_in(path: &Path) -> anyhow::Result<Vec<Device>> {
         }
     }
     if found.is_empty() {
-        let pool = probe(&*disk).ok_or_else(|| ImageProblem::NoPool(path.to_owned()))?;
+        use disk::gpt::CopyError::{Io, Signature};
+        let pool = probe(&*disk).ok_or_else(|| match table {
+            Err(table)
+                if [&table.primary, &table.backup]
+                    .iter()
+                    .any(|copy| !matches!(copy, Io { .. } | Signature { .. })) =>
+            {
+                ImageProblem::NoTable { path: path.to_owned(), table }
+            }
+            _ => ImageProblem::NoPool(path.to_owned()),
+        })?;
         found.push((Device { name, data: disk }, pool));
     }
     let mut pools: Vec<_> = found.iter().map(|(_, pool)| pool.clone()).collect();
@@ -94,14 +118,34 @@ impl KeyArgs {
     }
 }
 
+/// Refuses keys of which none opens anything: whoever gave them would believe what is encrypted to be
+/// looked at.
+fn refuse_useless_keys(pool: &Pool) -> Result<(), ReadError> {
+    let datasets = pool.datasets()?;
+    let mut failure = None;
+    for dataset in datasets.datasets.iter().filter(|dataset| dataset.encrypted) {
+        match pool.objset(dataset) {
+            Err(error @ ReadError::Keys { .. }) => failure = Some(error),
+            _ => return Ok(()),
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
 /// Opens the pool whose disks the images are.
 pub fn open_pool(images: &[PathBuf], keys: &KeyArgs) -> anyhow::Result<Pool> {
     let secrets = keys.secrets()?;
     let mut devices = Vec::new();
-    for image in images {
+    for (at, image) in images.iter().enumerate() {
+        if images.iter().take(at).any(|other| other == image) {
+            usage(format_args!("{} is given twice", image.display()));
+        }
         devices.extend(devices_in(image)?);
     }
     let mut pool = Pool::open(&devices)?;
-    pool.set_secrets(secrets);
+    if !secrets.is_empty() {
+        pool.set_secrets(secrets);
+        refuse_useless_keys(&pool)?;
+    }
     Ok(pool)
 }

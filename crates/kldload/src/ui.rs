@@ -4,11 +4,20 @@ use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 /// Whether standard output is read by a program that waits for events.
 static EVENTS: AtomicBool = AtomicBool::new(false);
+
+/// Prints what a command was asked for. A reader that went away before, or a full disk, is an error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+}
 
 /// Tells a program that waits for events how the command ended.
 pub fn failed(text: &str, code: u8) {

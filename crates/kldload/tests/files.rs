@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -33,7 +34,10 @@ impl Fixture {
         fs::set_permissions(root.join("etc/hostname"), fs::Permissions::from_mode(0o640)).unwrap();
         fs::hard_link(root.join("etc/hostname"), root.join("etc/deep/er/same")).unwrap();
         symlink("../etc/hostname", root.join("etc/link")).unwrap();
-        let large: Vec<u8> = (0..3_000_000u32).map(|n| (n / 7) as u8).collect();
+        fs::write(root.join("two\nlines"), "").unwrap();
+        // Nothing that could be compressed: its words are found again.
+        let large: Vec<u8> =
+            (0..750_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         fs::write(root.join("large"), large).unwrap();
         let sparse = fs::File::create(root.join("sparse")).unwrap();
         sparse.set_len(10 << 20).unwrap();
@@ -139,6 +143,8 @@ fn pools_are_told() {
 
     let listing = ok(&["ls", &fixture.place("tank/fs/etc")]);
     assert!(listing.contains("link -> ../etc/hostname"), "{listing}");
+    let listing = ok(&["ls", &fixture.place("tank/fs")]);
+    assert!(listing.contains("two\\nlines"), "{listing}");
     let listing = ok(&["ls", "-r", "--json", &fixture.place("tank/fs")]);
     let paths: Vec<String> = listing
         .lines()
@@ -154,18 +160,66 @@ fn a_pool_is_sound_until_a_byte_changes() {
     let text = ok(&["verify", &image]);
     assert!(text.contains("is sound"), "{text}");
     // A word of the file "large", which is stored once.
-    let bytes = fs::read(&image).unwrap();
-    let needle: Vec<u8> = b"machine\n".to_vec();
-    let at = bytes.windows(8).position(|window| window == needle);
-    let Some(at) = at else {
-        eprintln!("skipped: the small file is embedded");
-        return;
-    };
-    let mut bytes = bytes;
+    let sound = fs::read(&image).unwrap();
+    let needle = &fs::read(fixture.path("root/large")).unwrap()[700_000..700_064];
+    let at = sound.windows(64).position(|window| window == needle).unwrap();
+    let mut bytes = sound.clone();
     bytes[at] ^= 1;
     fs::write(&image, bytes).unwrap();
     let output = kldload(&["verify", &image, "--json"]);
     assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let problems = report["problems"].as_array().unwrap();
+    let files: Vec<_> =
+        problems.iter().flat_map(|problem| problem["files"].as_array().unwrap()).collect();
+    assert!(!files.is_empty(), "{report}");
+    for file in files {
+        assert!(file.as_str().unwrap().ends_with(":/large"), "{report}");
+    }
+    let copied = kldload(&["cp", &fixture.place("tank/fs/large"), &fixture.text("lost")]);
+    assert_eq!(copied.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&copied.stderr).contains("tank/fs/large"), "{copied:?}");
+
+    for (damaged, told) in [
+        (sound[..100 << 20].to_vec(), "the end is cut off"),
+        ([&[0; 512 << 10], &sound[512 << 10..]].concat(), "label 0"),
+    ] {
+        fs::write(&image, damaged).unwrap();
+        let output = kldload(&["verify", &image]);
+        assert_eq!(output.status.code(), Some(5), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains(told), "{output:?}");
+    }
+}
+
+#[test]
+fn nobody_gets_programs_that_run_as_them() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!(
+            "\n***** SKIPPED: only root can make a pool with root's files and be somebody else *****\n"
+        );
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("root")).unwrap();
+    fs::write(at("root/program"), "").unwrap();
+    fs::set_permissions(at("root/program"), fs::Permissions::from_mode(0o6755)).unwrap();
+    let image = at("pool.img").display().to_string();
+    ok(&["pool", "--tree", at("root").to_str().unwrap(), "-o", &image, "--size", "128M"]);
+    // Whoever they are, they find the program and the pool.
+    fs::copy(env!("CARGO_BIN_EXE_kldload"), at("kldload")).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let output = Command::new(at("kldload"))
+        .args(["cp", "-r", &format!("{image}:tank/fs/"), "out"])
+        .current_dir(dir.path())
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no file is setuid"), "{output:?}");
+    let stat = fs::metadata(at("out/program")).unwrap();
+    assert_eq!((stat.uid(), stat.mode() & 0o7777), (65534, 0o755));
 }
 
 #[test]
@@ -176,6 +230,25 @@ fn what_is_wrong_is_said() {
     assert_eq!(code(&["cat", &fixture.place("other/fs/etc")]), Some(1));
     assert_eq!(code(&["cat", &fixture.place("tank/fs/etc")]), Some(3));
     assert_eq!(code(&["cp", &fixture.place("tank/fs/etc"), "x"]), Some(1));
+    let image = fixture.text("pool.img");
+    for arguments in [
+        ["ls", &image].as_slice(),
+        &["ls", &fixture.place("")],
+        &["ls", &format!("{image},:tank")],
+        &["verify", &image, &image],
+        &["send", &fixture.place("tank/fs@install/etc"), "-o", "x"],
+    ] {
+        assert_eq!(code(arguments), Some(2), "{arguments:?}");
+    }
+    for command in ["inspect", "verify"] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_kldload"))
+            .args([command, &image])
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    }
     fs::write(fixture.path("zeros"), vec![0; 1 << 20]).unwrap();
     let output = kldload(&["inspect", &fixture.text("zeros")]);
     assert_eq!(output.status.code(), Some(3));

@@ -1,5 +1,6 @@
 //! `kldload inspect`: what is in a pool.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,6 +14,7 @@ use zfs::space::{IntentLog, intent_log};
 
 use crate::image::{self, KeyArgs};
 use crate::size::human;
+use crate::ui;
 
 /// Tell what is in a pool: devices, features, datasets, snapshots, properties
 ///
@@ -38,11 +40,11 @@ pub struct InspectArgs {
 pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let pool = image::open_pool(&args.images, &args.keys)?;
     let datasets = pool.datasets()?;
-    if args.json {
-        println!("{}", report(&pool, &datasets)?);
-    } else {
-        print(&pool, &datasets)?;
-    }
+    let text = match args.json {
+        true => format!("{}\n", report(&pool, &datasets)?),
+        false => text(&pool, &datasets)?,
+    };
+    ui::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -182,7 +184,7 @@ fn warnings(pool: &Pool, all: &Datasets) -> Vec<String> {
     pool.warnings.iter().cloned().chain(all.errors.iter().cloned()).chain(faults).collect()
 }
 
-fn print_vdev(pool: &Pool, vdev: &VdevConfig, depth: usize) {
+fn add_vdev(out: &mut String, pool: &Pool, vdev: &VdevConfig, depth: usize) -> std::fmt::Result {
     let member = pool.members.iter().find(|member| member.guid == vdev.guid);
     let place = match member {
         Some(member) => match &member.device {
@@ -196,27 +198,29 @@ fn print_vdev(pool: &Pool, vdev: &VdevConfig, depth: usize) {
     notes.extend(vdev.bias.clone());
     notes.extend((depth == 0 && vdev.asize > 0).then(|| human(vdev.asize)));
     let notes = if notes.is_empty() { String::new() } else { format!("  ({})", notes.join(", ")) };
-    println!("  {:indent$}{}{notes}{place}", "", vdev.name(), indent = 2 * depth);
-    vdev.children.iter().for_each(|child| print_vdev(pool, child, depth + 1));
+    writeln!(out, "  {:indent$}{}{notes}{place}", "", vdev.name(), indent = 2 * depth)?;
+    vdev.children.iter().try_for_each(|child| add_vdev(out, pool, child, depth + 1))
 }
 
-fn print(pool: &Pool, all: &Datasets) -> anyhow::Result<()> {
-    println!("pool      {} ({})", pool.name, pool.guid);
-    println!("state     {}, transaction group {}", state(pool), pool.uberblock.txg);
+fn text(pool: &Pool, all: &Datasets) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let out = &mut text;
+    writeln!(out, "pool      {} ({})", pool.name, pool.guid)?;
+    writeln!(out, "state     {}, transaction group {}", state(pool), pool.uberblock.txg)?;
     if let Some((name, id)) = &pool.host {
-        println!("host      {name} ({id:08x})");
+        writeln!(out, "host      {name} ({id:08x})")?;
     }
-    println!("devices");
-    pool.vdevs.iter().for_each(|vdev| print_vdev(pool, vdev, 0));
+    writeln!(out, "devices")?;
+    pool.vdevs.iter().try_for_each(|vdev| add_vdev(out, pool, vdev, 0))?;
     let active: Vec<_> = pool
         .features
         .iter()
         .filter(|feature| feature.references > 0)
         .map(|feature| feature.guid.split_once(':').map_or(&*feature.guid, |(_, name)| name))
         .collect();
-    println!("features  {} enabled, active: {}", pool.features.len(), active.join(" "));
+    writeln!(out, "features  {} enabled, active: {}", pool.features.len(), active.join(" "))?;
     let width = all.datasets.iter().map(|dataset| dataset.name.len()).max().unwrap_or(0);
-    println!("\n{:width$}  {:10}  {:>8}  {:>8}  NOTES", "NAME", "KIND", "USED", "REFER");
+    writeln!(out, "\n{:width$}  {:10}  {:>8}  {:>8}  NOTES", "NAME", "KIND", "USED", "REFER")?;
     let mut tokens = Vec::new();
     for dataset in &all.datasets {
         let mut notes = Vec::new();
@@ -246,17 +250,17 @@ fn print(pool: &Pool, all: &Datasets) -> anyhow::Result<()> {
             human(dataset.referenced),
             notes.join(" ")
         );
-        println!("{}", line.trim_end());
+        writeln!(out, "{}", line.trim_end())?;
     }
     for bookmark in &all.bookmarks {
-        println!("{:width$}  bookmark", bookmark.name);
+        writeln!(out, "{:width$}  bookmark", bookmark.name)?;
     }
     for (name, token) in tokens {
         let name = name.strip_suffix("/%recv").unwrap_or(name);
-        println!("\nto go on receiving {name}:\n  zfs send -t {token}");
+        writeln!(out, "\nto go on receiving {name}:\n  zfs send -t {token}")?;
     }
     for warning in warnings(pool, all) {
         eprintln!("warning: {warning}");
     }
-    Ok(())
+    Ok(text)
 }

@@ -12,3 +12,8 @@ pub mod plan;
 pub mod pool;
 pub mod schema;
 pub mod verify;
+
+/// Ends the program as clap does when arguments cannot be meant.
+pub fn usage(text: impl std::fmt::Display) -> ! {
+    clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{text}\n")).exit()
+}

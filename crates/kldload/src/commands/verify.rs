@@ -1,5 +1,6 @@
 //! `kldload verify`: is a pool sound?
 
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ use zfs::verify::{Report, Totals};
 use crate::failure::MISMATCH;
 use crate::image::{self, KeyArgs};
 use crate::size::human;
+use crate::ui;
 
 /// Prove a pool sound: every copy of every block, space maps, files, accounting
 ///
@@ -34,11 +36,11 @@ pub struct VerifyArgs {
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let pool = image::open_pool(&args.images, &args.keys)?;
     let report = zfs::verify::verify(&pool)?;
-    if args.json {
-        println!("{}", report_json(&pool, &report));
-    } else {
-        print(&pool, &report);
-    }
+    let text = match args.json {
+        true => format!("{}\n", report_json(&pool, &report)),
+        false => text(&pool, &report)?,
+    };
+    ui::print(&text)?;
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
 }
 
@@ -74,24 +76,27 @@ fn report_json(pool: &zfs::read::Pool, report: &Report) -> Value {
     })
 }
 
-fn print(pool: &zfs::read::Pool, report: &Report) {
-    println!("{:>10} {:>8} {:>8} {:>8}  TYPE", "BLOCKS", "LSIZE", "PSIZE", "ASIZE");
-    let line = |name: &str, totals: &Totals| {
+fn text(pool: &zfs::read::Pool, report: &Report) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    writeln!(out, "{:>10} {:>8} {:>8} {:>8}  TYPE", "BLOCKS", "LSIZE", "PSIZE", "ASIZE")?;
+    let types = report.blocks.iter().map(|(name, totals)| (name.as_str(), totals));
+    for (name, totals) in types.chain([("total", &report.total)]) {
         let [lsize, psize, asize] = [totals.lsize, totals.psize, totals.asize].map(human);
-        println!("{:>10} {lsize:>8} {psize:>8} {asize:>8}  {name}", totals.count);
-    };
-    report.blocks.iter().for_each(|(name, totals)| line(name, totals));
-    line("total", &report.total);
-    println!("allocated {}, inodes {}", human(report.allocated), report.inodes);
+        writeln!(out, "{:>10} {lsize:>8} {psize:>8} {asize:>8}  {name}", totals.count)?;
+    }
+    writeln!(out, "allocated {}, inodes {}", human(report.allocated), report.inodes)?;
     for text in pool.warnings.iter().chain(&report.notes) {
         eprintln!("warning: {text}");
     }
-    report.problems.iter().for_each(|problem| println!("{problem}"));
+    for problem in &report.problems {
+        writeln!(out, "{problem}")?;
+    }
     if report.untold > 0 {
-        println!("and {} more", report.untold);
+        writeln!(out, "and {} more", report.untold)?;
     }
     match report.problems.len() {
-        0 => println!("pool {} is sound", pool.name),
-        count => println!("pool {}: {} problems", pool.name, count as u64 + report.untold),
+        0 => writeln!(out, "pool {} is sound", pool.name)?,
+        count => writeln!(out, "pool {}: {} problems", pool.name, count as u64 + report.untold)?,
     }
+    Ok(out)
 }

@@ -14,12 +14,12 @@ use ::image::{Source, Space};
 use anyhow::Context;
 use blk::ReadAt;
 use clap::builder::RangedU64ValueParser;
-use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 use disk::export::{ImageWriter, Written, ova};
 use disk::image::OpenedFile;
 use serde_json::{Value, json};
 
+use super::usage;
 use crate::formats::{self, ALL, Format, Settings};
 use crate::ui::Ui;
 use outputs::{Outputs, Published};
@@ -216,11 +216,6 @@ fn parse_name(name: &str) -> Result<String, String> {
         return Err(format!("{} bytes are too many for a name; 240 are the most", name.len()));
     }
     Ok(name.to_owned())
-}
-
-/// Ends the program as clap does when arguments cannot be meant.
-fn usage(text: impl std::fmt::Display) -> ! {
-    clap::Error::raw(ErrorKind::ArgumentConflict, format!("{text}\n")).exit()
 }
 
 /// Where images go.

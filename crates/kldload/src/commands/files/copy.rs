@@ -13,10 +13,12 @@ use super::place::Place;
 use super::{CpArgs, unpack};
 use crate::fleeting::Fleeting;
 use crate::output::OutputFile;
+use crate::ui;
 
-fn told(path: &Path, as_json: bool) {
-    if as_json {
-        println!("{}", json!({"event": "copied", "path": path}));
+fn told(path: &Path, as_json: bool) -> anyhow::Result<()> {
+    match as_json {
+        true => ui::print(&format!("{}\n", json!({"event": "copied", "path": path}))),
+        false => Ok(()),
     }
 }
 
@@ -30,8 +32,7 @@ pub fn volume(place: &Place, destination: &Path, as_json: bool) -> anyhow::Resul
     let (object, size) = place.pool.volume(&place.dataset)?;
     let output = OutputFile::create(&target(destination, &place.name()))?;
     unpack::pour(&object, size, output.file(), &mut Vec::new())?;
-    told(&output.publish()?, as_json);
-    Ok(())
+    told(&output.publish()?, as_json)
 }
 
 /// Copies one file with its permissions and time.
@@ -47,8 +48,7 @@ pub fn file<'p>(
     unpack::pour(&inode.object, size, output.file(), &mut Vec::new())?;
     let metadata = fs.metadata(inode)?;
     unpack::file_attributes(output.file(), &metadata)?;
-    told(&output.publish()?, as_json);
-    Ok(())
+    told(&output.publish()?, as_json)
 }
 
 /// Copies a directory.
@@ -89,8 +89,7 @@ pub fn directory<'p>(
         .placed(|unfinished| fs::rename(unfinished, &path))
         .with_context(|| format!("cannot write {}", path.display()))?;
     notes.iter().for_each(|note| eprintln!("warning: {note}"));
-    told(&path, args.json);
-    Ok(())
+    told(&path, args.json)
 }
 
 fn archive(
@@ -108,8 +107,7 @@ fn archive(
     archive::tar::write(&tree, blobs, &mut buffered)?;
     buffered.flush()?;
     drop(buffered);
-    told(&output.publish()?, as_json);
-    Ok(())
+    told(&output.publish()?, as_json)
 }
 
 /// Sockets mean nothing without the process that made them, and tar has none.

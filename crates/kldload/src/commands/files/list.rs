@@ -116,10 +116,22 @@ fn line(name: &[u8], inode: &Inode<'_>, target: Option<Vec<u8>>) -> String {
         attributes.uid,
         attributes.gid,
         time::utc(attributes.mtime.seconds),
-        String::from_utf8_lossy(name),
+        plain(name),
     );
     if let Some(target) = target {
-        text += &format!(" -> {}", String::from_utf8_lossy(&target));
+        text += &format!(" -> {}", plain(&target));
+    }
+    text
+}
+
+/// A name for a terminal: whoever made it may have meant to do something to that.
+fn plain(name: &[u8]) -> String {
+    let mut text = String::new();
+    for letter in String::from_utf8_lossy(name).chars() {
+        match letter.is_control() {
+            true => text.extend(letter.escape_default()),
+            false => text.push(letter),
+        }
     }
     text
 }

@@ -105,7 +105,7 @@ pub fn cat(args: &CatArgs) -> anyhow::Result<ExitCode> {
             let what = args.place.clone();
             return Err(ReadError::WrongKind { what, expected: "a file" }.into());
         }
-        pump(&inode.object, inode.attributes.size, &mut out)?;
+        pump(&inode.object, inode.attributes.size, &mut out).with_context(|| args.place.clone())?;
     }
     out.flush().context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)
@@ -136,7 +136,8 @@ pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
     match (inode.kind(), args.recursive) {
         (InodeKind::Directory, true) => copy::directory(&place, &fs, &inode, args)?,
         (InodeKind::Directory, false) => bail!("{} is a directory: use -r", args.source),
-        (InodeKind::File, _) => copy::file(&place, &fs, &inode, &args.destination, args.json)?,
+        (InodeKind::File, _) => copy::file(&place, &fs, &inode, &args.destination, args.json)
+            .with_context(|| args.source.clone())?,
         _ => {
             let what = args.source.clone();
             return Err(ReadError::WrongKind { what, expected: "a file or directory" }.into());

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
 use zfs::read::{Dataset, Datasets, Pool, ReadError};
 
+use crate::commands::usage;
 use crate::image::{self, KeyArgs};
 
 /// What an argument names.
@@ -23,9 +23,11 @@ pub struct Place {
 impl Place {
     /// Opens the pool and finds the dataset.
     pub fn open(text: &str, keys: &KeyArgs) -> anyhow::Result<Self> {
-        let (images, rest) = split_images(text).with_context(|| {
-            format!("{text:?} is not IMAGE[,IMAGE...]:DATASET[@SNAPSHOT][/PATH]")
-        })?;
+        let Some((images, rest)) = split_images(text).filter(|(images, rest)| {
+            !rest.is_empty() && images.iter().all(|image| !image.as_os_str().is_empty())
+        }) else {
+            usage(format_args!("{text:?} is not IMAGE[,IMAGE...]:DATASET[@SNAPSHOT][/PATH]"))
+        };
         let pool = image::open_pool(&images, keys)?;
         let datasets = pool.datasets()?;
         let found = split_dataset(&datasets, rest);
@@ -36,7 +38,6 @@ impl Place {
         let contents = rest.ends_with('/');
         let path = path.trim_matches('/').as_bytes().to_vec();
         let dataset = dataset.clone();
-        ensure!(!rest.is_empty(), "{text:?} names no dataset");
         Ok(Self { pool, dataset, path, contents })
     }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use zfs::send::{SendOptions, StreamWriter, send_snapshot, send_tree};
 
 use super::place::Place;
+use crate::commands::usage;
 use crate::image::KeyArgs;
 use crate::output::OutputFile;
 
@@ -44,6 +45,9 @@ pub fn send(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let Some((dataset, snapshot)) = place.dataset.name.split_once('@') else {
         bail!("{} is no snapshot: name one as DATASET@SNAPSHOT", args.place);
     };
+    if !place.path.is_empty() {
+        usage(format_args!("{}: a stream is of a whole snapshot, not of a part", args.place));
+    }
     match &args.output {
         Some(path) => {
             let output = OutputFile::create(path)?;
@@ -69,7 +73,10 @@ fn write(
 ) -> anyhow::Result<()> {
     let mut stream = StreamWriter::new(out);
     let options = SendOptions::default();
-    let from = args.from.as_deref().map(|from| from.trim_start_matches('@'));
+    let from = args.from.as_deref().map(|from| {
+        let name = from.strip_prefix(dataset).unwrap_or(from);
+        name.strip_prefix('@').unwrap_or(from)
+    });
     if args.replicate {
         send_tree(&place.pool, dataset, snapshot, from, options, &mut stream)?;
     } else {

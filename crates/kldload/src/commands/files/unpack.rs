@@ -30,20 +30,27 @@ const TOGETHER: usize = 64;
 struct Notes {
     owners: AtomicBool,
     devices: AtomicUsize,
-    xattrs: AtomicUsize,
+    /// How many, and the first of them.
+    xattrs: Mutex<(usize, String)>,
 }
 
 impl Notes {
     fn texts(&self) -> Vec<String> {
         let mut texts = Vec::new();
         if self.owners.load(Ordering::Relaxed) {
-            texts.push("owners were not set, which needs root".to_owned());
+            let what = "owners were not set, which needs root, and no file is setuid or setgid";
+            texts.push(what.to_owned());
         }
-        for (count, what) in [(&self.devices, "devices"), (&self.xattrs, "extended attributes")] {
-            match count.load(Ordering::Relaxed) {
-                0 => {}
-                count => texts.push(format!("{count} {what} were left out, as they need root")),
-            }
+        match self.devices.load(Ordering::Relaxed) {
+            0 => {}
+            count => texts.push(format!("{count} devices were left out, as they need root")),
+        }
+        match &*lock(&self.xattrs) {
+            (0, _) => {}
+            (count, first) => texts.push(format!(
+                "{count} extended attributes were left out, the first of them {first}: they need root, or the \
+                 file system has none or no room for them"
+            )),
         }
         texts
     }
@@ -55,8 +62,11 @@ fn times(metadata: &Metadata) -> Timestamps {
     Timestamps { last_access: mtime, last_modification: mtime }
 }
 
-fn mode(metadata: &Metadata) -> Mode {
-    Mode::from_raw_mode(metadata.mode.into())
+/// The mode for a file that is `owned` by whom it was. What is somebody else's now must not run as
+/// them: root's setuid program would become the caller's.
+fn mode(metadata: &Metadata, owned: bool) -> Mode {
+    let kept = if owned { 0o7777 } else { 0o1777 };
+    Mode::from_raw_mode(u32::from(metadata.mode) & kept)
 }
 
 fn ids(metadata: &Metadata) -> (Option<Uid>, Option<Gid>) {
@@ -264,7 +274,7 @@ impl<'p> Unpack<'_, 'p> {
                 let mut options = fs::OpenOptions::new();
                 let out = options.write(true).create_new(true).mode(0o600).open(path)?;
                 pour(&inode.object, inode.attributes.size, &out, buffer)?;
-                return open_file_attributes(&out, &metadata, &self.notes);
+                return open_file_attributes(&out, path, &metadata, &self.notes);
             }
             InodeKind::Symlink => {
                 let target = self.fs.read_link(inode)?;
@@ -319,35 +329,55 @@ pub fn pour(
 }
 
 /// Whether an extended attribute may be left out: the caller may not set it, or the file system
-/// does not have it.
-fn may_lack(result: rustix::io::Result<()>, notes: &Notes) -> rustix::io::Result<()> {
+/// does not have it, or no room for it.
+fn may_lack(
+    result: rustix::io::Result<()>,
+    (path, name): (&Path, &[u8]),
+    notes: &Notes,
+) -> anyhow::Result<()> {
+    use Errno as E;
     match result {
-        Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {
-            notes.xattrs.fetch_add(1, Ordering::Relaxed);
+        Err(E::PERM | E::ACCESS | E::OPNOTSUPP | E::NOSPC | E::TOOBIG | E::RANGE) => {
+            let mut noted = lock(&notes.xattrs);
+            if noted.0 == 0 {
+                let file = path.file_name().unwrap_or_default();
+                noted.1 = format!("{} of {}", name.escape_ascii(), file.display());
+            }
+            noted.0 += 1;
             Ok(())
         }
-        result => result,
+        Err(error) => {
+            let what = || format!("the extended attribute {}", name.escape_ascii());
+            Err(std::io::Error::from(error)).with_context(what)
+        }
+        Ok(()) => Ok(()),
     }
 }
 
-fn owner(result: rustix::io::Result<()>, notes: &Notes) -> rustix::io::Result<()> {
+/// Whether the owner could be set.
+fn owner(result: rustix::io::Result<()>, notes: &Notes) -> rustix::io::Result<bool> {
     match result {
         Err(Errno::PERM) => {
             notes.owners.store(true, Ordering::Relaxed);
-            Ok(())
+            Ok(false)
         }
-        result => result,
+        result => result.map(|()| true),
     }
 }
 
-fn open_file_attributes(file: &File, metadata: &Metadata, notes: &Notes) -> anyhow::Result<()> {
+fn open_file_attributes(
+    file: &File,
+    path: &Path,
+    metadata: &Metadata,
+    notes: &Notes,
+) -> anyhow::Result<()> {
     let (uid, gid) = ids(metadata);
-    owner(fchown(file, uid, gid), notes)?;
+    let owned = owner(fchown(file, uid, gid), notes)?;
     // A change of owner clears setuid and capabilities, so these come after it.
-    fchmod(file, mode(metadata))?;
+    fchmod(file, mode(metadata, owned))?;
     for (name, value) in &metadata.xattrs {
         let set = fsetxattr(file, OsStr::from_bytes(name), value, XattrFlags::empty());
-        may_lack(set, notes)?;
+        may_lack(set, (path, name), notes)?;
     }
     futimens(file, &times(metadata))?;
     Ok(())
@@ -360,13 +390,13 @@ fn attributes(
     notes: &Notes,
 ) -> anyhow::Result<()> {
     let (uid, gid) = ids(metadata);
-    owner(chownat(CWD, path, uid, gid, AtFlags::SYMLINK_NOFOLLOW), notes)?;
+    let owned = owner(chownat(CWD, path, uid, gid, AtFlags::SYMLINK_NOFOLLOW), notes)?;
     for (name, value) in &metadata.xattrs {
         let set = lsetxattr(path, OsStr::from_bytes(name), value, XattrFlags::empty());
-        may_lack(set, notes)?;
+        may_lack(set, (path, name), notes)?;
     }
     if !is_symlink {
-        chmod(path, mode(metadata))?;
+        chmod(path, mode(metadata, owned))?;
     }
     utimensat(CWD, path, &times(metadata), AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
