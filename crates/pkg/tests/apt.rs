@@ -3,12 +3,12 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use pkg::deb::{self, Pin, PinTarget, Policy, Request, Universe};
+use pkg::deb::{self, Pin, PinTarget, Policy, Reason, Request, Universe};
 use pkg::profile::Profiles;
-use support::Apt;
+use support::{Apt, Installed};
 
 /// Packages that may differ from apt's choice over all requests together.
 const ALLOWED: usize = 5;
@@ -38,6 +38,9 @@ const REQUESTS: &[(bool, &str)] = &[
     (true, "gimp inkscape blender"),
     (false, "gnome-core plasma-desktop"),
 ];
+
+/// Holds that are compared with apt.
+const HOLDS: usize = 4;
 
 fn ours(universe: &Universe<'_>, request: &Request) -> (BTreeMap<String, String>, bool) {
     let solution = deb::solve(universe, request).unwrap();
@@ -188,12 +191,50 @@ fn more_pins(
     differ
 }
 
+/// A machine was made before there were updates, and some of the packages that have one by now are held in
+/// turn.
+fn holds(apt: &Apt, universe: &Universe<'_>, report: &mut String) -> usize {
+    let core = Profiles::built_in("debian").unwrap().get("core", "trixie").unwrap();
+    let mut request = Request { recommends: false, ..Request::from_profile(&core) };
+    let before = apt.universe_of(|release| release.codename == "trixie");
+    let then = deb::solve(&before, &request).unwrap().packages;
+    let versions = || then.iter().map(|one| (one.package.name, one.package.version.as_str()));
+    let (now, _) = ours(universe, &request);
+    let updated: Vec<&str> = versions()
+        .filter(|(name, version)| now.get(*name).is_some_and(|now| now != version))
+        .map(|(name, _)| name)
+        .collect();
+    if updated.is_empty() {
+        eprintln!("skipped: no package of core has an update today");
+    }
+    let mut differ = 0;
+    // Each call of apt takes its time.
+    for held in updated.iter().step_by(updated.len().div_ceil(HOLDS).max(1)) {
+        request.policy = Policy::default();
+        assert!(request.policy.hold(&[(*held).to_owned()], versions()).is_empty());
+        let (ours, _) = ours(universe, &request);
+        let installed = then.iter().map(|one| Installed {
+            package: one.package,
+            asked: one.reason == Reason::Asked,
+            held: one.package.name == *held,
+        });
+        let theirs = apt.upgraded(&installed.collect::<Vec<_>>());
+        let all: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+        let other = |name: &&String| ours.get(*name) != theirs.get(*name);
+        let others: Vec<&String> = all.into_iter().filter(other).collect();
+        differ += others.len();
+        let _ = writeln!(report, "{held} held at {}: {others:?} differ", ours[*held]);
+    }
+    differ
+}
+
 #[test]
 fn trixie_as_apt() {
     let Some(apt) = Apt::fetch("trixie", true) else { return };
     let universe = apt.universe();
     let mut report = String::new();
     let mut differ = profiles(&apt, &universe, "trixie", &mut report);
+    differ += holds(&apt, &universe, &mut report);
     for (at, &(recommends, names)) in REQUESTS.iter().enumerate() {
         let packages = names.split(' ').map(str::to_owned).collect();
         let request = Request { packages, recommends, ..Request::default() };

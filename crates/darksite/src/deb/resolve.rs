@@ -130,6 +130,7 @@ fn choose(
     warnings.extend(solution.skipped.iter().map(ToString::to_string));
     warnings.extend(solution.unknown.iter().map(ToString::to_string));
     warnings.extend(solution.idle);
+    warnings.extend(solution.kept_back);
     Ok(Resolved { lock, warnings })
 }
 

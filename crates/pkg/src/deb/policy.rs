@@ -129,6 +129,8 @@ pub struct Policy {
     /// Exact versions of packages that are held. One that no index has is refused: what would come
     /// instead is what a hold is to prevent.
     pub held: BTreeMap<String, String>,
+    /// Versions that the other packages have. They stay where newer ones do not fit what is held.
+    pub present: BTreeMap<String, String>,
     /// Suites or codenames that packages asked for as `name/suite` come from.
     pub suites: BTreeMap<String, String>,
 }
@@ -166,8 +168,8 @@ pub(super) fn hint(near: &[String]) -> String {
 }
 
 impl Policy {
-    /// Holds packages, named with `*` and `?`, at the versions that they have; tells which of the names
-    /// are nobody's.
+    /// Holds packages, named with `*` and `?`, at the versions that they have, and remembers those of the
+    /// others; tells which of the names are nobody's.
     pub fn hold<'a>(
         &mut self,
         patterns: &[String],
@@ -178,6 +180,8 @@ impl Policy {
             if patterns.iter().any(|pattern| glob(pattern, name)) {
                 self.held.insert(name.to_owned(), version.to_owned());
                 nobodys.retain(|pattern| !glob(pattern, name));
+            } else {
+                self.present.insert(name.to_owned(), version.to_owned());
             }
         }
         nobodys
@@ -299,7 +303,11 @@ impl Policy {
 }
 
 /// The version of a package that is equal to this one.
-fn with_version(universe: &Universe<'_>, name: &Name<'_>, wanted: &str) -> Option<VersionId> {
+pub(super) fn with_version(
+    universe: &Universe<'_>,
+    name: &Name<'_>,
+    wanted: &str,
+) -> Option<VersionId> {
     let wanted = Version::parse(wanted).ok()?;
     let same =
         |id: &VersionId| universe.entry(*id).is_some_and(|entry| entry.package.version == wanted);

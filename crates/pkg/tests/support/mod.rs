@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use pkg::deb::{IndexInfo, Release, Universe, parse_packages};
+use pkg::deb::{IndexInfo, Package, Release, Universe, parse_packages};
 use pkg::distribution::Distribution;
 use tempfile::TempDir;
 
@@ -25,6 +25,14 @@ pub struct Apt {
     pub indexes: Vec<Index>,
     /// Each InRelease file as apt fetched it, by suite.
     pub in_release: BTreeMap<String, Vec<u8>>,
+}
+
+/// A package that is installed.
+pub struct Installed<'a> {
+    pub package: &'a Package<'a>,
+    /// Somebody asked for it, so that it stays when nobody needs it.
+    pub asked: bool,
+    pub held: bool,
 }
 
 /// Mirrors of this machine's own apt: the main archive and the security archive.
@@ -181,10 +189,64 @@ impl Apt {
         Ok(installed.collect())
     }
 
+    /// What upgrading everything comes to on a machine that has `installed`; what nobody needs any more
+    /// goes. Names and versions.
+    pub fn upgraded(&self, installed: &[Installed<'_>]) -> BTreeMap<String, String> {
+        let (mut status, mut automatic) = (String::new(), String::new());
+        for one in installed {
+            let (text, name) = (one.package.text.trim_end(), one.package.name);
+            let wanted = if one.held { "hold" } else { "install" };
+            status += &format!("{text}\nStatus: {wanted} ok installed\n\n");
+            if !one.asked {
+                let architecture = "Architecture: amd64";
+                automatic += &format!("Package: {name}\n{architecture}\nAuto-Installed: 1\n\n");
+            }
+        }
+        let file = |name: &str| self.directory.path().join(name);
+        fs::write(file("status"), status).unwrap();
+        fs::write(file("state/extended_states"), automatic).unwrap();
+        let options = [
+            "APT::Install-Recommends=false",
+            "APT::AutoRemove::RecommendsImportant=false",
+            // It would keep the last two.
+            "APT::Protect-Kernels=false",
+        ];
+        let mut args = vec!["-s", "-q", "--autoremove", "dist-upgrade"];
+        args.extend(options.iter().flat_map(|option| ["-o", *option]));
+        let output = self.get(&args);
+        fs::write(file("status"), "").unwrap();
+        fs::remove_file(file("state/extended_states")).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}{error}");
+        let mut packages: BTreeMap<String, String> = installed
+            .iter()
+            .map(|Installed { package, .. }| {
+                (package.name.to_owned(), package.version.as_str().to_owned())
+            })
+            .collect();
+        // Inst NAME [OLD] (NEW SUITE [ARCHITECTURE]), where [OLD] is missing for what is new.
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix("Remv ") {
+                packages.remove(name.split(' ').next().unwrap());
+            } else if let Some(line) = line.strip_prefix("Inst ") {
+                let name = line.split(' ').next().unwrap();
+                let version = line.split_once('(').unwrap().1.split(' ').next().unwrap();
+                packages.insert(name.to_owned(), version.to_owned());
+            }
+        }
+        packages
+    }
+
     /// Everything that was fetched, as a universe.
     pub fn universe(&self) -> Universe<'_> {
+        self.universe_of(|_| true)
+    }
+
+    /// What was fetched of some suites, as a universe.
+    pub fn universe_of(&self, wanted: impl Fn(&Release) -> bool) -> Universe<'_> {
         let mut universe = Universe::new("amd64");
-        for index in &self.indexes {
+        for index in self.indexes.iter().filter(|index| wanted(&index.release)) {
             let info = IndexInfo::new(&index.release, &index.component, "");
             universe.add(info, parse_packages(&index.text));
         }

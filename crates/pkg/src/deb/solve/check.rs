@@ -17,8 +17,10 @@ pub(super) fn broken(universe: &Universe<'_>, set: &BTreeSet<VersionId>) -> Vec<
         for need in relations.needs.iter().filter(|need| need.kind.is_critical()) {
             let negative = need.kind.is_negative();
             // A package is never in its own way, as the one or by what it provides.
-            let other = |other: &Entry<'_>| !(negative && other.name == entry.name);
-            let hit = |target: &Target<'_>| satisfied(universe, set, target, &other);
+            let other = |id: VersionId, other: &Entry<'_>| {
+                set.contains(&id) && !(negative && other.name == entry.name)
+            };
+            let hit = |target: &Target<'_>| satisfied(universe, target, &other);
             if need.targets.iter().any(hit) == negative {
                 found.push(format!("{} {}: {}", package.name, package.version, need.text()));
             }
@@ -27,18 +29,17 @@ pub(super) fn broken(universe: &Universe<'_>, set: &BTreeSet<VersionId>) -> Vec<
     found
 }
 
-/// Whether a package of `set` that is `meant` satisfies a target.
-fn satisfied(
+/// Whether a package that is `meant` satisfies a target.
+pub(super) fn satisfied(
     universe: &Universe<'_>,
-    set: &BTreeSet<VersionId>,
     target: &Target<'_>,
-    meant: &dyn Fn(&Entry<'_>) -> bool,
+    meant: &dyn Fn(VersionId, &Entry<'_>) -> bool,
 ) -> bool {
     let Some(name) = target.name.map(|name| universe.name(name)) else { return false };
-    let here = |id: &VersionId| set.contains(id) && universe.entry(*id).is_some_and(meant);
-    name.versions.iter().any(|id| here(id) && universe.satisfies(target, *id))
+    let here = |id: VersionId| universe.entry(id).is_some_and(|entry| meant(id, entry));
+    name.versions.iter().any(|&id| here(id) && universe.satisfies(target, id))
         || name
             .providers
             .iter()
-            .any(|&(id, version)| here(&id) && universe.satisfies_as(target, id, version))
+            .any(|&(id, version)| here(id) && universe.satisfies_as(target, id, version))
 }

@@ -7,6 +7,7 @@
 
 mod check;
 mod clauses;
+mod kept;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -133,6 +134,8 @@ pub struct Solution<'u, 'a> {
     pub unknown: Vec<UnknownName>,
     /// Pins that change nothing, in words.
     pub idle: Vec<String>,
+    /// Packages that are not updated because of others that are held, in words.
+    pub kept_back: Vec<String>,
     /// Whether apt's own way was enough, without a search.
     pub direct: bool,
 }
@@ -211,7 +214,7 @@ fn solve_here<'u, 'a>(
     universe: &'u Universe<'a>,
     request: &Request,
 ) -> Result<Solution<'u, 'a>, SolveError> {
-    let (policy, candidates, names) = prepare(universe, request)?;
+    let Prepared { policy, candidates, names, kept_back } = prepare(universe, request)?;
     let mut walk = Walk::new(universe, &candidates, request.recommends);
     walk.install(&names);
     walk.sweep();
@@ -267,36 +270,45 @@ fn solve_here<'u, 'a>(
         .collect();
     packages.sort_by_key(|chosen| chosen.package.name);
     let (unknown, idle) = (request.policy.unknown(universe), request.policy.idle(universe));
-    Ok(Solution { packages, skipped, unknown, idle, direct })
+    Ok(Solution { packages, skipped, unknown, idle, kept_back, direct })
 }
 
 /// The names of all packages that a request asks for, in order: essential ones, those of its priority,
 /// its own. As arguments of `apt-get install` they mean the same to apt.
 pub fn asked<'a>(universe: &Universe<'a>, request: &Request) -> Result<Vec<&'a str>, SolveError> {
-    let (_, _, names) = prepare(universe, request)?;
+    let Prepared { names, .. } = prepare(universe, request)?;
     Ok(names.into_iter().map(|name| universe.name(name).name).collect())
 }
 
-type Prepared = (Policy, Vec<Option<VersionId>>, Vec<NameId>);
+/// A request, looked up in a universe.
+struct Prepared {
+    policy: Policy,
+    /// For each name the version that may be chosen.
+    candidates: Vec<Option<VersionId>>,
+    /// What is asked for, in order.
+    names: Vec<NameId>,
+    kept_back: Vec<String>,
+}
 
 fn prepare(universe: &Universe<'_>, request: &Request) -> Result<Prepared, SolveError> {
     let mut policy = request.policy.clone();
     let wanted: Vec<String> =
         request.packages.iter().map(|text| take_version(text, &mut policy)).collect();
-    let candidates = policy.candidates(universe);
+    let mut candidates = policy.candidates(universe);
     for name in policy.held.keys().filter(|name| !policy.overrules_hold(name)) {
         let id = universe.name_id(name);
         if id.and_then(|id| candidates.get(id as usize).copied().flatten()).is_none() {
             return Err(no_candidate(universe, &policy, name));
         }
     }
+    let kept_back = kept::keep_back(universe, &policy, &mut candidates);
     let mut names = implied(universe, request, &candidates);
     for name in wanted {
         names.push(resolve(universe, &policy, &candidates, &name)?);
     }
     let mut seen = BTreeSet::new();
     names.retain(|name| seen.insert(*name));
-    Ok((policy, candidates, names))
+    Ok(Prepared { policy, candidates, names, kept_back })
 }
 
 /// The name in `name`, `name=version`, `name/suite`; the rest goes to the policy.

@@ -391,3 +391,40 @@ fn architectures() {
     solved(&lines, &request(&["b"])).unwrap_err();
     solved(&lines, &request(&["c"])).unwrap_err();
 }
+
+#[test]
+fn what_is_held_keeps_others_back() {
+    let lines = [
+        // Each pair of versions belongs together, and needs a base of its own.
+        "base 1 | Breaks: lib (>= 2)",
+        "base 2",
+        "lib 1 | Depends: base (= 1)",
+        "lib 2 | Depends: base (= 2)",
+        "tool 1 | Depends: lib (= 1)",
+        "tool 2 | Depends: lib (= 2)",
+        "other 1",
+        "other 2 | Depends: extra",
+        "extra 2",
+    ];
+    let text = index(&lines);
+    let mut universe = Universe::new("amd64");
+    universe.add(info("trixie", 500), parse_packages(&text));
+    let installed = [("base", "1"), ("lib", "1"), ("tool", "1"), ("other", "1")];
+    let held = |name: &str| {
+        let mut request = request(&["tool", "other"]);
+        assert!(request.policy.hold(&[name.to_owned()], installed.into_iter()).is_empty());
+        let solution = solve(&universe, &request).unwrap();
+        let chosen = solution.packages.iter();
+        let chosen: Vec<String> =
+            chosen.map(|one| format!("{} {}", one.package.name, one.package.version)).collect();
+        (chosen.join(", "), solution.kept_back)
+    };
+    let (chosen, kept) = held("lib");
+    assert_eq!(chosen, "base 1, extra 2, lib 1, other 2, tool 1");
+    let because = |name: &str| format!("{name} is kept back at 1: 2 does not fit what is held");
+    assert_eq!(kept, [because("base"), because("tool")]);
+    for name in ["base", "tool"] {
+        assert_eq!(held(name).0, chosen, "{name}");
+    }
+    assert_eq!(held("other"), ("base 2, lib 2, other 1, tool 2".to_owned(), Vec::new()));
+}
