@@ -59,6 +59,39 @@ impl VdevConfig {
         share.checked_add(DATA_START + 2 * LABEL_SIZE)
     }
 
+    /// Whether all that it holds can be read if only some devices are here.
+    fn is_whole(&self, is_here: &dyn Fn(u64) -> bool) -> bool {
+        match &*self.kind {
+            "disk" | "file" => is_here(self.guid),
+            "mirror" | "replacing" | "spare" => {
+                self.children.iter().any(|child| child.is_whole(is_here))
+            }
+            "raidz" => self.absent(is_here) as u64 <= self.parity,
+            // Holes, and what was removed.
+            _ => true,
+        }
+    }
+
+    fn absent(&self, is_here: &dyn Fn(u64) -> bool) -> usize {
+        self.children.iter().filter(|child| !child.is_whole(is_here)).count()
+    }
+
+    /// What is to be said of a top-level vdev that lacks more devices than it can do without.
+    pub(crate) fn loss(&self, is_here: &dyn Fn(u64) -> bool) -> Option<String> {
+        if self.is_log || self.is_whole(is_here) {
+            return None;
+        }
+        let (absent, all, name) = (self.absent(is_here), self.children.len(), self.name());
+        Some(match &*self.kind {
+            "raidz" => {
+                let parity = self.parity;
+                format!("{name} lacks {absent} of its {all} devices and can do without {parity}")
+            }
+            "disk" | "file" => format!("{name} is absent, and no other device has what is on it"),
+            _ => format!("{name} lacks all of its {all} devices"),
+        })
+    }
+
     /// Reads a `vdev_tree`. Unknown names are ignored; nesting is bounded by that of lists.
     pub fn from_nvlist(list: &NvList) -> Self {
         let number = |name: &str| list.u64(name).unwrap_or(0);

@@ -39,6 +39,14 @@ pub enum ReadError {
         /// Its pool.
         second_pool: String,
     },
+    /// A top-level vdev lacks more devices than it can do without, and what is needed first lies there.
+    #[error("pool {pool} cannot be read: {problem}")]
+    Devices {
+        /// The pool.
+        pool: String,
+        /// Which vdev, and how many devices it lacks.
+        problem: String,
+    },
     /// No uberblock is good.
     #[error("pool {pool}: none of the uberblocks on its devices has the right checksum")]
     NoUberblock {

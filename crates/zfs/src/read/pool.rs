@@ -22,7 +22,7 @@ use super::{CopyFault, ReadError, zap};
 use crate::codec::Checksums;
 use crate::crypt::{Keyring, Secret};
 use crate::dnode::object_type;
-use crate::nvlist::{NvList, decode_xdr};
+use crate::nvlist::{NvList, Value, decode_xdr};
 use crate::prelude::*;
 use crate::raidz::Geometry;
 use crate::zap::OwnedValue;
@@ -212,6 +212,7 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
     let mut tops: Vec<Option<(u64, VdevConfig)>> = vec![None; children];
     let mut leaves = HashMap::new();
     let mut uberblocks: Vec<Uberblock> = Vec::new();
+    let mut stale = Vec::new();
     for (device, found) in &labels {
         for (number, problem) in &found.problems {
             let text = format!("{}: label {number} {problem}", device.name);
@@ -221,20 +222,16 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
                 false => notes.damage(text),
             }
         }
-        let mut stale = |text: String| match exported {
-            true => notes.damage(text),
-            false => notes.warn(text),
-        };
         for (number, problem) in &found.stale {
-            stale(format!("{}: label {number} {problem}", device.name));
+            stale.push((device, found, format!("label {number} {problem}")));
         }
         if txg(found) < newest {
-            stale(format!(
-                "{}: its labels are of transaction group {}, those of the pool of {newest}: it may lack what \
-                 was written since",
-                device.name,
+            let text = format!(
+                "its labels are of transaction group {}, those of the pool of {newest}: it may lack what was \
+                 written since",
                 txg(found)
-            ));
+            );
+            stale.push((device, found, text));
         }
         if let Some(guid) = found.config.u64("guid") {
             let (name, data) = (device.name.clone(), Some(device.data.clone()));
@@ -272,7 +269,18 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
     uberblocks.sort_by_key(|uberblock| core::cmp::Reverse(uberblock.order()));
     let name = text(&config, "name").unwrap_or_default();
     let tops = tops.into_iter().map(|top| top.map(|(_, top)| top)).collect();
-    Ok(Found { name, guid, config, leaves, tops, uberblocks, notes })
+    let mut all = Found { name, guid, config, leaves, tops, uberblocks, notes };
+    for (device, found, what) in stale {
+        let offline = found.config.u64("guid").is_some_and(|guid| all.is_offline(guid));
+        let text = format!("{}: {what}", device.name);
+        match (exported, offline) {
+            // Nothing was written to it any more, as was asked for.
+            (_, true) => all.notes.warn(format!("{text}; it was taken offline")),
+            (true, false) => all.notes.damage(text),
+            (false, false) => all.notes.warn(text),
+        }
+    }
+    Ok(all)
 }
 
 impl Found {
@@ -288,6 +296,28 @@ impl Found {
             None => Ok(Vdev::Absent(format!("vdev {id}"))),
         };
         Ok(Vdevs { tops: self.tops.iter().enumerate().map(top).collect::<Result<_, _>>()? })
+    }
+
+    /// What of too many devices being absent labels tell.
+    fn losses(&self) -> Vec<String> {
+        let holes = match self.config.get("hole_array") {
+            Some(Value::U64Array(holes)) => &**holes,
+            _ => &[],
+        };
+        let is_here = |guid: u64| self.leaves.contains_key(&guid);
+        let loss = |(id, top): (u64, &Option<VdevConfig>)| match top {
+            Some(top) => top.loss(&is_here),
+            None if holes.contains(&id) => None,
+            None => Some(format!("all devices of top-level vdev {id} are absent")),
+        };
+        (0..).zip(&self.tops).filter_map(loss).collect()
+    }
+
+    /// Whether the newest labels say that a device was taken out of use (`zpool offline`).
+    fn is_offline(&self, guid: u64) -> bool {
+        let tops = self.tops.iter().flatten();
+        tops.flat_map(VdevConfig::walk)
+            .any(|vdev| vdev.guid == guid && vdev.states.contains(&"offline"))
     }
 
     fn check(&self) -> Result<(), ReadError> {
@@ -381,7 +411,11 @@ impl Pool {
             }
         }
         let Some((uberblock, mos)) = opened else {
-            let pool = found.name;
+            let pool = found.name.clone();
+            // Then all else follows from it.
+            if let Some(problem) = found.losses().into_iter().next() {
+                return Err(ReadError::Devices { pool, problem });
+            }
             return Err(failure.unwrap_or(ReadError::NoUberblock { pool }));
         };
         Self::finish(found, uberblock, mos, &blocks)
@@ -430,7 +464,11 @@ impl Pool {
             })
             .collect();
         for member in members.iter().filter(|member| member.device.is_none()) {
-            found.notes.damage(format!("device {} ({}) is absent", member.path, member.guid));
+            let text = format!("device {} ({}) is absent", member.path, member.guid);
+            match found.is_offline(member.guid) {
+                true => found.notes.warn(format!("{text}; it was taken offline")),
+                false => found.notes.damage(text),
+            }
         }
         let is_known = |guid: u64| members.iter().any(|member| member.guid == guid);
         let mut strangers: Vec<&Leaf> =
@@ -545,6 +583,14 @@ impl Pool {
         let Ok(geometry) = geometry else { return asize };
         let ratio = (1 << 17) / (geometry.asize(1 << 17) >> 9).max(1);
         (asize >> 9).saturating_mul(ratio)
+    }
+
+    /// Which top-level vdevs lack more devices than they can do without: what lies there cannot be read.
+    pub fn losses(&self) -> Vec<String> {
+        let is_here = |guid: u64| {
+            self.members.iter().any(|member| member.guid == guid && member.device.is_some())
+        };
+        self.vdevs.iter().filter_map(|vdev| vdev.loss(&is_here)).collect()
     }
 
     /// Whether a feature is in use.
