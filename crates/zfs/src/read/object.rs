@@ -77,14 +77,20 @@ impl<'p> Object<'p> {
 
     /// The pointer to data block `block`; a hole where there is none.
     pub(crate) fn pointer(&self, block: u64) -> Result<BlockPointer, ReadError> {
-        if block > self.dnode.max_block {
+        self.pointer_at(0, block)
+    }
+
+    /// The pointer to block `number` of those of a level; a hole where there is none.
+    pub(crate) fn pointer_at(&self, lowest: u8, number: u64) -> Result<BlockPointer, ReadError> {
+        let (levels, shift) = (self.dnode.levels, self.dnode.pointers_shift());
+        let shifted = |number: u64, by: u8| number.checked_shr(u32::from(by) * shift).unwrap_or(0);
+        if lowest >= levels || number > shifted(self.dnode.max_block, lowest) {
             return Ok(BlockPointer::HOLE);
         }
-        let (levels, shift) = (self.dnode.levels, self.dnode.pointers_shift());
-        let index = |level: u8| block.checked_shr(u32::from(level) * shift).unwrap_or(0);
+        let index = |level: u8| shifted(number, level - lowest);
         let top = usize::try_from(index(levels - 1)).ok();
         let mut bp = top.and_then(|at| self.dnode.pointers.get(at)).copied();
-        for level in (1..levels).rev() {
+        for level in (lowest + 1..levels).rev() {
             let Some(above) = bp.filter(|bp| !bp.is_hole()) else { break };
             let pointers = self.indirect(&above, level)?;
             let at = (index(level - 1) & ((1 << shift) - 1)) as usize * BLKPTR_SIZE;

@@ -191,18 +191,19 @@ impl<'p> Objset<'p> {
             match read {
                 Err(error) => vec![Err(error)],
                 Ok((number, block)) => {
-                    self.in_block(number.saturating_mul(per_block), &block).collect()
+                    let objects = self.in_block(number.saturating_mul(per_block), &block);
+                    objects.map(|(_, object)| object).collect()
                 }
             }
         })
     }
 
-    /// The objects in a block of dnodes that begins with object `first`.
+    /// The objects in a block of dnodes that begins with object `first`, and their numbers.
     pub(crate) fn in_block<'b>(
         &'b self,
         first: u64,
         block: &'b [u8],
-    ) -> impl Iterator<Item = Result<Object<'p>, ReadError>> + use<'b, 'p> {
+    ) -> impl Iterator<Item = (u64, Result<Object<'p>, ReadError>)> + use<'b, 'p> {
         let mut at = 0;
         core::iter::from_fn(move || {
             while at < block.len() {
@@ -212,11 +213,12 @@ impl<'p> Objset<'p> {
                 match Dnode::parse(bytes) {
                     Ok(None) => {}
                     Ok(Some(dnode)) => {
-                        return Some(Ok(Object { source: self.source.clone(), number, dnode }));
+                        let source = self.source.clone();
+                        return Some((number, Ok(Object { source, number, dnode })));
                     }
                     Err(problem) => {
                         let what = format!("object {number} of {}", self.name());
-                        return Some(Err(ReadError::damaged(what, problem)));
+                        return Some((number, Err(ReadError::damaged(what, problem))));
                     }
                 }
             }

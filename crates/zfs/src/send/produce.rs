@@ -247,7 +247,7 @@ impl<W: Write> Sender<'_, '_, W> {
             let block = meta.data(&bp)?;
             let first = number.saturating_mul(slots);
             let mut next = first;
-            for object in objset.in_block(first, &block) {
+            for (_, object) in objset.in_block(first, &block) {
                 let object = object?;
                 self.free_objects(next, object.number.saturating_sub(next))?;
                 self.object(&object)?;

@@ -5,6 +5,8 @@
 //!
 //! Source: OpenZFS `include/sys/zil.h`, `module/zfs/zil.c` (`zil_parse`, `zil_read_log_block`).
 
+use alloc::collections::BTreeMap;
+
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer, Dva};
 use crate::codec::{ByteOrder, Checksum};
 use crate::dnode::object_type;
@@ -37,6 +39,8 @@ const DATASET_POINTER_AT: usize = 128;
 pub struct IntentLogs {
     /// How many datasets have a log that is not empty.
     pub datasets: usize,
+    /// They, by the object of their dataset in the MOS; what a snapshot says of one is of no account.
+    pub logs: BTreeMap<u64, IntentLog>,
     /// How many blocks their chains have.
     pub blocks: usize,
     /// Allocations: top-level vdev, byte offset in its space, length.
@@ -90,7 +94,8 @@ pub fn intent_logs(pool: &Pool) -> Result<IntentLogs, ReadError> {
             Ok(objset) if !objset.has_intent_log => {}
             Ok(objset) => {
                 logs.datasets += 1;
-                logs.follow(pool, &objset.intent_log);
+                let log = logs.follow(pool, &objset.intent_log);
+                logs.logs.insert(object.number, log);
             }
             Err(error) => logs.problems.push(error.to_string()),
         }

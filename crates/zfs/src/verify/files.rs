@@ -1,11 +1,12 @@
 //! The file systems: names, inodes and accounting must agree.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{ProblemKind, Report};
+use super::names::{self, Part};
+use super::{MAX_PROBLEMS, ProblemKind, Report};
 use crate::read::{
     Dataset, DatasetKind, Datasets, Filesystem, Inode, InodeKind, Pool, ReadError, zap,
 };
@@ -46,6 +47,7 @@ pub(super) fn check(pool: &Pool, datasets: &Datasets, report: &mut Report) {
     });
     for part in all.into_inner().unwrap_or_else(PoisonError::into_inner) {
         report.inodes += part.inodes;
+        report.untold += part.untold;
         report.notes.extend(part.notes);
         for problem in part.problems {
             report.problem(problem.kind, problem.what, problem.files);
@@ -75,6 +77,10 @@ struct Seen {
     accounts: [BTreeMap<String, u64>; 3],
     /// Something could not be read, so that what is missing proves nothing.
     incomplete: bool,
+    /// What is wrong with which object.
+    problems: Vec<(ProblemKind, String, u64)>,
+    /// How much more is wrong.
+    untold: u64,
 }
 
 fn check_one(pool: &Pool, dataset: &Dataset, report: &mut Report) {
@@ -101,23 +107,32 @@ fn check_one(pool: &Pool, dataset: &Dataset, report: &mut Report) {
             continue;
         }
         report.inodes += 1;
+        let number = object.number;
         match fs.inode_of(object) {
-            Ok(inode) => seen.inode(&fs, dataset, inode, report),
+            Ok(inode) => seen.inode(&fs, inode),
             Err(error) => {
                 seen.incomplete = true;
-                report.problem(ProblemKind::Structure, error.to_string(), Vec::new());
+                seen.problem(ProblemKind::Structure, error.to_string(), number);
             }
         }
     }
     let unlinked = unlinked(&fs).unwrap_or_else(|error| {
         seen.incomplete = true;
-        report.problem(ProblemKind::Structure, error.to_string(), Vec::new());
+        report.problem(ProblemKind::Structure, error.to_string(), vec![dataset.name.clone()]);
         HashSet::new()
     });
     seen.count_untyped();
-    seen.check_links(&fs, dataset, &unlinked, report);
+    seen.check_links(&fs, &unlinked);
     if !seen.incomplete {
         seen.check_accounts(&fs, dataset, report);
+    }
+    report.untold += seen.untold;
+    let parts: BTreeSet<Part> =
+        seen.problems.iter().map(|(.., object)| Part::Object(*object)).collect();
+    let names = names::of_filesystem(&fs, dataset, &parts);
+    for (kind, what, object) in seen.problems {
+        let files = names.get(&Part::Object(object)).cloned().unwrap_or_default();
+        report.problem(kind, what, files);
     }
 }
 
@@ -134,13 +149,14 @@ fn unlinked(fs: &Filesystem<'_>) -> Result<HashSet<u64>, ReadError> {
 }
 
 impl Seen {
-    fn inode<'p>(
-        &mut self,
-        fs: &Filesystem<'p>,
-        dataset: &Dataset,
-        inode: Inode<'p>,
-        report: &mut Report,
-    ) {
+    fn problem(&mut self, kind: ProblemKind, what: String, object: u64) {
+        match self.problems.len() < MAX_PROBLEMS {
+            true => self.problems.push((kind, what, object)),
+            false => self.untold += 1,
+        }
+    }
+
+    fn inode<'p>(&mut self, fs: &Filesystem<'p>, inode: Inode<'p>) {
         let (number, attributes) = (inode.object.number, &inode.attributes);
         let known = Known {
             mode: attributes.mode,
@@ -159,7 +175,7 @@ impl Seen {
         }
         self.inodes.insert(number, known);
         if inode.kind() == InodeKind::File {
-            self.check_end(fs, dataset, &inode, report);
+            self.check_end(&inode);
         }
         if inode.kind() != InodeKind::Directory {
             return;
@@ -178,27 +194,19 @@ impl Seen {
             }
             Err(error) => {
                 self.incomplete = true;
-                let files = vec![path_of(fs, dataset, number)];
-                report.problem(ProblemKind::Structure, error.to_string(), files);
+                self.problem(ProblemKind::Structure, error.to_string(), number);
             }
         }
     }
 
     /// What lies behind the end of a file was freed when it became shorter.
-    fn check_end<'p>(
-        &self,
-        fs: &Filesystem<'p>,
-        dataset: &Dataset,
-        inode: &Inode<'p>,
-        report: &mut Report,
-    ) {
+    fn check_end(&mut self, inode: &Inode<'_>) {
         let (dnode, size) = (&inode.object.dnode, inode.attributes.size);
         let last = dnode.max_block;
         let behind = last > 0 && last.saturating_mul(u64::from(dnode.block_size)) >= size;
         if behind && inode.object.pointer(last).is_ok_and(|bp| !bp.is_hole()) {
             let what = format!("the file ends at {size}, but has data in block {last}");
-            let file = path_of(fs, dataset, inode.object.number);
-            report.problem(ProblemKind::File, what, vec![file]);
+            self.problem(ProblemKind::File, what, inode.object.number);
         }
     }
 
@@ -206,6 +214,10 @@ impl Seen {
     fn count_untyped(&mut self) {
         for (directory, object) in std::mem::take(&mut self.untyped) {
             let inode = self.inodes.get(&object);
+            if inode.is_none() && self.incomplete {
+                // It may have been a subdirectory or not.
+                self.directories.remove(&directory);
+            }
             if inode.is_some_and(|inode| inode.mode & 0o170_000 == 0o040_000)
                 && let Some((_, subdirectories)) = self.directories.get_mut(&directory)
             {
@@ -214,18 +226,11 @@ impl Seen {
         }
     }
 
-    fn check_links(
-        &self,
-        fs: &Filesystem<'_>,
-        dataset: &Dataset,
-        unlinked: &HashSet<u64>,
-        report: &mut Report,
-    ) {
+    fn check_links(&mut self, fs: &Filesystem<'_>, unlinked: &HashSet<u64>) {
+        let mut found = Vec::new();
         let xattr_dirs: HashSet<u64> =
             self.inodes.values().filter_map(|inode| inode.xattr_dir).collect();
-        let mut wrong = |number: u64, what: String| {
-            report.problem(ProblemKind::File, what, vec![path_of(fs, dataset, number)]);
-        };
+        let mut wrong = |number: u64, what: String| found.push((number, what));
         for (&number, inode) in &self.inodes {
             if unlinked.contains(&number) {
                 continue;
@@ -266,6 +271,9 @@ impl Seen {
                 wrong(*parent, what);
             }
         }
+        for (number, what) in found {
+            self.problem(ProblemKind::File, what, number);
+        }
     }
 
     fn check_accounts(&self, fs: &Filesystem<'_>, dataset: &Dataset, report: &mut Report) {
@@ -280,7 +288,8 @@ impl Seen {
             let entries = match zap::entries(&object) {
                 Ok(entries) => entries,
                 Err(error) => {
-                    report.problem(ProblemKind::Structure, error.to_string(), Vec::new());
+                    let files = vec![dataset.name.clone()];
+                    report.problem(ProblemKind::Structure, error.to_string(), files);
                     continue;
                 }
             };
@@ -290,8 +299,7 @@ impl Seen {
                     told.insert(String::from_utf8_lossy(&entry.name).into_owned(), value);
                 }
             }
-            let keys: std::collections::BTreeSet<&String> =
-                told.keys().chain(found.keys()).collect();
+            let keys: BTreeSet<&String> = told.keys().chain(found.keys()).collect();
             for key in keys.into_iter().filter(|key| objects || !key.starts_with("obj-")) {
                 let value = |map: &BTreeMap<String, u64>| map.get(key).copied().unwrap_or(0);
                 if value(&told) != value(found) {
@@ -302,38 +310,4 @@ impl Seen {
             }
         }
     }
-}
-
-/// The name of an object: `DATASET:/PATH`.
-pub(super) fn name_of(pool: &Pool, dataset: &Dataset, object: u64) -> String {
-    match pool.filesystem(dataset) {
-        Ok(fs) if object != 0 => path_of(&fs, dataset, object),
-        _ => format!("{}: object {object}", dataset.name),
-    }
-}
-
-/// Climbs from an object to the root.
-fn path_of(fs: &Filesystem<'_>, dataset: &Dataset, object: u64) -> String {
-    let unknown = || format!("{}: object {object}", dataset.name);
-    let mut parts: Vec<String> = Vec::new();
-    let mut at = object;
-    for _ in 0..1024 {
-        if at == fs.root {
-            parts.reverse();
-            return format!("{}:/{}", dataset.name, parts.join("/"));
-        }
-        let Ok(inode) = fs.inode(at) else { return unknown() };
-        let parent = inode.attributes.parent;
-        let Ok(directory) = fs.inode(parent) else { return unknown() };
-        let entries = fs.read_dir(&directory).unwrap_or_default();
-        let name = entries.iter().find(|entry| entry.object == at);
-        let is_xattr_dir = directory.attributes.xattr_dir == Some(at);
-        match name {
-            Some(entry) => parts.push(String::from_utf8_lossy(&entry.name).into_owned()),
-            None if is_xattr_dir => parts.push("<xattr>".to_owned()),
-            None => return unknown(),
-        }
-        at = parent;
-    }
-    unknown()
 }

@@ -12,6 +12,7 @@
 
 mod files;
 mod freed;
+mod names;
 mod space;
 #[cfg(test)]
 pub(crate) mod surgeon;
@@ -52,6 +53,8 @@ impl Totals {
 /// What kind of thing is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProblemKind {
+    /// A top-level vdev lacks more devices than it can do without: what lies there is lost.
+    Vdev,
     /// A device is absent, or one of its labels is damaged.
     Device,
     /// No copy of a block is good: its content is lost.
@@ -75,6 +78,7 @@ pub enum ProblemKind {
 impl fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Vdev => "vdev",
             Self::Device => "device",
             Self::LostBlock => "lost block",
             Self::BadCopy => "bad copy",
@@ -95,7 +99,8 @@ pub struct Problem {
     pub kind: ProblemKind,
     /// What exactly.
     pub what: String,
-    /// The files it concerns: `DATASET:/PATH`, or `DATASET: object N` where there is no name.
+    /// The files it concerns, by all their links: `DATASET:/PATH`. Where there is no name `DATASET: object N`
+    /// or `DATASET: N of the objects FIRST to LAST`, and `DATASET` for what is of all of it.
     pub files: Vec<String>,
 }
 
@@ -147,20 +152,29 @@ impl Report {
 /// wrong in it is in the report.
 pub fn verify(pool: &Pool) -> Result<Report, ReadError> {
     let mut report = Report::default();
+    // First, as all else may follow from it.
+    let losses = pool.losses();
+    for what in &losses {
+        report.problem(ProblemKind::Vdev, what.clone(), Vec::new());
+    }
+    let cause = |error: ReadError| match losses.first() {
+        Some(loss) => ReadError::Devices { pool: pool.name.clone(), problem: loss.clone() },
+        None => error,
+    };
     for what in &pool.damage {
         report.problem(ProblemKind::Device, what.clone(), Vec::new());
     }
-    let datasets = pool.datasets()?;
+    let datasets = pool.datasets().map_err(cause)?;
     for what in &datasets.errors {
         report.problem(ProblemKind::Structure, what.clone(), Vec::new());
     }
-    for dataset in &datasets.datasets {
-        // What cannot be read of it is told by the walk.
-        if let Ok(Some(log)) = crate::space::intent_log(pool, dataset)
-            && log.unreplayed > 0
-        {
+    // What cannot be read of them is told by the walk.
+    let logs = crate::space::intent_logs(pool).unwrap_or_default();
+    for dataset in datasets.datasets.iter().filter(|dataset| !dataset.is_snapshot) {
+        let unreplayed = logs.logs.get(&dataset.object).map_or(0, |log| log.unreplayed);
+        if unreplayed > 0 {
             let what = "records of its intent log were not replayed";
-            report.notes.push(format!("{}: {} {what}", dataset.name, log.unreplayed));
+            report.notes.push(format!("{}: {unreplayed} {what}", dataset.name));
         }
     }
     for member in &pool.members {
@@ -171,8 +185,8 @@ pub fn verify(pool: &Pool) -> Result<Report, ReadError> {
         let txgs = txgs.join(", ");
         report.notes.push(format!("{device} may lack blocks of transaction groups {txgs}"));
     }
-    let walked = walk::run(pool, &datasets, &mut report)?;
-    space::check(pool, &datasets, walked, &mut report);
+    let walked = walk::run(pool, &datasets, &mut report).map_err(cause)?;
+    space::check(pool, &datasets, walked, &logs, &mut report);
     files::check(pool, &datasets, &mut report);
     report.problems.sort();
     report.problems.dedup();

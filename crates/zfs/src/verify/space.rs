@@ -8,7 +8,7 @@ use blk::RangeSet;
 use super::walk::{self, Owner, Ranges, Sharing, Taken, Walked};
 use super::{ProblemKind, Report};
 use crate::read::{Datasets, Pool, PoolState};
-use crate::space;
+use crate::space::{self, IntentLogs};
 
 /// Ranges that are told one by one.
 const MAX_TOLD: usize = 100;
@@ -26,7 +26,13 @@ struct Fault {
     range: Range<u64>,
 }
 
-pub(super) fn check(pool: &Pool, datasets: &Datasets, walked: Walked, report: &mut Report) {
+pub(super) fn check(
+    pool: &Pool,
+    datasets: &Datasets,
+    walked: Walked,
+    intent_logs: &IntentLogs,
+    report: &mut Report,
+) {
     let mut faults = Vec::new();
     let mut used = Ranges::new();
     for (vdev, ranges) in by_vdev(pool, walked.taken) {
@@ -42,15 +48,16 @@ pub(super) fn check(pool: &Pool, datasets: &Datasets, walked: Walked, report: &m
     };
     // Blocks of intent logs may be allocated or not yet, and take part in no tree.
     let mut logs: BTreeMap<u64, RangeSet> = BTreeMap::new();
-    if let Ok(found) = space::intent_logs(pool) {
-        for (vdev, offset, length) in found.ranges {
-            logs.entry(vdev).or_default().insert(offset..offset.saturating_add(length));
-        }
+    for &(vdev, offset, length) in &intent_logs.ranges {
+        logs.entry(vdev).or_default().insert(offset..offset.saturating_add(length));
     }
     let holder = HOLDERS.iter().find(|(feature, _)| pool.feature_is_active(feature));
     // Until it is done, some of its blocks have room in two places.
     let removing = pool.vdevs.iter().any(|vdev| vdev.removing).then_some("a vdev is being removed");
     let holder = holder.map(|(_, why)| *why).or(removing);
+    // What is below a block that is lost looks as if nothing used it.
+    let unread = walked.incomplete.then_some("parts of the tree could not be read");
+    let holder = unread.or(holder);
     if let Some(why) = holder {
         report.notes.push(format!("leaks were not looked for: {why}"));
     }

@@ -12,8 +12,8 @@ use crate::checksum::{fletcher4, seal};
 use crate::codec::Checksums;
 use crate::crypt::Secret;
 use crate::label::DATA_START;
-use crate::nvlist::NvList;
-use crate::read::{Device, FeatureState};
+use crate::nvlist::{NvList, Value};
+use crate::read::{Device, FeatureState, label_offsets};
 use crate::send::{SendOptions, StreamWriter, send_snapshot};
 use crate::{Content, Dataset, Pool};
 
@@ -108,7 +108,14 @@ fn space_map(patient: &Surgeon) -> u64 {
 fn damaged_data() {
     let patient = patient();
     patient.flip(&find(&patient, "d/one").1, 0);
-    assert_eq!(problems(&patient), [(ProblemKind::LostBlock, named(&["d/one"]))]);
+    let one = (ProblemKind::LostBlock, named(&["d/one"]));
+    assert_eq!(problems(&patient), [one.clone()]);
+    // A file that has several names is named by all.
+    patient.flip(&find(&patient, "d/two").1, 0);
+    let two = (ProblemKind::LostBlock, named(&["d/two", "d/two again"]));
+    let mut all = problems(&patient);
+    all.sort();
+    assert_eq!(all, [one, two]);
 }
 
 #[test]
@@ -119,10 +126,7 @@ fn damaged_metadata_in_one_copy_and_in_all() {
     patient.flip(&indirect, 1);
     assert_eq!(problems(&patient), [(ProblemKind::BadCopy, named(&["d/big"]))]);
     patient.flip(&indirect, 0);
-    let all = problems(&patient);
-    assert_eq!(all[0], (ProblemKind::LostBlock, named(&["d/big"])));
-    // What it pointed to cannot be reached any more.
-    assert!(all[1..].iter().all(|(kind, _)| *kind == ProblemKind::Leak), "{all:?}");
+    assert_eq!(problems(&patient), [(ProblemKind::LostBlock, named(&["d/big"]))]);
 }
 
 #[test]
@@ -172,8 +176,8 @@ fn space_that_is_used_twice() {
     patient.object("tank/fs", two, &mut |dnode| {
         dnode[64..192].copy_from_slice(&one.to_bytes());
     });
-    let expected =
-        [(ProblemKind::Leak, vec![]), (ProblemKind::DoubleAllocation, named(&["d/one", "d/two"]))];
+    let files = named(&["d/one", "d/two", "d/two again"]);
+    let expected = [(ProblemKind::Leak, vec![]), (ProblemKind::DoubleAllocation, files)];
     assert_eq!(problems(&patient), expected);
 }
 
@@ -222,6 +226,10 @@ fn a_damaged_label() {
 }
 
 fn with(config: NvList, field: &str, value: u64) -> NvList {
+    replaced(config, field, Value::U64(value))
+}
+
+fn replaced(config: NvList, field: &str, value: Value) -> NvList {
     let others = config.iter().filter(|(name, _)| *name != field.as_bytes());
     let list = others.fold(NvList::new(), |list, (name, value)| list.with(name, value.clone()));
     list.with(field, value)
@@ -466,7 +474,7 @@ fn space_that_clones_share() {
         kinds.retain(|problem| problem.kind == ProblemKind::DoubleAllocation);
         kinds.into_iter().map(|problem| problem.files).collect::<Vec<_>>()
     };
-    let both = [named(&["d/one", "d/two"])];
+    let both = [named(&["d/one", "d/two", "d/two again"])];
     let none: [Vec<String>; 0] = [];
     assert_eq!(found(10, one.birth()), none);
     assert_eq!(found(9, one.birth() + 1), both);
@@ -529,8 +537,8 @@ fn counts_beyond_all_measure() {
     });
     let all = problems(&patient);
     assert!(all.iter().all(|(kind, _)| *kind == ProblemKind::Accounting), "{all:?}");
-    for file in ["d/one", "d/two", "d/big"] {
-        assert!(all.contains(&(ProblemKind::Accounting, named(&[file]))), "{all:?}");
+    for files in [&["d/one"][..], &["d/two", "d/two again"], &["d/big"]] {
+        assert!(all.contains(&(ProblemKind::Accounting, named(files))), "{all:?}");
     }
 }
 
@@ -579,4 +587,212 @@ fn indirect_blocks_that_are_shared() {
     let problems = verify(&pool).unwrap().problems;
     let named = |problem: &&Problem| problem.files == named(&["d/big"]);
     assert!(problems.iter().filter(named).any(|problem| problem.what.contains("more blocks than")));
+}
+
+/// A pool whose file system has a snapshot `one`, since when the file `new` came and nothing else
+/// changed; `d/many` has more names than fit in a few blocks of dnodes, `d/big` has an indirect block, and
+/// the attributes of `d/spilt` do not fit in its dnode.
+fn history() -> Surgeon {
+    let mut blobs = MemoryBlobs::default();
+    let mut tree = |with_new: bool| {
+        let mut tree = Tree::new(Metadata { mode: 0o755, ..Metadata::default() });
+        let directory = Metadata { mode: 0o755, ..Metadata::default() };
+        let d = tree.make_directories("d", &directory).unwrap();
+        let many = tree.make_directories("d/many", &directory).unwrap();
+        let mut add = |parent, name: &str, bytes: Vec<u8>, xattr: usize| {
+            let kind = Kind::File(File::dense(bytes.len() as u64, blobs.insert(bytes)));
+            let mut metadata = Metadata { mode: 0o644, ..Metadata::default() };
+            if xattr > 0 {
+                metadata.xattrs.insert(b"user.x"[..].into(), noise(9, xattr).into());
+            }
+            tree.insert(parent, name.as_bytes(), Inode { metadata, kind }).unwrap()
+        };
+        let big = add(d, "big", noise(3, 500_000), 0);
+        add(d, "spilt", Vec::new(), 3000);
+        for number in 0..300 {
+            add(many, &format!("{number}"), Vec::new(), 0);
+        }
+        if with_new {
+            add(d, "new", Vec::new(), 0);
+        }
+        tree.link(d, b"big again", big).unwrap();
+        tree
+    };
+    let trees = [tree(false), tree(true)];
+    let content = |tree: usize| {
+        let tree = &trees[tree];
+        Content { tree, root: tree.root(), mounts: Default::default() }
+    };
+    let root = Dataset { name: "tank".to_owned(), ..Dataset::default() };
+    let fs = Dataset {
+        name: "tank/fs".to_owned(),
+        earlier: vec![crate::State { snapshot: "one".to_owned(), content: content(0) }],
+        content: Some(content(1)),
+        ..Dataset::default()
+    };
+    let device = Arc::new(Memory::zeroed(64 << 20));
+    crate::write_pool(&*device, &pool(vec![root, fs]), &blobs, &mut |_| {}).unwrap();
+    let patient = Surgeon { device };
+    assert_eq!(problems(&patient), []);
+    patient
+}
+
+/// Damages all copies of a block of metadata.
+fn lose(patient: &Surgeon, bp: &BlockPointer) {
+    let copies = bp.copies(false).count();
+    assert!(copies > 1);
+    (0..copies).for_each(|copy| patient.flip(bp, copy));
+}
+
+/// The note that there is instead of leaks where something was lost.
+const NO_LEAKS: &str = "leaks were not looked for: parts of the tree could not be read";
+
+#[test]
+fn lost_indirect_blocks_and_attributes_that_snapshots_share() {
+    let patient = history();
+    let both = |names: &[&str]| {
+        let of = |name: &&str| [format!("tank/fs:/{name}"), format!("tank/fs@one:/{name}")];
+        let mut files: Vec<String> = names.iter().flat_map(of).collect();
+        files.sort();
+        files
+    };
+    let (_, indirect) = find(&patient, "d/big");
+    assert_eq!(indirect.level(), 1);
+    lose(&patient, &indirect);
+    let report = verify(&patient.pool()).unwrap();
+    let [lost] = &report.problems[..] else { panic!("{:?}", report.problems) };
+    assert_eq!(lost.kind, ProblemKind::LostBlock);
+    assert_eq!(lost.files, both(&["d/big", "d/big again"]));
+    assert_eq!(report.notes.iter().filter(|note| *note == NO_LEAKS).count(), 1);
+
+    let patient = history();
+    let spill = {
+        let pool = patient.pool();
+        let fs = pool.filesystem(&pool.dataset("tank/fs").unwrap()).unwrap();
+        fs.resolve(b"d/spilt", false).unwrap().object.dnode.spill.unwrap()
+    };
+    // The writer shares no spill blocks. Without its own an object is no inode any more.
+    lose(&patient, &spill);
+    let lost = |kind| (kind, named(&["d/spilt"]));
+    let expected = [lost(ProblemKind::LostBlock), lost(ProblemKind::Structure)];
+    assert_eq!(problems(&patient), expected);
+}
+
+/// Files have names as long as the directories that name them can be read.
+#[test]
+fn lost_dnodes() {
+    let patient = history();
+    let pool = patient.pool();
+    let datasets = pool.datasets().unwrap();
+    let fs = pool.filesystem(datasets.get("tank/fs").unwrap()).unwrap();
+    let objset = &fs.objset;
+    let many = fs.resolve(b"d/many", false).unwrap();
+    let blocks: Vec<_> = objset.meta_object().pointers().map(Result::unwrap).collect();
+    // A block that has only files of `d/many`, which both object sets have if it was not written anew.
+    let per_block = u64::from(objset.meta.block_size) / 512;
+    let (number, bp) = blocks[blocks.len() - 2];
+    lose(&patient, &bp);
+    let range = number * per_block..(number + 1) * per_block;
+    let inside: Vec<_> = fs.read_dir(&many).unwrap();
+    let inside = inside.iter().filter(|entry| range.contains(&entry.object));
+    let mut lost: Vec<String> = inside
+        .map(|entry| format!("tank/fs:/d/many/{}", String::from_utf8_lossy(&entry.name)))
+        .collect();
+    assert_eq!(lost.len() as u64, per_block);
+    lost.sort();
+    let report = verify(&patient.pool()).unwrap();
+    let mut files = Vec::new();
+    for problem in &report.problems {
+        assert_eq!(problem.kind, ProblemKind::LostBlock, "{problem}");
+        files.extend(problem.files.iter().cloned());
+    }
+    files.retain(|file| !file.starts_with("tank/fs@one"));
+    assert_eq!(files, lost);
+    assert!(report.notes.iter().any(|note| note == NO_LEAKS), "{:?}", report.notes);
+
+    // Without its first block a file system cannot be opened.
+    let patient = history();
+    lose(&patient, &blocks[0].1);
+    let all = problems(&patient);
+    let nameless = format!("tank/fs: {} of the objects 0 to {}", per_block - 1, per_block - 1);
+    assert!(all.contains(&(ProblemKind::LostBlock, vec![nameless])), "{all:?}");
+    assert!(all.iter().any(|(_, files)| *files == ["tank/fs"]), "{all:?}");
+}
+
+/// The consequences are told too, but first what they follow from.
+#[test]
+fn more_disks_are_absent_than_parity_makes_up_for() {
+    let all = ["devrz-a", "devrz-b", "devrz-c"];
+    let Some(devices) = crate::fixture::devices(&all) else { return };
+    let what = "raidz1-0 lacks 2 of its 3 devices and can do without 1";
+    assert_eq!(crate::read::Pool::open(&devices[1..]).unwrap().losses(), Vec::<String>::new());
+    let refusal = format!("pool devrz cannot be read: {what}");
+    // Small blocks lie on one disk and its mirror, so there may be enough to begin with.
+    let mut reports = 0;
+    for device in &devices {
+        match verify(&crate::read::Pool::open(std::slice::from_ref(device)).unwrap()) {
+            Ok(report) => {
+                reports += 1;
+                let first = &report.problems[0];
+                assert_eq!((first.kind, &*first.what), (ProblemKind::Vdev, what));
+                assert!(report.problems.iter().all(|problem| problem.kind != ProblemKind::Leak));
+            }
+            Err(error) => assert_eq!(error.to_string(), refusal),
+        }
+    }
+    assert!(reports > 0);
+    let size = devices[0].data.size().unwrap();
+    let mut labels = vec![0; size as usize];
+    for label in label_offsets(size) {
+        let area = &mut labels[label as usize..][..256 << 10];
+        devices[0].data.read_exact_at(area, label).unwrap();
+    }
+    let device = Device { name: "labels".to_owned(), data: Arc::new(Memory::from(labels)) };
+    assert_eq!(crate::read::Pool::open(&[device]).unwrap_err().to_string(), refusal);
+}
+
+/// `config` with a device below its vdev that `zpool offline` took out of use.
+fn with_offline(config: NvList, guid: u64) -> NvList {
+    let mut tree = config.list("vdev_tree").unwrap().clone();
+    let mark = |child: &NvList| match child.u64("guid") == Some(guid) {
+        true => with(child.clone(), "offline", 1),
+        false => child.clone(),
+    };
+    let children = tree.lists("children").unwrap().iter().map(mark).collect();
+    tree = replaced(tree, "children", Value::ListArray(children));
+    replaced(config, "vdev_tree", Value::List(tree))
+}
+
+#[test]
+fn a_disk_that_was_taken_offline() {
+    let half = || Surgeon { device: Arc::new(Memory::zeroed(64 << 20)) };
+    let (a, b) = (half(), half());
+    let root = Dataset { name: "tank".to_owned(), ..Dataset::default() };
+    crate::write_mirror(
+        &[&*a.device, &*b.device],
+        &pool(vec![root]),
+        &MemoryBlobs::default(),
+        &mut |_| {},
+    )
+    .unwrap();
+    let open = |disks: &[(&str, &Surgeon)]| {
+        let device = |(name, disk): &(&str, &Surgeon)| Device {
+            name: (*name).to_owned(),
+            data: disk.device.clone(),
+        };
+        crate::read::Pool::open(&disks.iter().map(device).collect::<Vec<_>>()).unwrap()
+    };
+    let whole = open(&[("a", &a), ("b", &b)]);
+    let member = whole.members.iter().find(|member| member.device.as_deref() == Some("b"));
+    let guid = member.unwrap().guid;
+    (0..4).for_each(|label| b.label(label, &|config| with(config, "txg", 3)));
+    assert!(!verify(&open(&[("a", &a), ("b", &b)])).unwrap().is_sound());
+    (0..4).for_each(|label| a.label(label, &|config| with_offline(config, guid)));
+    for disks in [&[("a", &a), ("b", &b)][..], &[("a", &a)]] {
+        let pool = open(disks);
+        let report = verify(&pool).unwrap();
+        assert!(report.is_sound(), "{:?}", report.problems);
+        let told = pool.warnings.iter().filter(|text| text.ends_with("it was taken offline"));
+        assert_eq!(told.count(), 1, "{:?}", pool.warnings);
+    }
 }

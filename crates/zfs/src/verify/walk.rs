@@ -1,6 +1,6 @@
 //! Visits every block once and judges all its copies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,11 +9,12 @@ use std::time::Duration;
 use blk::RangeSet;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::files::name_of;
-use super::{ProblemKind, Report, Totals, freed};
+use super::names::{self, Part};
+use super::{MAX_PROBLEMS, ProblemKind, Report, Totals, freed};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
 use crate::crypt::verify_indirect;
-use crate::dnode::object_type::DNODE;
+use crate::dnode::DNODE_SIZE;
+use crate::dnode::object_type::{DNODE, OBJSET};
 use crate::read::walking::{block_text, is_encrypted};
 use crate::read::{
     CopyFault, CopyProblem, Dataset, Datasets, Object, Objset, Pool, ReadError, object_type,
@@ -23,6 +24,10 @@ use crate::read::{
 const BATCH: usize = 16;
 /// Tasks that wait at most.
 const QUEUE: usize = 64;
+/// In place of a block's number: the spill block.
+const SPILL: u64 = u64::MAX;
+/// The objects from this number on hold accounting, and are of no file.
+const ACCOUNTING: u64 = u64::MAX - 2;
 
 /// Space that a block takes: vdev, offset, length, and with whom it may be shared.
 pub(super) type Taken = (u64, u64, u64, Sharing);
@@ -78,6 +83,8 @@ pub(super) struct Owner {
 #[derive(Debug, Default)]
 pub(super) struct Walked {
     pub taken: Vec<Taken>,
+    /// Parts of the tree could not be read: what they take is not known.
+    pub incomplete: bool,
 }
 
 /// An object set that is walked: blocks born after `since` are its own.
@@ -87,6 +94,56 @@ struct Scan<'p> {
     dataset: Option<&'p Dataset>,
 }
 
+/// Where a block was found: scan, object, and its number among those of its level.
+type Place = (usize, u64, u64);
+
+impl Scan<'_> {
+    /// Whether a block that was found in another scan is in the same place of this one too.
+    fn shares(&self, bp: &BlockPointer, (_, object, block): Place) -> bool {
+        if self.dataset.is_none() || self.since < bp.allocation_birth() {
+            return false;
+        }
+        if bp.object_type() == OBJSET {
+            return self.objset.pointer == *bp;
+        }
+        let object = match object {
+            0 => Some(self.objset.meta_object()),
+            ACCOUNTING.. => self.objset.accounting_objects().find(|it| it.number == object),
+            _ => self.objset.object(object).ok(),
+        };
+        object.is_some_and(|object| match block {
+            SPILL => object.dnode.spill == Some(*bp),
+            _ => object.pointer_at(bp.level(), block).is_ok_and(|same| same == *bp),
+        })
+    }
+
+    /// What it means for the dataset that something is wrong with a block: of dnodes that are lost, all
+    /// their objects are.
+    fn part(&self, bp: &BlockPointer, (_, object, block): Place, lost: bool) -> Part {
+        if object != 0 {
+            return part_of(object);
+        }
+        if bp.object_type() != DNODE || !lost {
+            return Part::Whole;
+        }
+        let meta = &self.objset.meta;
+        let dnodes = u64::from(meta.block_size) / DNODE_SIZE as u64;
+        let shift = u32::from(bp.level()) * meta.pointers_shift();
+        let first = block.checked_shl(shift).unwrap_or(0);
+        let last = first.saturating_add(1_u64.checked_shl(shift).unwrap_or(0).saturating_sub(1));
+        let last = last.min(meta.max_block).saturating_add(1).saturating_mul(dnodes) - 1;
+        let first = first.saturating_mul(dnodes).min(last);
+        Part::Objects(first, last, fill(bp))
+    }
+}
+
+fn part_of(object: u64) -> Part {
+    match object {
+        0 | ACCOUNTING.. => Part::Whole,
+        _ => Part::Object(object),
+    }
+}
+
 enum Task {
     /// A block of dnodes and all objects in it.
     Dnodes { scan: usize, block: u64, bp: BlockPointer },
@@ -94,19 +151,17 @@ enum Task {
     Scrub { scan: usize, object: u64, list: Vec<(u64, BlockPointer)> },
 }
 
-/// A block with bad copies.
+/// A block with something wrong.
 struct Damage {
-    scan: usize,
-    object: u64,
-    block: u64,
+    kind: ProblemKind,
+    what: String,
+    place: Place,
     bp: BlockPointer,
-    faults: Vec<CopyFault>,
-    lost: bool,
 }
 
-/// A block, and where it was found: scan, object, number.
+/// A block, and where it was found.
 struct Held {
-    place: (usize, u64, u64),
+    place: Place,
     bp: BlockPointer,
     taken: Vec<Taken>,
 }
@@ -121,6 +176,10 @@ struct Found {
     taken: Vec<Taken>,
     damage: Vec<Damage>,
     problems: Vec<Noted>,
+    /// How many problems more there are.
+    untold: u64,
+    /// Something could not be read.
+    incomplete: bool,
     held: Vec<Held>,
 }
 
@@ -173,7 +232,10 @@ pub(super) fn run<'p>(
 ) -> Result<Walked, ReadError> {
     let scans = scans(pool, datasets, report)?;
     let found = walk(pool, &scans, None);
-    Ok(summarise(pool, &scans, found, report))
+    let mut walked = summarise(pool, &scans, found, report);
+    let known = datasets.datasets.iter().filter(|dataset| dataset.has_content()).count();
+    walked.incomplete |= scans.len() <= known || !datasets.errors.is_empty();
+    Ok(walked)
 }
 
 /// The blocks that take some of `ranges`.
@@ -185,11 +247,11 @@ pub(super) fn owners(
     // Told before.
     let scans = scans(pool, datasets, &mut Report::default())?;
     let held = walk(pool, &scans, Some(ranges)).into_iter().flat_map(|found| found.held);
-    let owner = |held: Held| Owner {
-        files: files_of(pool, &scans, &held.bp, held.place),
-        taken: held.taken,
-    };
-    Ok(held.map(owner).collect())
+    let held: Vec<_> =
+        held.map(|held| (parts(&scans, &held.bp, held.place, true), held.taken)).collect();
+    let named = Named::new(pool, &scans, held.iter().flat_map(|(parts, _)| parts));
+    let owner = |(parts, taken): (Vec<_>, _)| Owner { files: named.files(&parts), taken };
+    Ok(held.into_iter().map(owner).collect())
 }
 
 fn scans<'p>(
@@ -256,7 +318,7 @@ fn walk(pool: &Pool, scans: &[Scan<'_>], search: Option<&Ranges>) -> Vec<Found> 
 
 fn summarise(pool: &Pool, scans: &[Scan<'_>], found: Vec<Found>, report: &mut Report) -> Walked {
     let mut walked = Walked::default();
-    let mut damage = Vec::new();
+    let mut told = Vec::new();
     for part in found {
         for (kind, totals) in part.by_type {
             report.total.add(&totals);
@@ -267,52 +329,58 @@ fn summarise(pool: &Pool, scans: &[Scan<'_>], found: Vec<Found>, report: &mut Re
             report.blocks.entry(name).or_default().add(&totals);
         }
         walked.taken.extend(part.taken);
-        damage.extend(part.damage);
+        walked.incomplete |= part.incomplete;
+        report.untold += part.untold;
         for (kind, what, place) in part.problems {
-            let files = place.and_then(|(scan, object)| name(pool, scans, scan, object));
-            report.problem(kind, what, files.into_iter().collect());
+            let part = place.map(|(scan, object)| (scan, part_of(object)));
+            told.push((kind, what, Vec::from_iter(part)));
+        }
+        for Damage { kind, what, place, bp } in part.damage {
+            told.push((kind, what, parts(scans, &bp, place, kind == ProblemKind::LostBlock)));
         }
     }
-    for Damage { scan, object, block, bp, faults, lost } in damage {
-        let files = files_of(pool, scans, &bp, (scan, object, block));
-        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        let kind = if lost { ProblemKind::LostBlock } else { ProblemKind::BadCopy };
-        report.problem(kind, format!("{}: {}", block_text(&bp), faults.join("; ")), files);
+    let named = Named::new(pool, scans, told.iter().flat_map(|(.., parts)| parts));
+    for (kind, what, parts) in told {
+        report.problem(kind, what, named.files(&parts));
     }
     walked
 }
 
-/// The files that a block belongs to: where it was found, and in all later snapshots, clones and
-/// heads that have it too.
-fn files_of(
-    pool: &Pool,
-    scans: &[Scan<'_>],
-    bp: &BlockPointer,
-    (scan, object, block): (usize, u64, u64),
-) -> Vec<String> {
-    let mut files: Vec<String> = name(pool, scans, scan, object).into_iter().collect();
-    if bp.level() > 0 || bp.object_type() == DNODE {
-        return files;
-    }
-    for (other, sharing) in scans.iter().enumerate() {
-        if other == scan || sharing.dataset.is_none() || sharing.since < bp.allocation_birth() {
-            continue;
-        }
-        let same = sharing.objset.object(object).and_then(|o| o.pointer(block));
-        if same.is_ok_and(|same| same == *bp) {
-            files.extend(name(pool, scans, other, object));
-        }
-    }
-    files
+/// What a block belongs to: where it was found, and in all later snapshots, clones and heads that have
+/// it too.
+fn parts(scans: &[Scan<'_>], bp: &BlockPointer, place: Place, lost: bool) -> Vec<(usize, Part)> {
+    let has = |at: usize, scan: &Scan<'_>| at == place.0 || scan.shares(bp, place);
+    let scans = scans.iter().enumerate().filter(|(at, scan)| has(*at, scan));
+    scans.map(|(at, scan)| (at, scan.part(bp, place, lost))).collect()
 }
 
-/// The name of an object of a dataset.
-fn name(pool: &Pool, scans: &[Scan<'_>], scan: usize, object: u64) -> Option<String> {
-    let scan = scans.get(scan)?;
-    Some(match scan.dataset {
-        None => format!("the MOS: object {object}"),
-        Some(dataset) => name_of(pool, dataset, object),
-    })
+/// The names of parts of scans.
+struct Named(BTreeMap<usize, names::Names>);
+
+impl Named {
+    fn new<'a>(
+        pool: &Pool,
+        scans: &[Scan<'_>],
+        parts: impl Iterator<Item = &'a (usize, Part)>,
+    ) -> Self {
+        let mut wanted: BTreeMap<usize, BTreeSet<Part>> = BTreeMap::new();
+        for (scan, part) in parts {
+            wanted.entry(*scan).or_default().insert(*part);
+        }
+        let names = |(at, parts): (usize, BTreeSet<Part>)| {
+            let names = match scans.get(at)?.dataset {
+                Some(dataset) => names::of_dataset(pool, dataset, &parts),
+                None => parts.iter().map(|part| (*part, vec![part.of("the MOS")])).collect(),
+            };
+            Some((at, names))
+        };
+        Self(wanted.into_iter().filter_map(names).collect())
+    }
+
+    fn files(&self, parts: &[(usize, Part)]) -> Vec<String> {
+        let names = |(scan, part): &(usize, Part)| self.0.get(scan)?.get(part);
+        parts.iter().filter_map(names).flatten().cloned().collect()
+    }
 }
 
 impl<'p> Worker<'_, 'p> {
@@ -346,8 +414,25 @@ impl<'p> Worker<'_, 'p> {
     }
 
     fn problem(&mut self, kind: ProblemKind, what: String, place: Option<(usize, u64)>) {
-        if self.found.problems.len() < super::MAX_PROBLEMS {
-            self.found.problems.push((kind, what, place));
+        match self.found.problems.len() < MAX_PROBLEMS {
+            true => self.found.problems.push((kind, what, place)),
+            false => self.found.untold += 1,
+        }
+    }
+
+    fn damage(&mut self, kind: ProblemKind, what: String, place: Place, bp: &BlockPointer) {
+        match self.found.damage.len() < MAX_PROBLEMS {
+            true => self.found.damage.push(Damage { kind, what, place, bp: *bp }),
+            false => self.found.untold += 1,
+        }
+    }
+
+    /// Notes that what is below a block, or in it, is not known.
+    fn unread(&mut self, error: &ReadError, place: Place, bp: &BlockPointer) {
+        self.found.incomplete = true;
+        // Where no copy is good this was told when they were judged, as is a wrong MAC.
+        if !matches!(error, ReadError::Block(_)) && !bp.uses_crypt() {
+            self.damage(ProblemKind::LostBlock, error.to_string(), place, bp);
         }
     }
 
@@ -415,11 +500,15 @@ impl<'p> Worker<'_, 'p> {
         if depth > 12 {
             return;
         }
-        let gang = bp.copies(is_encrypted(bp)).find(|dva| dva.is_gang());
-        if let Some(dva) = gang
-            && let Some(parts) = self.pool.blocks.gang_parts(bp, dva, &mut Vec::new())
-        {
-            parts.iter().for_each(|part| self.allocate_parts(part, sharing, depth + 1));
+        let mut headers = bp.copies(is_encrypted(bp)).filter(|dva| dva.is_gang()).peekable();
+        if headers.peek().is_none() {
+            return;
+        }
+        // The copies of a header are the same.
+        let parts = headers.find_map(|dva| self.pool.blocks.gang_parts(bp, dva, &mut Vec::new()));
+        self.found.incomplete |= parts.is_none();
+        for part in parts.unwrap_or_default() {
+            self.allocate_parts(&part, sharing, depth + 1);
         }
     }
 
@@ -446,10 +535,13 @@ impl<'p> Worker<'_, 'p> {
         };
         faults.retain(|fault| lost || (fault.problem != CopyProblem::Absent && !expected(fault)));
         if !lost {
-            self.check_mac(scan, object, bp);
+            self.check_mac((scan, object, block), bp);
         }
         if !faults.is_empty() {
-            self.found.damage.push(Damage { scan, object, block, bp: *bp, faults, lost });
+            let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            let kind = if lost { ProblemKind::LostBlock } else { ProblemKind::BadCopy };
+            let what = format!("{}: {}", block_text(bp), faults.join("; "));
+            self.damage(kind, what, (scan, object, block), bp);
         }
     }
 
@@ -465,13 +557,13 @@ impl<'p> Worker<'_, 'p> {
     }
 
     /// The MAC of a block of an encrypted dataset whose keys are known.
-    fn check_mac(&mut self, scan: usize, object: u64, bp: &BlockPointer) {
-        let keys = self.scans.get(scan).and_then(|scan| scan.objset.source.keys.as_deref());
+    fn check_mac(&mut self, place: Place, bp: &BlockPointer) {
+        let keys = self.scans.get(place.0).and_then(|scan| scan.objset.source.keys.as_deref());
         let Some(keys) = keys.filter(|_| bp.uses_crypt() && bp.level() == 0) else { return };
         let Ok(mut raw) = self.pool.blocks.raw(bp) else { return };
         if let Err(error) = keys.open(bp.words(), &mut raw) {
             let what = format!("{}: {error}", block_text(bp));
-            self.problem(ProblemKind::LostBlock, what, Some((scan, object)));
+            self.damage(ProblemKind::LostBlock, what, place, bp);
         }
     }
 
@@ -521,6 +613,7 @@ impl<'p> Worker<'_, 'p> {
         if bp.level() != level {
             let what = format!("{}: level {level} was expected", block_text(bp));
             self.problem(ProblemKind::Structure, what, Some((scan, object.number)));
+            self.found.incomplete = true;
             return Below { incomplete: true, ..below };
         }
         // Data may be shared by clones, but no block of these two kinds is.
@@ -531,6 +624,7 @@ impl<'p> Worker<'_, 'p> {
             }
             self.left = self.left.saturating_sub(1);
             if self.left == 0 {
+                self.found.incomplete = true;
                 return Below { incomplete: true, ..below };
             }
         }
@@ -567,10 +661,15 @@ impl<'p> Worker<'_, 'p> {
             below.incomplete = true;
             return below;
         }
-        let Ok(block) = object.source.read(bp) else {
-            // It was told when its copies were judged.
-            below.incomplete = true;
-            return below;
+        let block = match object.source.read(bp) {
+            Ok(block) => block,
+            Err(error) => {
+                if own {
+                    self.unread(&error, (scan, object.number, number), bp);
+                }
+                below.incomplete = true;
+                return below;
+            }
         };
         if own
             && bp.uses_crypt()
@@ -606,14 +705,21 @@ impl<'p> Worker<'_, 'p> {
         self.visit(index, 0, number, bp);
         let Some(scan) = self.scans.get(index) else { return };
         let meta = scan.objset.meta_object();
-        let Ok(block) = meta.source.read(bp) else { return };
-        let per_block = u64::from(meta.dnode.block_size) / 512;
+        let block = match meta.source.read(bp) {
+            Ok(block) => block,
+            Err(error) => return self.unread(&error, (index, 0, number), bp),
+        };
+        let per_block = u64::from(meta.dnode.block_size) / DNODE_SIZE as u64;
         let mut count = 0;
-        for object in scan.objset.in_block(number.saturating_mul(per_block), &block) {
+        for (number, object) in scan.objset.in_block(number.saturating_mul(per_block), &block) {
             count += 1;
             match object {
                 Ok(object) => self.object(index, &object),
-                Err(error) => self.problem(ProblemKind::Structure, error.to_string(), None),
+                Err(error) => {
+                    self.found.incomplete = true;
+                    let place = Some((index, number));
+                    self.problem(ProblemKind::Structure, error.to_string(), place);
+                }
             }
         }
         if count != fill(bp) {
@@ -630,7 +736,7 @@ impl<'p> Worker<'_, 'p> {
         }
         if let Some(spill) = &object.dnode.spill {
             let mut batch = Vec::new();
-            let spilled = self.subtree(scan, object, (0, u64::MAX), spill, &mut batch);
+            let spilled = self.subtree(scan, object, (0, SPILL), spill, &mut batch);
             self.hand_over(scan, object.number, batch);
             below.used = below.used.saturating_add(spilled.used);
         }
@@ -658,6 +764,7 @@ impl<'p> Worker<'_, 'p> {
             self.allocate(bp);
         });
         for error in problems {
+            self.found.incomplete = true;
             self.problem(ProblemKind::Structure, error.to_string(), None);
         }
     }
