@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
@@ -27,6 +28,11 @@ struct Fixture {
 impl Fixture {
     /// A pool of one file system, `tank/fs`, with a snapshot `install`.
     fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// The same with what `add` adds to the directory that becomes the file system.
+    fn with(add: impl FnOnce(&Path)) -> Self {
         let fixture = Self { dir: TempDir::new().unwrap() };
         let root = fixture.path("root");
         fs::create_dir_all(root.join("etc/deep/er")).unwrap();
@@ -41,7 +47,8 @@ impl Fixture {
         fs::write(root.join("large"), large).unwrap();
         let sparse = fs::File::create(root.join("sparse")).unwrap();
         sparse.set_len(10 << 20).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&sparse, b"end", (9 << 20) + 5).unwrap();
+        sparse.write_all_at(b"end", (9 << 20) + 5).unwrap();
+        add(&root);
         let (root, image) = (fixture.text("root"), fixture.text("pool.img"));
         ok(&["pool", "--tree", &root, "-o", &image, "--size", "128M"]);
         fixture
@@ -53,6 +60,21 @@ impl Fixture {
 
     fn text(&self, name: &str) -> String {
         self.path(name).display().to_string()
+    }
+
+    /// Damages all copies of the first block of a file or directory.
+    fn lose(&self, path: &str) {
+        let open =
+            || fs::File::options().read(true).write(true).open(self.path("pool.img")).unwrap();
+        let data: Arc<dyn blk::ReadAt> = Arc::new(open());
+        let pool =
+            zfs::read::Pool::open(&[zfs::read::Device { name: "pool".into(), data }]).unwrap();
+        let system = pool.filesystem(pool.datasets().unwrap().get("tank/fs").unwrap()).unwrap();
+        let places = system.resolve(path.as_bytes(), false).unwrap().object.places(0).unwrap();
+        assert!(!places.is_empty(), "{path}");
+        for (_, offset) in places {
+            open().write_all_at(b"damaged!", (4 << 20) + offset + 200).unwrap();
+        }
     }
 
     fn place(&self, place: &str) -> String {
@@ -220,6 +242,92 @@ fn nobody_gets_programs_that_run_as_them() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("no file is setuid"), "{output:?}");
     let stat = fs::metadata(at("out/program")).unwrap();
     assert_eq!((stat.uid(), stat.mode() & 0o7777), (65534, 0o755));
+}
+
+/// What somebody wants who has to rescue what is left.
+#[test]
+fn copies_of_what_can_be_read() {
+    let fixture = Fixture::with(|root| {
+        fs::hard_link(root.join("large"), root.join("etc/large too")).unwrap();
+        fs::create_dir(root.join("names")).unwrap();
+        for number in 0..60 {
+            fs::write(root.join(format!("names/a name of some length, {number}")), "").unwrap();
+        }
+    });
+    let place = fixture.place("tank/fs");
+    fixture.lose("large");
+    fixture.lose("names");
+    let out = fixture.text("out");
+    let lost = ["etc/large too", "large", "names"];
+
+    let output = kldload(&["cp", "-r", &format!("{place}/"), &out]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let named = |name: &&str| {
+        told.contains(&format!("cannot copy {place}/{name} to {out}/{name}; --skip-bad goes on"))
+    };
+    assert!(lost.iter().any(named) && !told.contains(".new-"), "{told}");
+    assert!(!fixture.path("out").exists());
+
+    let output = kldload(&["cp", "-r", "--skip-bad", &format!("{place}/"), &out]);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let told: Vec<_> = told.lines().filter(|line| line.starts_with("left out: ")).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    for (line, (name, part)) in told.iter().zip(lost.iter().zip(["", "", "what is in it: "])) {
+        let start = format!("left out: {place}/{name}: {part}cannot read L0 ");
+        assert!(line.starts_with(&start), "{line}");
+    }
+    let kept = |directory: &str| {
+        let mut lines = listing(&fixture.path(directory));
+        lines.retain(|line| {
+            let below = line.starts_with("names/");
+            !below && !["large ", "etc/large too "].iter().any(|name| line.starts_with(name))
+        });
+        lines
+    };
+    assert_eq!(kept("out"), kept("root"));
+    assert_eq!(listing(&fixture.path("out")), kept("out"), "something was made of what was lost");
+
+    let (json, place) = (fixture.text("json"), format!("{place}/etc"));
+    let output = kldload(&["cp", "-r", "--skip-bad", "--json", &place, &json]);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let events: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let [left_out, copied] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(left_out["event"], "left out");
+    assert_eq!(left_out["source"], format!("{place}/large too"));
+    assert_eq!(copied["event"], "copied");
+
+    for arguments in [&["--skip-bad"][..], &["-r", "--skip-bad"]] {
+        let output = kldload(&[&["cp"], arguments, &[&place, &fixture.text("out.tar")]].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+}
+
+#[test]
+fn links_that_lead_nowhere() {
+    let fixture = Fixture::with(|root| {
+        symlink("../nowhere", root.join("etc/dangling")).unwrap();
+        symlink("etc/dangling", root.join("to it")).unwrap();
+    });
+    for (path, link, target) in [
+        ("etc/dangling", "etc/dangling", "../nowhere"),
+        ("to it", "to it", "../nowhere"),
+        ("etc/dangling/file", "dangling", "../nowhere"),
+    ] {
+        for command in ["cat", "cp"] {
+            let output = kldload(&[command, &fixture.place(&format!("tank/fs/{path}"))]);
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            let what = format!(
+                "{target:?}, which the symbolic link {link:?} in tank/fs points to, does not exist"
+            );
+            assert!(told.contains(&what), "{told}");
+        }
+    }
 }
 
 #[test]

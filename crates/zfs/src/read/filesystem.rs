@@ -162,6 +162,22 @@ impl<'p> Filesystem<'p> {
         self.entries_of(&directory.object)
     }
 
+    /// The entries of a directory that can be read, sorted by name, and the first reason why these are
+    /// not all.
+    pub fn readable_entries(&self, directory: &Inode<'p>) -> (Vec<DirEntry>, Option<ReadError>) {
+        if directory.kind() != InodeKind::Directory {
+            return (Vec::new(), self.read_dir(directory).err());
+        }
+        let (entries, error) = zap::readable_entries(&directory.object);
+        let entries = entries.into_iter().filter_map(|entry| match entry.value {
+            OwnedValue::U64(value) => Some(dir_entry(entry.name, value)),
+            _ => None,
+        });
+        let mut entries: Vec<_> = entries.collect();
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        (entries, error)
+    }
+
     fn entries_of(&self, object: &Object<'p>) -> Result<Vec<DirEntry>, ReadError> {
         let entries = zap::entries(object)?;
         let mut entries: Vec<_> = entries
@@ -200,6 +216,19 @@ impl<'p> Filesystem<'p> {
         let mut todo = parts(path);
         let mut at = vec![self.inode(self.root)?];
         let mut links = 0;
+        let mut last_link = None;
+        let not_found = |link: &Option<(Vec<u8>, Box<[u8]>)>| {
+            let what = match link {
+                None => lossy(),
+                Some((link, target)) => format!(
+                    "{:?}, which the symbolic link {:?} in {} points to,",
+                    String::from_utf8_lossy(target),
+                    String::from_utf8_lossy(link),
+                    self.objset.name()
+                ),
+            };
+            ReadError::NotFound { what }
+        };
         while let Some(part) = todo.pop() {
             match &*part {
                 b"." => continue,
@@ -213,10 +242,10 @@ impl<'p> Filesystem<'p> {
             }
             let Some(here) = at.last() else { break };
             if here.kind() != InodeKind::Directory {
-                return Err(ReadError::NotFound { what: lossy() });
+                return Err(not_found(&last_link));
             }
             let entry = self.lookup(here, &part)?;
-            let entry = entry.ok_or_else(|| ReadError::NotFound { what: lossy() })?;
+            let entry = entry.ok_or_else(|| not_found(&last_link))?;
             let inode = self.inode(entry.object)?;
             if inode.kind() == InodeKind::Symlink && (follow || !todo.is_empty()) {
                 links += 1;
@@ -228,6 +257,9 @@ impl<'p> Filesystem<'p> {
                 if target.first() == Some(&b'/') {
                     at.truncate(1);
                 }
+                // What is behind the link on the path may be missing as well as its target.
+                let whole = if todo.is_empty() { path.to_vec() } else { part };
+                last_link = Some((whole, target.clone()));
                 todo.extend(parts(&target));
             } else {
                 at.push(inode);

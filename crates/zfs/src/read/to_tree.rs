@@ -24,18 +24,25 @@ pub struct FilesystemBlobs<'f, 'p> {
     files: HashMap<Digest, (u64, Vec<Range<u64>>)>,
 }
 
-impl<'p> Filesystem<'p> {
-    /// The attributes of an inode as a tree has them.
-    pub fn metadata(&self, inode: &Inode<'p>) -> Result<Metadata, ReadError> {
-        let attributes = &inode.attributes;
-        Ok(Metadata {
+impl Inode<'_> {
+    /// Its attributes as a tree has them, without the extended ones.
+    pub fn metadata(&self) -> Metadata {
+        let attributes = &self.attributes;
+        Metadata {
             mode: (attributes.mode & 0o7777) as u16,
             // The upper half is for identities of other systems.
             uid: attributes.uid as u32,
             gid: attributes.gid as u32,
             mtime: attributes.mtime,
-            xattrs: self.xattrs(inode)?,
-        })
+            ..Metadata::default()
+        }
+    }
+}
+
+impl<'p> Filesystem<'p> {
+    /// The attributes of an inode as a tree has them.
+    pub fn metadata(&self, inode: &Inode<'p>) -> Result<Metadata, ReadError> {
+        Ok(Metadata { xattrs: self.xattrs(inode)?, ..inode.metadata() })
     }
 
     /// The parts of a file that are not holes.

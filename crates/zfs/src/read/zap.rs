@@ -112,22 +112,58 @@ fn open<'o, 'p>(object: &'o Object<'p>) -> Result<Zap<'o, 'p>, ReadError> {
 
 /// All entries, in the order of their blocks.
 pub(crate) fn entries(object: &Object<'_>) -> Result<Vec<OwnedEntry>, ReadError> {
+    let mut entries = Vec::new();
+    read(object, &mut entries, &mut Err)?;
+    Ok(entries)
+}
+
+/// The entries that can be read, and the first reason why these are not all.
+pub(crate) fn readable_entries(object: &Object<'_>) -> (Vec<OwnedEntry>, Option<ReadError>) {
+    let (mut entries, mut first) = (Vec::new(), None);
+    let result = read(object, &mut entries, &mut |error| {
+        first.get_or_insert(error);
+        Ok(())
+    });
+    (entries, first.or(result.err()))
+}
+
+/// Adds all entries; `failed` says whether to go on behind what cannot be read.
+fn read(
+    object: &Object<'_>,
+    entries: &mut Vec<OwnedEntry>,
+    failed: &mut dyn FnMut(ReadError) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
     let header = match open(object)? {
-        Zap::Micro(block) => return Ok(micro::decode(&block)),
+        Zap::Micro(block) => {
+            entries.extend(micro::decode(&block));
+            return Ok(());
+        }
         Zap::Fat(header) => header,
     };
-    let mut entries = Vec::new();
     let mut seen = HashSet::new();
     let mut last = 0;
-    for index in 0..1 << header.table_shift {
-        let block = header.pointer(index)?;
+    let in_a_block = u64::from(object.dnode.block_size) / 8;
+    let mut index = 0;
+    while index < 1 << header.table_shift {
+        let block = match header.pointer(index) {
+            Ok(block) => block,
+            Err(error) => {
+                failed(error)?;
+                // The next block of the table.
+                index = (index / in_a_block + 1) * in_a_block;
+                continue;
+            }
+        };
+        index += 1;
         if block == last || !seen.insert(block) {
             continue;
         }
         last = block;
-        header.with_leaf(block, |leaf| leaf.entries(&mut entries))?;
+        if let Err(error) = header.with_leaf(block, |leaf| leaf.entries(entries)) {
+            failed(error)?;
+        }
     }
-    Ok(entries)
+    Ok(())
 }
 
 /// The value of a name, byte for byte.

@@ -139,7 +139,7 @@ impl Wanted {
                 note(xattrs, number, XATTRS.into());
             }
             if inode.kind() == InodeKind::Directory {
-                for entry in fs.read_dir(&inode).unwrap_or_default() {
+                for entry in fs.readable_entries(&inode).0 {
                     note(entry.object, number, entry.name);
                 }
             }
@@ -205,7 +205,7 @@ impl<'p> Paths<'_, 'p> {
         if parent.attributes.xattr_dir == Some(object) {
             return Some(XATTRS.into());
         }
-        let entries = self.fs.read_dir(parent).ok()?;
+        let (entries, _) = self.fs.readable_entries(parent);
         entries.into_iter().find(|entry| entry.object == object).map(|entry| entry.name)
     }
 }

@@ -11,6 +11,7 @@ use zfs::read::{Filesystem, FilesystemBlobs, Inode};
 
 use super::place::Place;
 use super::{CpArgs, unpack};
+use crate::commands::usage;
 use crate::fleeting::Fleeting;
 use crate::output::OutputFile;
 use crate::ui;
@@ -51,19 +52,23 @@ pub fn file<'p>(
     told(&output.publish()?, as_json)
 }
 
-/// Copies a directory.
+/// Copies a directory; tells whether all of it.
 pub fn directory<'p>(
     place: &Place,
     fs: &Filesystem<'p>,
     inode: &Inode<'p>,
     args: &CpArgs,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let destination = &*args.destination;
     let is_tar = destination.as_os_str() == "-"
         || destination.extension().is_some_and(|extension| extension == "tar");
     if is_tar && !destination.is_dir() {
+        if args.skip_bad {
+            usage("--skip-bad copies to a directory, not into an archive");
+        }
         let (tree, blobs) = fs.tree_of_objects(inode.object.number)?;
-        return archive(tree, &blobs, destination, args.json);
+        archive(tree, &blobs, destination, args.json)?;
+        return Ok(true);
     }
     let path = match (place.contents, destination.is_dir()) {
         (false, true) => destination.join(place.name()),
@@ -84,12 +89,25 @@ pub fn directory<'p>(
     let make = || Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent)?.keep());
     let unfinished = Fleeting::tree(make)
         .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
-    let notes = unpack::directory(fs, inode, unfinished.path())?;
+    let (source, skip_bad) = (&*args.source, args.skip_bad);
+    let asked = unpack::Asked { source, destination: &path, skip_bad };
+    let outcome = unpack::directory(fs, inode, unfinished.path(), &asked)?;
     unfinished
         .placed(|unfinished| fs::rename(unfinished, &path))
         .with_context(|| format!("cannot write {}", path.display()))?;
-    notes.iter().for_each(|note| eprintln!("warning: {note}"));
-    told(&path, args.json)
+    outcome.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+    for (name, error) in &outcome.left_out {
+        let source = asked.source_of(name);
+        match args.json {
+            true => {
+                let event = json!({"event": "left out", "source": source, "error": error});
+                ui::print(&format!("{event}\n"))?;
+            }
+            false => eprintln!("left out: {source}: {error}"),
+        }
+    }
+    told(&path, args.json)?;
+    Ok(outcome.left_out.is_empty())
 }
 
 fn archive(

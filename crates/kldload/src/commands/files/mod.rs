@@ -18,6 +18,7 @@ use place::Place;
 
 pub use send::{SendArgs, send};
 
+use crate::failure::MISMATCH;
 use crate::image::KeyArgs;
 
 /// How much is copied at once.
@@ -67,6 +68,7 @@ Examples:
   kldload cp disk.img:rpool/ROOT/debian/etc/hostname .
   kldload cp -r disk.img:rpool/ROOT/debian/ root/
   kldload cp -r disk.img:rpool/ROOT/debian@install/ root.tar
+  kldload cp -r --skip-bad damaged.img:rpool/home/ home/
   kldload cp disk.img:rpool/vol vol.raw")]
 pub struct CpArgs {
     /// IMAGE[,IMAGE...]:DATASET[@SNAPSHOT][/PATH]
@@ -79,6 +81,9 @@ pub struct CpArgs {
     /// Copy directories with all below
     #[arg(short, long)]
     recursive: bool,
+    /// Leave out what cannot be read, and list it; exit code 5 tells that something was left out
+    #[arg(long, requires = "recursive")]
+    skip_bad: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -133,8 +138,9 @@ pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
     }
     let fs = place.pool.filesystem(&place.dataset)?;
     let inode = fs.resolve(&place.path, true)?;
+    let mut all = true;
     match (inode.kind(), args.recursive) {
-        (InodeKind::Directory, true) => copy::directory(&place, &fs, &inode, args)?,
+        (InodeKind::Directory, true) => all = copy::directory(&place, &fs, &inode, args)?,
         (InodeKind::Directory, false) => bail!("{} is a directory: use -r", args.source),
         (InodeKind::File, _) => copy::file(&place, &fs, &inode, &args.destination, args.json)
             .with_context(|| args.source.clone())?,
@@ -146,5 +152,5 @@ pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
     for fault in place.pool.faults() {
         eprintln!("warning: a bad copy was not used: {fault}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
 }

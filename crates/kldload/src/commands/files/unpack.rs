@@ -1,6 +1,6 @@
 //! A file system becomes a directory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -80,15 +80,55 @@ pub fn file_attributes(file: &File, metadata: &Metadata) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A copy of a directory as those know it who asked for it.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// What is copied: `IMAGE:DATASET/PATH`.
+    pub source: &'a str,
+    /// Where it will be in the end.
+    pub destination: &'a Path,
+    /// Whether what cannot be read is left out.
+    pub skip_bad: bool,
+}
+
+/// How a copy went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What could not be done without privileges.
+    pub notes: Vec<String>,
+    /// The names of what was left out, below the directory, and why.
+    pub left_out: BTreeMap<PathBuf, String>,
+}
+
+impl Asked<'_> {
+    /// What has that name in the pool.
+    pub fn source_of(&self, name: &Path) -> String {
+        match name.as_os_str().is_empty() {
+            true => self.source.to_owned(),
+            false => format!("{}/{}", self.source.trim_end_matches('/'), name.display()),
+        }
+    }
+
+    /// Both sides of the copying of what has that name.
+    fn copying(&self, name: &Path) -> String {
+        let to = self.destination.join(name);
+        format!("cannot copy {} to {}", self.source_of(name), to.display())
+    }
+}
+
 /// Writes everything below the directory `inode` into `directory`, which exists and is empty, on all
-/// processors; tells what could not be done without privileges.
+/// processors.
 pub fn directory<'p>(
     fs: &Filesystem<'p>,
     inode: &Inode<'p>,
     directory: &Path,
-) -> anyhow::Result<Vec<String>> {
+    asked: &Asked<'_>,
+) -> anyhow::Result<Outcome> {
     let unpack = Unpack {
         fs,
+        asked,
+        directory,
+        left_out: Mutex::default(),
         notes: Notes::default(),
         queue: Mutex::default(),
         changed: Condvar::new(),
@@ -103,23 +143,27 @@ pub fn directory<'p>(
         }
         unpack.work();
     });
-    let queue = unpack.queue.into_inner().unwrap_or_else(PoisonError::into_inner);
-    queue.failure.map_or(Ok(()), Err)?;
-    let names = unpack.names.into_inner().unwrap_or_else(PoisonError::into_inner);
+    lock(&unpack.queue).failure.take().map_or(Ok(()), Err)?;
+    let names = std::mem::take(&mut *lock(&unpack.names));
     for (object, path) in &names.links {
+        let Some(first) = names.first.get(object) else { continue };
         // What was left out for lack of privileges has no second name either.
-        let Some(first) = names.first.get(object).filter(|first| first.symlink_metadata().is_ok())
-        else {
-            continue;
-        };
-        fs::hard_link(first, path).with_context(|| format!("cannot link {}", path.display()))?;
+        if first.symlink_metadata().is_ok() {
+            fs::hard_link(first, path).with_context(|| asked.copying(unpack.name(path)))?;
+        } else {
+            let left_out = &mut *lock(&unpack.left_out);
+            if let Some(why) = left_out.get(unpack.name(first)).cloned() {
+                left_out.insert(unpack.name(path).to_owned(), why);
+            }
+        }
     }
     // Last, and from below: each change in a directory changes its time.
     for (path, metadata) in names.directories.iter().rev() {
         attributes(path, metadata, false, &unpack.notes)
-            .with_context(|| format!("cannot set attributes of {}", path.display()))?;
+            .with_context(|| asked.copying(unpack.name(path)))?;
     }
-    Ok(unpack.notes.texts())
+    let left_out = std::mem::take(&mut *lock(&unpack.left_out));
+    Ok(Outcome { notes: unpack.notes.texts(), left_out })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -129,6 +173,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A file system that becomes a directory.
 struct Unpack<'f, 'p> {
     fs: &'f Filesystem<'p>,
+    asked: &'f Asked<'f>,
+    /// The directory for now.
+    directory: &'f Path,
+    left_out: Mutex<BTreeMap<PathBuf, String>>,
     notes: Notes,
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -201,8 +249,15 @@ impl<'p> Unpack<'_, 'p> {
     fn run(&self, task: Task, buffer: &mut Vec<u8>) -> anyhow::Result<Vec<Task>> {
         match task {
             Task::Directory(path, object) => {
+                let (entries, error) = match self.fs.inode(object) {
+                    Ok(inode) => self.fs.readable_entries(&inode),
+                    Err(error) => (Vec::new(), Some(error)),
+                };
+                if let Some(error) = error {
+                    self.leave_out(&path, "what is in it", error.into())?;
+                }
                 let path: Arc<Path> = path.into();
-                let mut entries = self.fs.read_dir(&self.fs.inode(object)?)?.into_iter();
+                let mut entries = entries.into_iter();
                 let groups = std::iter::from_fn(|| {
                     let group: Vec<_> = entries.by_ref().take(TOGETHER).collect();
                     (!group.is_empty()).then(|| Task::Entries(path.clone(), group))
@@ -213,14 +268,13 @@ impl<'p> Unpack<'_, 'p> {
                 let mut tasks = Vec::new();
                 for entry in entries {
                     let path = directory.join(OsStr::from_bytes(&entry.name));
-                    let inode = self.fs.inode(entry.object)?;
-                    if inode.kind() == InodeKind::Directory {
-                        fs::create_dir(&path)
-                            .with_context(|| format!("cannot make {}", path.display()))?;
-                        tasks.push(self.enter(path, &inode)?);
-                    } else if self.is_first(&inode, &path) {
-                        self.write(&path, &inode, buffer)
-                            .with_context(|| format!("cannot write {}", path.display()))?;
+                    match self.entry(&path, entry.object, buffer) {
+                        Ok(task) => tasks.extend(task),
+                        Err(error) => {
+                            self.leave_out(&path, "", error)?;
+                            // A part of a file could be taken for all of it.
+                            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+                        }
                     }
                 }
                 Ok(tasks)
@@ -228,9 +282,57 @@ impl<'p> Unpack<'_, 'p> {
         }
     }
 
+    /// Makes what an entry of a directory names; gives the task that follows from it.
+    fn entry(
+        &self,
+        path: &Path,
+        object: u64,
+        buffer: &mut Vec<u8>,
+    ) -> anyhow::Result<Option<Task>> {
+        let inode = self.fs.inode(object)?;
+        if inode.kind() == InodeKind::Directory {
+            fs::create_dir(path)?;
+            return self.enter(path.to_owned(), &inode).map(Some);
+        }
+        if self.is_first(&inode, path) {
+            self.write(path, &inode, buffer)?;
+        }
+        Ok(None)
+    }
+
+    /// The name of something that is made, below the directory.
+    fn name<'t>(&self, path: &'t Path) -> &'t Path {
+        path.strip_prefix(self.directory).unwrap_or(path)
+    }
+
+    /// Notes that something at `path`, or a part of it, cannot be read. Other errors, and these too unless
+    /// it was asked for, end the copy.
+    fn leave_out(&self, path: &Path, part: &str, error: anyhow::Error) -> anyhow::Result<()> {
+        let name = self.name(path);
+        let is_bad = error.chain().any(|cause| cause.is::<ReadError>());
+        if !is_bad || !self.asked.skip_bad {
+            let hint = if is_bad { "; --skip-bad goes on without" } else { "" };
+            return Err(error.context(format!("{}{hint}", self.asked.copying(name))));
+        }
+        let mut left_out = lock(&self.left_out);
+        match part {
+            "" => drop(left_out.insert(name.to_owned(), error.to_string())),
+            part => drop(left_out.entry(name.to_owned()).or_insert(format!("{part}: {error}"))),
+        }
+        Ok(())
+    }
+
+    /// The attributes of an inode; of the extended ones those that can be read.
+    fn metadata(&self, path: &Path, inode: &Inode<'p>) -> anyhow::Result<Metadata> {
+        self.fs.metadata(inode).or_else(|error| {
+            self.leave_out(path, "its extended attributes", error.into())?;
+            Ok(inode.metadata())
+        })
+    }
+
     /// Notes a directory that was made, and that it has to be filled.
     fn enter(&self, path: PathBuf, inode: &Inode<'p>) -> anyhow::Result<Task> {
-        let metadata = self.fs.metadata(inode)?;
+        let metadata = self.metadata(&path, inode)?;
         let mut names = lock(&self.names);
         if !names.entered.insert(inode.object.number) {
             let (what, problem) =
@@ -257,7 +359,7 @@ impl<'p> Unpack<'_, 'p> {
     }
 
     fn write(&self, path: &Path, inode: &Inode<'p>, buffer: &mut Vec<u8>) -> anyhow::Result<()> {
-        let metadata = self.fs.metadata(inode)?;
+        let metadata = self.metadata(path, inode)?;
         let device = inode.device();
         let node = |kind| {
             let device = makedev(device.major, device.minor);
