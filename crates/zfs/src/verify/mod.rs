@@ -5,10 +5,12 @@
 //! walk   every block pointer of every object set once ─► scrub on all processors, totals, ranges
 //! space  ranges of blocks  ◄─ compare ─►  space maps         leaks, double allocations
 //! files  every file system: names ◄─► inodes ◄─► accounting
+//! names  what is damaged: all links of its files
 //! ```
 //!
-//! A block that several snapshots share is visited where it is oldest; if it is damaged, its file is
-//! named wherever the block is. Nothing is written and no memory is taken for contents.
+//! A block that several snapshots share is visited where it is oldest; if it is damaged, its files are
+//! named wherever the block is: of a block of dnodes, all that had theirs in it. Nothing is written and no
+//! memory is taken for contents.
 
 mod files;
 mod freed;

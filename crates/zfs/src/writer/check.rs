@@ -27,6 +27,21 @@ fn allowed(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b' ')
 }
 
+/// What `zpool create` and `zpool import` refuse in the name of a pool (`zpool_name_valid` of OpenZFS
+/// `lib/libzfs/libzfs_pool.c`): it must not be taken for a vdev.
+fn check_pool_name(name: &str) -> Result<(), &'static str> {
+    if !name.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        return Err("the name of a pool begins with a letter");
+    }
+    let vdevs = ["mirror", "raidz", "draid", "spare"];
+    if name == "log" || vdevs.iter().any(|vdev| name.starts_with(vdev)) {
+        return Err(
+            "names of pools that are log, or begin with mirror, raidz, draid or spare, are reserved",
+        );
+    }
+    Ok(())
+}
+
 impl<'p, 'a> CheckedPool<'p, 'a> {
     pub(crate) fn new(pool: &'p Pool<'a>) -> Result<Self, WriteError> {
         let mut seen = BTreeMap::new();
@@ -48,7 +63,10 @@ impl<'p, 'a> CheckedPool<'p, 'a> {
                 return Err(bad("not a dataset name"));
             }
             let parent = match name.rsplit_once('/') {
-                None if index == 0 && name == pool.name => None,
+                None if index == 0 && name == pool.name => {
+                    check_pool_name(name).map_err(bad)?;
+                    None
+                }
                 None => return Err(bad("the first dataset, and only it, is named like the pool")),
                 Some((parent, _)) => Some(
                     *seen.get(parent).ok_or_else(|| bad("its parent is not listed before it"))?,
@@ -170,4 +188,24 @@ fn check_volume(dataset: &Dataset<'_>, volume: &Volume) -> Result<(), &'static s
         return Err("the size of a volume is a multiple of its block size");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_pool_name;
+
+    /// As `zpool_name_valid` of OpenZFS 2.1 answers.
+    #[test]
+    fn names_of_pools() {
+        for name in ["tank", "raid", "logs", "c0t0", "cache", "special", "disk", "tank x", "hole"] {
+            assert_eq!(check_pool_name(name), Ok(()), "{name}");
+        }
+        for name in ["mirror", "mirror-x", "mirrors", "raidz", "raidz1", "draid2", "spares", "log"]
+        {
+            assert!(check_pool_name(name).unwrap_err().contains("reserved"), "{name}");
+        }
+        for name in ["", "1tank", "-x", "_x"] {
+            assert!(check_pool_name(name).unwrap_err().contains("letter"), "{name}");
+        }
+    }
 }
