@@ -74,6 +74,15 @@ pub fn timed(action: impl FnOnce() -> Result<()>) -> Result<f64> {
     Ok(started.elapsed().as_secs_f64())
 }
 
+/// Seconds that a program takes, and its peak of memory in MB.
+pub fn measured(run: Run) -> Result<(f64, f64)> {
+    let text = run.within("/usr/bin/time", ["-f", "%e %M"]).text()?;
+    let last = text.lines().last().unwrap_or_default();
+    let (seconds, kilobytes) =
+        last.split_once(' ').with_context(|| format!("time said {last:?}"))?;
+    Ok((seconds.parse()?, kilobytes.parse::<f64>()? * 1024.0 / 1e6))
+}
+
 /// Seconds that `action` usually takes.
 pub fn usual(mut action: impl FnMut() -> Result<()>) -> Result<f64> {
     Ok(median((0..RUNS).map(|_| timed(&mut action)).collect::<Result<_>>()?))

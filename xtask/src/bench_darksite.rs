@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::apt::{KEYRING, PrivateApt};
-use crate::bench::{RUNS, median, stage_seconds, timed};
+use crate::bench::{RUNS, measured, median, stage_seconds, timed};
 use crate::checkout::{fresh, kldload, target};
 use crate::run::Run;
 
@@ -191,15 +191,6 @@ fn solving(kldload: &Path, work: &Path, upstream: &Path) -> Result<()> {
     row("reading indexes and solving", our_times, our_peaks);
     row("apt-get -s install", apt_times, apt_peaks);
     Ok(())
-}
-
-/// Seconds that a program takes, and its peak of memory in MB.
-fn measured(run: Run) -> Result<(f64, f64)> {
-    let text = run.within("/usr/bin/time", ["-f", "%e %M"]).text()?;
-    let last = text.lines().last().unwrap_or_default();
-    let (seconds, kilobytes) =
-        last.split_once(' ').with_context(|| format!("time said {last:?}"))?;
-    Ok((seconds.parse()?, kilobytes.parse::<f64>()? * 1024.0 / 1e6))
 }
 
 /// `kldload darksite serve`, until dropped.

@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::bench::timed;
-use crate::checkout::{fresh, kldload, target};
+use crate::bench::{measured, timed};
+use crate::checkout::{cache, fresh, kldload, target};
 use crate::run::Run;
 
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
 /// Architecture of what is built.
 const ARCHITECTURE: &str = "amd64";
 
-/// Times a build with only the kernel module cached, one that differs in the host name, and mmdebstrap's
-/// tar of the same packages from the same darksite, without zfs-dkms. Each once: they take minutes.
+/// Times a build with only the kernel module cached, with its peak of memory, one that differs in the host
+/// name, and mmdebstrap's tar of the same packages from the same darksite, without zfs-dkms. Each once: they
+/// take minutes.
 pub fn recipe(profile: &str) -> Result<()> {
     let kldload = kldload()?;
     let work = tempfile::Builder::new().prefix("bench-").tempdir_in(target())?;
     let at = |name: &str| work.path().join(name);
     // Another run need neither fetch nor compile again.
-    let kept = target().join("bench-recipe");
-    let (site, cache) = (kept.join("site"), kept.join("cache"));
+    let (site, cache) = (target().join("bench-recipe/site"), cache()?);
     let text = format!("release = \"trixie\"\nprofile = \"{profile}\"\n");
     fs::write(at("first.toml"), &text)?;
     fs::write(at("second.toml"), format!("hostname = \"pear\"\n{text}"))?;
@@ -44,11 +44,12 @@ pub fn recipe(profile: &str) -> Result<()> {
         .args(["--lock".as_ref(), at("lock").as_os_str()])
         .args(["--dir".as_ref(), site.as_os_str()])
         .text()?;
-    for kind in ["roots", "licences", "images"] {
-        fresh(&cache.join(kind))?;
-    }
-    let whole = timed(|| build("first.toml").text().map(drop))?;
-    let renamed = timed(|| build("second.toml").text().map(drop))?;
+    let forget =
+        || ["roots", "licences", "images"].iter().try_for_each(|kind| fresh(&cache.join(kind)));
+    forget()?;
+    let (whole, most) = measured(build("first.toml"))?;
+    let (renamed, _) = measured(build("second.toml"))?;
+    forget()?;
     let image = fs::metadata(at("out/first.qcow2"))?.len();
 
     let lock = fs::read_to_string(at("lock"))?;
@@ -75,7 +76,7 @@ pub fn recipe(profile: &str) -> Result<()> {
     let peer_image = ext4(&tar, work.path())?;
 
     println!("packages                         {:9}", packages.len());
-    println!("darksite to qcow2                {whole:9.2} s");
+    println!("darksite to qcow2                {whole:9.2} s, {most:.0} MB");
     println!("the same, another host name      {renamed:9.2} s");
     println!("mmdebstrap, darksite to tar      {peer:9.2} s");
     println!("ours / mmdebstrap                {:9.2}", whole / peer);

@@ -23,6 +23,28 @@ pub fn oracle() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A cache for builds of recipes, with what this user's own builds have compiled: a kernel module takes minutes.
+/// Anything else in it should go when it was looked at: a root takes gigabytes.
+pub fn cache() -> Result<PathBuf> {
+    let path = oracle()?.join("cache");
+    let own = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+        (Some(cache), _) => PathBuf::from(cache),
+        (None, home) => PathBuf::from(home.context("HOME is not set")?).join(".cache"),
+    };
+    let own = own.join("kldload/modules");
+    fs::create_dir_all(&own).with_context(|| own.display().to_string())?;
+    fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+    let modules = path.join("modules");
+    match modules.symlink_metadata() {
+        // What was compiled before modules were shared.
+        Ok(there) if there.is_dir() => fs::remove_dir_all(&modules)?,
+        Ok(_) => fs::remove_file(&modules)?,
+        Err(_) => {}
+    }
+    std::os::unix::fs::symlink(&own, &modules).with_context(|| modules.display().to_string())?;
+    Ok(path)
+}
+
 /// The cargo that runs us.
 pub fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())

@@ -10,6 +10,7 @@ use host::qemu::Controller;
 use serde_json::Value;
 
 use super::inputs::Inputs;
+use super::recipe::clear_cache;
 use crate::checkout;
 use crate::run::Run;
 use crate::steps::Verdict;
@@ -154,18 +155,13 @@ fn built(inputs: &Inputs, scratch: &Path) -> Result<PathBuf> {
     Ok(scratch.join("every"))
 }
 
-/// Modules stay in it, so that OpenZFS is not compiled at each run.
-fn cache() -> Result<PathBuf> {
-    Ok(checkout::oracle()?.join("cache"))
-}
-
 /// What a build prints; its output goes to a directory called as the recipe.
 fn build(inputs: &Inputs, scratch: &Path, name: &str) -> Result<Vec<Value>> {
     let at = |name: &str| scratch.join(name);
     let said = inputs
         .kldload()?
         .args(["build", "--json"])
-        .args([at(&format!("{name}.toml")), "--cache".into(), cache()?])
+        .args([at(&format!("{name}.toml")), "--cache".into(), checkout::cache()?])
         .args(["--darksite".into(), at("site"), "-o".into(), at(name)])
         .args(["--lock".into(), at("every.lock")])
         .errors_apart()
@@ -216,11 +212,10 @@ fn asked_of_the_build(inputs: &Inputs, scratch: &Path) -> Result<Vec<&'static st
 
     let key = fs::read_to_string(scratch.join("mok.key"))?;
     let line = key.lines().nth(1).context("an empty key")?;
-    let places = [cache()?, scratch.join("every"), scratch.join("site")];
+    let places = [checkout::cache()?, scratch.join("every"), scratch.join("site")];
     let found = Run::new("grep").args(["-rlF", line]).args(places).output()?;
     ensure!(found.text.is_empty(), "the private key is in {}", found.text);
-    let gc = inputs.kldload()?.args(["cache", "gc", "--max-size", "0", "--cache"]);
-    gc.arg(cache()?).text()?;
+    clear_cache(inputs)?;
     Ok(vec![
         "suites",
         "mirror",

@@ -181,6 +181,11 @@ const ROOTS: &[TestStep] = &[
         work: recipe::profiles,
     },
     Step {
+        name: "other-releases",
+        proves: "the releases before and after are built and boot",
+        work: recipe::other_releases,
+    },
+    Step {
         name: "every-field",
         proves: "a booted machine has every key of its recipe",
         work: every_field::every_field,

@@ -34,40 +34,57 @@ pub fn recipe(inputs: &Inputs) -> Result<Verdict> {
         .kldload()?
         .arg("build")
         .arg(scratch.join(&name))
-        .args(["--cache".as_ref(), scratch.join("cache").as_os_str()])
+        .args(["--cache".as_ref(), checkout::cache()?.as_os_str()])
         .args(["--darksite".as_ref(), site.as_os_str()])
         .args(["-o".as_ref(), out.as_os_str()])
         .limit(LIMIT)
         .text()?;
     record(&scratch, &site, &out)?;
+    clear_cache(inputs)?;
     elsewhere(inputs, &scratch, &out)?;
     boot_image(inputs, &out.join(format!("{RECIPE}.qcow2")), "virtio")
 }
 
 /// Builds the larger profiles and boots them. The desktop's greeter has to show; its picture stays as evidence.
 pub fn profiles(inputs: &Inputs) -> Result<Verdict> {
-    let scratch = inputs.scratch().join("profiles");
-    let out = scratch.join("out");
     let greeter = checkout::oracle()?.join("greeter.png").display().to_string();
     let desktop = ["--memory", "4G", "--screenshot", &greeter];
-    for (profile, options) in [("server", &[][..]), ("desktop", &desktop[..])] {
-        let name = format!("debian-trixie-{profile}");
-        fs::create_dir_all(&scratch)?;
-        let recipe = scratch.join(format!("{name}.toml"));
-        fs::copy(checkout::root().join("recipes").join(format!("{name}.toml")), &recipe)?;
-        let build = inputs.kldload()?.arg("build").arg(&recipe);
-        build
-            .args(["--cache".as_ref(), scratch.join("cache").as_os_str()])
-            .args(["--darksite".as_ref(), scratch.join("site").as_os_str()])
-            .args(["-o".as_ref(), out.as_os_str()])
-            .limit(LIMIT)
-            .text()?;
-        let image = out.join(format!("{name}.qcow2"));
-        booted(boot_check(inputs, &image, options, profile)?).context(name)?;
-    }
+    built_and_booted(inputs, "debian-trixie-server", &[])?;
+    built_and_booted(inputs, "debian-trixie-desktop", &desktop)?;
     println!("    the greeter: {greeter}");
-    fs::remove_dir_all(&scratch)?;
     Ok(Verdict::Passed)
+}
+
+/// Builds the core of the releases before and after the usual one, with other kernels, OpenZFS and systemd.
+pub fn other_releases(inputs: &Inputs) -> Result<Verdict> {
+    built_and_booted(inputs, "debian-bookworm-core", &[])?;
+    built_and_booted(inputs, "debian-forky-core", &[])?;
+    Ok(Verdict::Passed)
+}
+
+/// Builds a recipe and boots what it made; `options` are for `boot --check`.
+fn built_and_booted(inputs: &Inputs, name: &str, options: &[&str]) -> Result<()> {
+    let scratch = inputs.scratch().join(name);
+    fs::create_dir_all(&scratch)?;
+    let recipe = scratch.join(format!("{name}.toml"));
+    fs::copy(checkout::root().join("recipes").join(format!("{name}.toml")), &recipe)?;
+    let build = inputs.kldload()?.arg("build").arg(&recipe);
+    build
+        .args(["--cache".as_ref(), checkout::cache()?.as_os_str()])
+        .args(["--darksite".as_ref(), scratch.join("site").as_os_str()])
+        .args(["-o".as_ref(), scratch.as_os_str()])
+        .limit(LIMIT)
+        .text()?;
+    clear_cache(inputs)?;
+    let image = scratch.join(format!("{name}.qcow2"));
+    booted(boot_check(inputs, &image, options, name)?).context(name.to_owned())?;
+    Ok(fs::remove_dir_all(&scratch)?)
+}
+
+/// Removes what builds keep but for kernel modules.
+pub fn clear_cache(inputs: &Inputs) -> Result<()> {
+    let gc = inputs.kldload()?.args(["cache", "gc", "--max-size", "0", "--cache"]);
+    gc.arg(checkout::cache()?).text().map(drop)
 }
 
 /// What lies beside the image says what is in it, and is signed.

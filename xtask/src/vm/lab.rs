@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use host::console::{Console, Shell};
+use host::console::{Console, Login, Shell};
 use host::qemu::{
     Boot, Controller, Disk, Firmware, ImageInfo, Machine, Network, Overlay, Pace, Probe, Terminal,
-    Variables, Vm, automatic_root_login,
+    Variables, Vm,
 };
 
 use crate::checkout;
@@ -62,7 +62,7 @@ impl Lab {
             disks,
             network: Network::Isolated,
             terminal: Terminal::Pipe,
-            credentials: automatic_root_login(),
+            credentials: Login::Automatic.credentials(),
             extra: Vec::new(),
         };
         let log = checkout::oracle()?.join(format!("console-{name}.log"));
@@ -94,7 +94,7 @@ pub struct Guest<'a> {
 impl<'a> Guest<'a> {
     fn wait(console: &'a mut Console, pace: Pace) -> Result<Self> {
         let started = Instant::now();
-        let shell = Shell::log_in(console, pace.limit(BOOT), pace.limit(SMALL))?;
+        let shell = Shell::log_in(console, Login::Automatic, pace.limit(BOOT), pace.limit(SMALL))?;
         let mut guest = Self { shell, pace };
         let command = "systemctl is-system-running --wait || { systemctl --failed --no-legend; \
                        journalctl -b -p err -n 30 --no-pager; false; }";

@@ -1,5 +1,6 @@
 //! The serial console of a machine: everything it said, and waiting for it to say something.
 
+mod login;
 mod shell;
 mod text;
 mod trouble;
@@ -9,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use login::Login;
 pub use shell::{Output, Shell, ShellError};
 pub use text::Cleaner;
 pub use trouble::{Stage, find as find_trouble};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use super::login::Login;
 use super::{Console, ConsoleError, Stage, Transcript};
 
 /// Where the guest keeps the output of the last command; a file system in memory.
@@ -23,13 +24,20 @@ const ENVIRONMENT: &str = "HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/s
 pub enum ShellError {
     /// The machine came up and asks who is there.
     #[error(
-        "the console asks for a login: the machine ignores the systemd credential \
-         agetty.autologin (it needs systemd 256 and util-linux 2.40 or newer); the console ends \
-         with\n{quote}"
+        "the console asks for a login: the machine ignores {}; the console ends with\n{quote}",
+        .login.ignored()
     )]
     LoginAsked {
+        /// How the login should have gone.
+        login: Login,
         /// The last lines of the console.
         quote: String,
+    },
+    /// The machine is not what it was before the login.
+    #[error("the configuration of the login could not be put back: {said}")]
+    NotUndone {
+        /// What the machine said.
+        said: String,
     },
     /// The console did not bring what was waited for.
     #[error(transparent)]
@@ -54,12 +62,14 @@ pub struct Shell<'a> {
 }
 
 impl<'a> Shell<'a> {
-    /// Waits for the automatic login on a console that is starting, and makes its shell ours.
+    /// Waits for the login on a console that is starting, and makes the shell behind it ours. The machine
+    /// has the credentials of `login`.
     ///
     /// `boot` is the time until the login appears, `patience` the time that something small takes
     /// at worst on this machine, as starting a program.
     pub fn log_in(
         console: &'a mut Console,
+        login: Login,
         boot: Duration,
         patience: Duration,
     ) -> Result<Shell<'a>, ShellError> {
@@ -67,20 +77,36 @@ impl<'a> Shell<'a> {
         let seen = |word: &'static str| {
             move |transcript: &Transcript| transcript.text_since(mark).contains(word).then_some(())
         };
+        let asked = |error: ConsoleError| match error {
+            ConsoleError::TimedOut { quote, .. } => ShellError::LoginAsked { login, quote },
+            error => error.into(),
+        };
         console.wait("the login", boot, Stage::Starting, seen(" login: "))?;
-        match console.wait(
-            "the automatic login",
-            patience,
-            Stage::Starting,
-            seen("(automatic login)"),
-        ) {
-            Ok(()) => {}
-            Err(ConsoleError::TimedOut { quote, .. }) => {
-                return Err(ShellError::LoginAsked { quote });
+        match login {
+            Login::Automatic => {
+                // The getty writes these words right behind the others, so a part of the patience does.
+                let word = "(automatic login)";
+                console
+                    .wait("the automatic login", patience / 4, Stage::Starting, seen(word))
+                    .map_err(asked)?;
             }
-            Err(error) => return Err(error.into()),
+            Login::Permitted => {
+                console.type_text("root\n")?;
+                let mut shell = Shell { console, patience, count: 0 };
+                shell.greet().map_err(|error| match error {
+                    ShellError::Console(error) => asked(error),
+                    error => error,
+                })?;
+            }
         }
-        Shell::take_over(console, patience)
+        let mut shell = Shell::take_over(console, patience)?;
+        if let Some(command) = login.undo() {
+            let output = shell.run(&command, patience)?;
+            if output.status != 0 {
+                return Err(ShellError::NotUndone { said: output.text });
+            }
+        }
+        Ok(shell)
     }
 
     /// Makes the shell that reads this console ours: quiet, without echo, prompts or line editing.
@@ -92,8 +118,9 @@ impl<'a> Shell<'a> {
         shell.greet()?;
         shell.console.type_text(&format!("exec env -i {ENVIRONMENT} /bin/sh\n"))?;
         shell.greet()?;
-        // Kernel messages below emergency, and systemd's status lines (systemd(1), SIGRTMIN+21).
-        shell.run("dmesg --console-level emerg; kill -s RTMIN+21 1", shell.patience)?;
+        // Kernel messages below emergency, and systemd's status lines (systemd(1), SIGRTMIN+21): the shell of
+        // Debian 12 knows that signal by its number only.
+        shell.run("dmesg --console-level emerg; kill -55 1", shell.patience)?;
         Ok(shell)
     }
 
@@ -310,7 +337,39 @@ mod tests {
         let mut console = Console::new(reader, std::io::sink());
         use std::io::Write;
         (&writer).write_all(b"Debian 12 vm ttyS0\r\n\r\nvm login: ").unwrap();
-        let error = Shell::log_in(&mut console, SOON, Duration::from_millis(100)).unwrap_err();
+        let error = Shell::log_in(&mut console, Login::Automatic, SOON, Duration::from_millis(100))
+            .unwrap_err();
         assert!(matches!(error, ShellError::LoginAsked { .. }), "{error}");
+    }
+
+    /// Logs in where `script`, which is given to a real shell, plays the machine.
+    fn permitted(script: &str) -> ShellError {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut console = Console::new(child.stdout.take().unwrap(), child.stdin.take().unwrap());
+        let patience = Duration::from_secs(2);
+        let error = Shell::log_in(&mut console, Login::Permitted, SOON, patience).unwrap_err();
+        drop(console);
+        child.wait().unwrap();
+        error
+    }
+
+    #[test]
+    fn a_login_that_needs_no_password_is_taken_and_undone() {
+        // Here nobody has put anything aside, so that there is nothing to put back.
+        let error = permitted("printf 'vm login: '; read name; [ \"$name\" = root ] && exec sh");
+        assert!(
+            matches!(&error, ShellError::NotUndone { said } if said.contains("cp: ")),
+            "{error}"
+        );
+        let error =
+            permitted("while printf 'vm login: '; do read name || exit; echo Password:; done");
+        let told = error.to_string();
+        assert!(told.contains("tmpfiles.extra") && told.contains("Password:"), "{told}");
     }
 }

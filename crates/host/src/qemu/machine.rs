@@ -96,13 +96,6 @@ pub struct Machine<'a> {
     pub extra: Vec<OsString>,
 }
 
-/// The credentials that make the serial console a root shell, without a password in the image
-/// (agetty(8), login(1); imported by serial-getty@.service since systemd 256).
-#[must_use]
-pub fn automatic_root_login() -> Vec<(String, String)> {
-    vec![("agetty.autologin".into(), "root".into()), ("login.noauth".into(), "yes".into())]
-}
-
 impl Machine<'_> {
     /// The arguments for QEMU.
     #[must_use]

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 pub use disk::{ImageInfo, Overlay};
 pub use firmware::{Firmware, Variables};
-pub use machine::{Boot, Controller, Disk, Machine, Network, Terminal, automatic_root_login};
+pub use machine::{Boot, Controller, Disk, Machine, Network, Terminal};
 pub use probe::{Accelerator, Pace, Probe};
 pub use screen::{Picture, Screen};
 pub use vm::Vm;

@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use host::console::{Console, ConsoleError, Mark, Output, Shell, ShellError, Stage};
+use host::console::{Console, ConsoleError, Login, Mark, Output, Shell, ShellError, Stage};
 use host::qemu::{
     Accelerator, Boot, Firmware, ImageInfo, Machine, Network, Overlay, Pace, Probe, Screen,
-    Terminal, Variables, Vm, automatic_root_login,
+    Terminal, Variables, Vm,
 };
 
 use super::guest::{self, Synced, Verdict};
@@ -61,6 +61,14 @@ pub fn run(args: &BootArgs) -> anyhow::Result<ExitCode> {
                 lab.give_up_kvm(reason)?;
                 report.start_over();
             }
+            Err(Stop::LoginAsked) => {
+                eprintln!(
+                    "the console asks for a login, as systemd before 256 does; starting over, with a login \
+                     that needs no password until somebody is in"
+                );
+                lab.login = Login::Permitted;
+                report.start_over();
+            }
         }
     }
     Ok(if report.finish()? { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
@@ -72,6 +80,8 @@ enum Stop {
     Recorded,
     /// KVM ran the probe and not the machine.
     KvmBroke(String),
+    /// The machine takes another way in.
+    LoginAsked,
     /// It is not the machine's fault.
     Host(anyhow::Error),
 }
@@ -220,6 +230,7 @@ struct Lab<'a> {
     pace: Pace,
     scratch: PathBuf,
     screen: Screen,
+    login: Login,
     log: Option<File>,
 }
 
@@ -236,7 +247,17 @@ impl<'a> Lab<'a> {
         let probe = Probe::run(&scratch).map_err(hint)?;
         let pace = Pace::new(&probe, args.timeout_scale.unwrap_or(1.0));
         let screen = Screen::new()?;
-        Ok(Lab { args, image, firmware, probe, pace, scratch, screen, log })
+        Ok(Lab {
+            args,
+            image,
+            firmware,
+            probe,
+            pace,
+            scratch,
+            screen,
+            login: Login::Automatic,
+            log,
+        })
     }
 
     fn give_up_kvm(&mut self, reason: String) -> anyhow::Result<()> {
@@ -254,7 +275,7 @@ impl<'a> Lab<'a> {
             disks: vec![overlay.disk(self.args.controller.into())],
             network: Network::Isolated,
             terminal: Terminal::Pipe,
-            credentials: automatic_root_login(),
+            credentials: self.login.credentials(),
             // A reset ends QEMU, and a new one goes on: in one that emulates two processors the firmware
             // has hung after a reset, and that is not what is checked.
             extra: std::iter::once("-no-reboot".into())
@@ -304,13 +325,14 @@ impl<'a> Guest<'a> {
     ) -> Result<Guest<'a>, Stop> {
         let started = Instant::now();
         let (boot, small) = (lab.pace.limit(BOOT), lab.pace.limit(SMALL));
-        let shell = Shell::log_in(console, boot, small);
+        let shell = Shell::log_in(console, lab.login, boot, small);
         let took = started.elapsed();
         match shell {
             Ok(shell) => {
                 report.record("reaches a login", took, Verdict::Fine(String::new()))?;
                 Ok(Guest { report, shell, pace: lab.pace })
             }
+            Err(ShellError::LoginAsked { login: Login::Automatic, .. }) => Err(Stop::LoginAsked),
             Err(error) => Err(lost(report, "reaches a login", took, error)),
         }
     }

@@ -13,9 +13,10 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use host::command::{CommandError, Program};
+use host::console::Login;
 use host::qemu::{
     Boot, Controller, Disk, Firmware, ImageInfo, Machine, Network, Overlay, Probe, QEMU, QemuError,
-    Terminal, Variables, automatic_root_login,
+    Terminal, Variables,
 };
 
 /// Boot a disk image in a virtual machine, or check that it boots and works.
@@ -173,7 +174,7 @@ fn console(args: &BootArgs) -> anyhow::Result<ExitCode> {
         disks: vec![disk],
         network: Network::User,
         terminal: Terminal::Interactive,
-        credentials: if args.login { automatic_root_login() } else { Vec::new() },
+        credentials: if args.login { Login::Automatic.credentials() } else { Vec::new() },
         extra: args.qemu.clone(),
     };
     eprintln!(
