@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,13 +36,13 @@ pub fn cache() -> Result<PathBuf> {
     fs::create_dir_all(&own).with_context(|| own.display().to_string())?;
     fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
     let modules = path.join("modules");
-    match modules.symlink_metadata() {
+    if !fs::read_link(&modules).is_ok_and(|target| target == own) {
         // What was compiled before modules were shared.
-        Ok(there) if there.is_dir() => fs::remove_dir_all(&modules)?,
-        Ok(_) => fs::remove_file(&modules)?,
-        Err(_) => {}
+        if modules.exists() {
+            fs::remove_dir_all(&modules).with_context(|| modules.display().to_string())?;
+        }
+        symlink(&own, &modules).with_context(|| modules.display().to_string())?;
     }
-    std::os::unix::fs::symlink(&own, &modules).with_context(|| modules.display().to_string())?;
     Ok(path)
 }
 

@@ -116,6 +116,13 @@ impl Run {
         let mut file = tempfile::tempfile()?;
         let started = Instant::now();
         let mut command = Command::new(&self.program);
+        // What `cargo run` told us of ourselves makes build scripts run again, ring's for one, and all above it.
+        for (name, _) in std::env::vars_os() {
+            let name_text = name.to_string_lossy();
+            if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name_text.starts_with(start)) {
+                command.env_remove(&name);
+            }
+        }
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         match &self.input {
             Some(file) => command.stdin(file.try_clone()?),
@@ -205,6 +212,13 @@ mod tests {
         assert!(error.contains("status 3") && error.ends_with("why"), "{error}");
         let error = shell("kill -9 $$").text().unwrap_err().to_string();
         assert!(error.contains("signal 9"), "{error}");
+    }
+
+    #[test]
+    fn a_program_is_not_told_which_package_we_are() {
+        assert!(std::env::var_os("CARGO_PKG_NAME").is_some(), "cargo runs this test");
+        let text = shell("env | grep -e ^CARGO_PKG_ -e ^CARGO_MANIFEST_; true").text().unwrap();
+        assert_eq!(text, "");
     }
 
     #[test]
