@@ -12,7 +12,7 @@ use tree::Digest;
 
 use crate::deb::Deb;
 use crate::lock::{Blob, Lock, LockedSuite};
-use crate::publish::{PublishError, Repository};
+use crate::publish::{PublishError, Repository, Times};
 use crate::sbom::{Facts, Licenses, SbomError};
 use crate::source::SourceError;
 use crate::store::Store;
@@ -64,7 +64,7 @@ pub trait Family: fmt::Debug + Sync {
         repository: &mut Repository<'_>,
         lock: &Lock,
         key: &SigningKey,
-        now: Timestamp,
+        times: Times,
     ) -> Result<(), PublishError>;
     /// Where a repository of `lock` has its packages, and what is there.
     fn pool(&self, lock: &Lock) -> Vec<(String, Blob)>;

@@ -38,14 +38,12 @@ pub fn collect(site: &Site, keep: Option<usize>, dry_run: bool) -> Result<Remove
         removed.snapshots.iter().any(|id| path.starts_with(directory.join(id)))
     };
     // A lock that cannot be read might name anything: then nothing is removed.
-    let next = site.next_locks()?;
-    let needed: HashSet<_> = site
-        .locks()?
-        .iter()
-        .chain(&next)
-        .filter(|(path, _)| !gone(path))
-        .flat_map(|(_, lock)| lock.blobs().map(|blob| blob.digest).collect::<Vec<_>>())
-        .collect();
+    let mut needed = HashSet::new();
+    for (path, lock) in site.locks()?.into_iter().chain(site.next_locks()?) {
+        if !gone(&path) {
+            needed.extend(lock?.blobs().map(|blob| blob.digest));
+        }
+    }
     if !dry_run {
         for id in &removed.snapshots {
             // Under a name that is no snapshot's, so that half a repository is never seen as one.

@@ -11,8 +11,10 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan, civil};
 use pkg::openpgp::{KeyError, SigningKey};
+use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 use tree::Digest;
 
@@ -24,6 +26,8 @@ use crate::store::{Store, StoreError, at, digest_of, sync_file_system};
 
 /// Directory of a repository that keeps what the distribution signed.
 pub(crate) const UPSTREAM: &str = "upstream";
+/// How ids of snapshots begin, to the second.
+const ID_DATE: &str = "%Y%m%dT%H%M%SZ";
 
 /// What was published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +78,8 @@ impl From<StoreError> for PublishError {
 }
 
 /// Publishes what `lock` names, all of which is in the store, as a new snapshot, and makes it the current
-/// one. A lock that some snapshot has already makes that one current.
+/// one, unless it is that already. An older snapshot with the same lock is not taken again: clients that have
+/// seen a newer one would believe that nothing has changed since.
 pub fn publish(
     site: &Site,
     lock: &Lock,
@@ -84,24 +89,23 @@ pub fn publish(
     let family = family(&lock.distribution).map_err(SiteError::from)?;
     let text = lock.to_string();
     let public = key.public_armor()?;
-    let current = site.current();
-    let known = current.iter().cloned().chain(site.snapshots()?.into_iter().rev()).find(|id| {
+    let snapshots = site.snapshots_directory();
+    // Others that publish now wait here, or two would take one id.
+    let alone = fs::File::open(&snapshots).map_err(at(&snapshots))?;
+    flock(&alone, FlockOperation::LockExclusive).map_err(|error| at(&snapshots)(error.into()))?;
+    let known = site.current().filter(|id| {
         let holds = |name: &str, content: &str| {
-            fs::read(site.snapshots_directory().join(id).join(name))
-                .is_ok_and(|found| found == content.as_bytes())
+            fs::read(snapshots.join(id).join(name)).is_ok_and(|found| found == content.as_bytes())
         };
         holds(KEY_FILE, &public) && holds(LOCK_FILE, &text)
     });
     if let Some(id) = known {
-        if current.as_ref() != Some(&id) {
-            make_current(site, &id)?;
-        }
-        let path = site.snapshots_directory().join(&id);
+        let path = snapshots.join(&id);
         return Ok(Published { id, path, packages: lock.packages.len(), fresh: false });
     }
+    let date = date(site, now)?;
     let digest = Digest::of(text.as_bytes()).to_string();
-    let id = format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), digest.get(..8).unwrap_or_default());
-    let snapshots = site.snapshots_directory();
+    let id = format!("{}-{}", date.strftime(ID_DATE), digest.get(..8).unwrap_or_default());
     let work = tempfile::Builder::new()
         .prefix(".new-")
         .permissions(fs::Permissions::from_mode(0o755))
@@ -112,7 +116,7 @@ pub fn publish(
     for (path, blob) in upstream(family, lock) {
         repository.link(&path, &blob)?;
     }
-    family.publish(&mut repository, lock, key, now)?;
+    family.publish(&mut repository, lock, key, Times { date, now })?;
     repository.write(KEY_FILE, public.as_bytes())?;
     repository.write(LOCK_FILE, text.as_bytes())?;
 
@@ -128,6 +132,17 @@ pub fn publish(
     }
     make_current(site, &id)?;
     Ok(Published { id, path, packages: lock.packages.len(), fresh: true })
+}
+
+/// When something is published: now, but after everything that was published before, as clients refuse to go
+/// back.
+fn date(site: &Site, now: Timestamp) -> Result<Timestamp, SiteError> {
+    let of = |id: &String| {
+        let (date, _) = id.split_once('-')?;
+        let date = civil::DateTime::strptime(ID_DATE, date).ok()?;
+        date.to_zoned(TimeZone::UTC).ok()?.timestamp().checked_add(1.second()).ok()
+    };
+    Ok(site.snapshots()?.iter().filter_map(of).fold(now, Timestamp::max))
 }
 
 /// Files that the distribution signed, or whose digest such a file has, and where a repository keeps them.
@@ -149,12 +164,20 @@ pub(crate) fn linked(lock: &Lock) -> Result<Vec<(String, Blob)>, SiteError> {
 
 /// Makes all snapshots hold what the store holds, and tells how many files were replaced. A damaged blob that
 /// was removed and fetched again is another file than the one to which snapshots have links. Nothing is
-/// remembered between runs: whatever a crash left undone is found again.
-pub fn relink(site: &Site) -> Result<usize, SiteError> {
+/// remembered between runs: whatever a crash left undone is found again. A snapshot whose lock cannot be read
+/// is left as it is; `warn` hears of it.
+pub fn relink(site: &Site, warn: &mut dyn FnMut(&str)) -> Result<usize, SiteError> {
     let mut replaced = 0;
     for id in site.snapshots()? {
         let directory = site.snapshots_directory().join(id);
-        for (path, blob) in linked(&read_lock(&directory.join(LOCK_FILE))?)? {
+        let files = match read_lock(&directory.join(LOCK_FILE)).and_then(|lock| linked(&lock)) {
+            Ok(files) => files,
+            Err(error) => {
+                warn(&format!("a snapshot that is left as it is: {error}"));
+                continue;
+            }
+        };
+        for (path, blob) in files {
             let (target, source) = (directory.join(path), site.store().path(&blob.digest));
             let same = |one: &fs::Metadata, other: &fs::Metadata| {
                 (one.dev(), one.ino()) == (other.dev(), other.ino())
@@ -224,6 +247,26 @@ fn link(source: &Path, target: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes directories below `root` that everybody may read: the mask of the process has no say.
+pub(crate) fn make_directories(root: &Path, directory: &Path) -> Result<(), StoreError> {
+    let missing = |path: &&Path| path.starts_with(root) && !path.is_dir();
+    let mut missing: Vec<&Path> = directory.ancestors().take_while(missing).collect();
+    while let Some(path) = missing.pop() {
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::create_dir(path).and_then(|()| fs::set_permissions(path, mode)).map_err(at(path))?;
+    }
+    Ok(())
+}
+
+/// When a repository is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// What it says.
+    pub date: Timestamp,
+    /// When it is signed: nobody takes a signature from the future, not even by a second.
+    pub now: Timestamp,
+}
+
 /// A repository being made.
 #[derive(Debug)]
 pub struct Repository<'a> {
@@ -244,7 +287,7 @@ impl<'a> Repository<'a> {
         if let Some(parent) = path.parent()
             && !self.made.contains(parent)
         {
-            fs::create_dir_all(parent).map_err(at(parent))?;
+            make_directories(self.root, parent)?;
             self.made.insert(parent.to_owned());
         }
         Ok(path)

@@ -127,6 +127,16 @@ impl Site {
     fn guard_with(&self, operation: FlockOperation) -> Result<Guard, SiteError> {
         let path = self.root.join(".guard");
         let file = File::options().create(true).truncate(false).write(true).open(&path);
+        // Who may only read, as from a read-only medium, keeps others away all the same.
+        let may_not = [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied];
+        let file = match file {
+            Err(error) if may_not.contains(&error.kind()) => match File::open(&path) {
+                // Nobody has worked here since it was copied.
+                Err(absent) if absent.kind() == io::ErrorKind::NotFound => File::open(&self.root),
+                opened => opened,
+            },
+            opened => opened,
+        };
         let file = file.map_err(at(&path))?;
         match flock(&file, operation) {
             Ok(()) => Ok(Guard(file)),
@@ -195,23 +205,31 @@ impl Site {
         }
     }
 
-    /// All locks that are kept: those of recipes, and those of snapshots.
-    pub fn locks(&self) -> Result<Vec<(PathBuf, Lock)>, SiteError> {
+    /// All locks that are kept: those of recipes, and those of snapshots. One that cannot be read, as of
+    /// a newer kldload, is no reason not to look at the others.
+    pub fn locks(&self) -> Result<Vec<KeptLock>, SiteError> {
         let mut paths = self.lock_paths(LOCK)?;
         let snapshots = self.snapshots()?.into_iter();
         paths.extend(snapshots.map(|id| self.snapshots_directory().join(id).join(LOCK_FILE)));
         paths.sort();
-        read_locks(paths)
+        Ok(read_locks(paths))
     }
 
     /// The locks of recipes that are to be brought next.
-    pub fn next_locks(&self) -> Result<Vec<(PathBuf, Lock)>, SiteError> {
-        read_locks(self.lock_paths(NEXT)?)
+    pub fn next_locks(&self) -> Result<Vec<KeptLock>, SiteError> {
+        Ok(read_locks(self.lock_paths(NEXT)?))
     }
 }
 
-fn read_locks(paths: Vec<PathBuf>) -> Result<Vec<(PathBuf, Lock)>, SiteError> {
-    paths.into_iter().map(|path| read_lock(&path).map(|lock| (path, lock))).collect()
+/// A lock's file, and what is in it.
+pub type KeptLock = (PathBuf, Result<Lock, SiteError>);
+
+fn read_locks(paths: Vec<PathBuf>) -> Vec<KeptLock> {
+    let read = |path: PathBuf| {
+        let lock = read_lock(&path);
+        (path, lock)
+    };
+    paths.into_iter().map(read).collect()
 }
 
 /// Reads a lock file.

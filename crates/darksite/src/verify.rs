@@ -67,6 +67,13 @@ pub fn site(
     let mut findings = Findings::default();
     let mut seen = HashSet::new();
     for (path, lock) in site.locks()? {
+        let lock = match lock {
+            Ok(lock) => lock,
+            Err(error) => {
+                findings.problems.push(error.to_string());
+                continue;
+            }
+        };
         // Snapshots and recipes name the same lock.
         if !seen.insert(Digest::of(lock.to_string().as_bytes())) {
             continue;
@@ -99,7 +106,8 @@ fn snapshot(
     findings: &mut Findings,
 ) -> Result<(), SiteError> {
     let directory = site.snapshots_directory().join(id);
-    let lock = read_lock(&directory.join(LOCK_FILE))?;
+    // What is wrong with it is told with those of recipes.
+    let Ok(lock) = read_lock(&directory.join(LOCK_FILE)) else { return Ok(()) };
     let linked = linked(&lock)?;
     let mut own = Findings::default();
     family(&lock.distribution)?.verify_published(&directory, &lock, now, &mut own);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -224,6 +225,44 @@ fn a_package_that_cannot_be_read_costs_itself_alone() {
     assert!(!output.status.success(), "{error}");
     let why = "four 1 has Depends: two [two 1 in trixie/main cannot be read: line 11: Depends: ";
     assert!(error.contains(why), "{error}");
+}
+
+#[test]
+fn a_snapshot_whose_lock_cannot_be_read_stops_nothing() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    // Whatever the mask is, all may read what is published.
+    let sync = world.command(&["sync", "recipe.toml"]);
+    let mut masked = Command::new("sh");
+    masked.args(["-c", "umask 077; exec \"$@\"", "sh"]).arg(sync.get_program());
+    masked.args(sync.get_args()).current_dir(world.directory.path());
+    assert!(masked.output().unwrap().status.success());
+    let old = fs::canonicalize(world.path("darksite/current")).unwrap();
+    for path in ["", "dists/trixie/main/binary-amd64", "pool/main", "pool/main/one_1_all.deb"] {
+        let mode = fs::metadata(old.join(path)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o444, 0o444, "{path}: {mode:o}");
+    }
+
+    world.archive(Timestamp::now() - 2.hours(), &[("one", "2", "")]);
+    world.run(0, &["update", "recipe.toml"]);
+    world.run(0, &["sync", "recipe.toml"]);
+    let lock = old.join("darksite.lock");
+    let text = fs::read_to_string(&lock).unwrap();
+    fs::write(&lock, text.replace("kldload-lock 1", "kldload-lock 2")).unwrap();
+    let said = |args: &[&str]| {
+        let output = world.command(args).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("darksite.lock: line 1"), "{args:?}: {error}");
+        output.status.code()
+    };
+    assert_eq!(said(&["sync", "recipe.toml"]), Some(0));
+    assert_eq!(said(&["list"]), Some(0));
+    assert_eq!(said(&["verify", "--keyring", "key.asc"]), Some(5));
+    // What it needs is not known, so that nothing goes unless it goes first.
+    assert_eq!(said(&["gc"]), Some(3));
+    world.run(0, &["gc", "--keep-snapshots", "1"]);
+    assert!(!old.exists());
+    world.run(0, &["verify", "--keyring", "key.asc"]);
 }
 
 #[test]

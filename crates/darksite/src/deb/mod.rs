@@ -19,7 +19,7 @@ use tree::Digest;
 
 use crate::family::{Family, Metadata};
 use crate::lock::{Blob, Lock, LockedIndex, LockedSuite};
-use crate::publish::{PublishError, Repository};
+use crate::publish::{PublishError, Repository, Times};
 use crate::sbom::{Facts, Licenses, SbomError};
 use crate::source::SourceError;
 use crate::store::Store;
@@ -115,9 +115,9 @@ impl Family for Deb {
         repository: &mut Repository<'_>,
         lock: &Lock,
         key: &SigningKey,
-        now: Timestamp,
+        times: Times,
     ) -> Result<(), PublishError> {
-        publish::publish(repository, lock, key, now)
+        publish::publish(repository, lock, key, times)
     }
 
     fn pool(&self, lock: &Lock) -> Vec<(String, Blob)> {

@@ -8,13 +8,12 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use jiff::Timestamp;
 use pkg::deb::{IndexFile, Release, paragraphs, parse_packages, write_package};
 use pkg::openpgp::SigningKey;
 use tree::Digest;
 
 use crate::lock::{Lock, LockedPackage};
-use crate::publish::{PublishError, Repository};
+use crate::publish::{PublishError, Repository, Times};
 use crate::source::read_index;
 use crate::store::at;
 
@@ -23,7 +22,7 @@ pub(super) fn publish(
     repository: &mut Repository<'_>,
     lock: &Lock,
     key: &SigningKey,
-    now: Timestamp,
+    times: Times,
 ) -> Result<(), PublishError> {
     let paths = pool(lock);
     let mut linked = HashSet::new();
@@ -33,7 +32,7 @@ pub(super) fn publish(
         }
     }
     let files = components(repository, lock, &paths)?;
-    sign(repository, lock, files, key, now)
+    sign(repository, lock, files, key, times)
 }
 
 /// Where each package is in the pool.
@@ -88,7 +87,7 @@ fn components(
             let Some(Ok(paragraph)) = paragraphs(package.text).next() else { continue };
             let mut text = String::with_capacity(package.text.len() + 200);
             write_package(&mut text, &paragraph, path, locked.blob.size, digest);
-            entries.entry(component_of(locked)).or_default().push((number, text));
+            entries.entry(last_part(&locked.component)).or_default().push((number, text));
         }
     }
     if let Some((_, package, _)) = wanted.into_values().min_by_key(|(number, ..)| *number) {
@@ -98,6 +97,12 @@ fn components(
             architecture: package.architecture.clone(),
             suite: package.suite.clone(),
         });
+    }
+    // Those of which the snapshot has nothing, too: apt warns about a component that is not there.
+    for index in lock.suites.iter().flat_map(|suite| &suite.indexes) {
+        if let Some((component, _)) = index.path.split_once("/binary-") {
+            entries.entry(last_part(component)).or_default();
+        }
     }
     entries.entry("main").or_default();
     let mut files = Vec::new();
@@ -121,8 +126,8 @@ fn components(
 }
 
 /// The last part of a component's name: a directory of ours.
-fn component_of(package: &LockedPackage) -> &str {
-    package.component.rsplit('/').next().unwrap_or("main")
+fn last_part(component: &str) -> &str {
+    component.rsplit('/').next().unwrap_or("main")
 }
 
 fn compressed(bytes: &[u8]) -> io::Result<Vec<u8>> {
@@ -137,7 +142,7 @@ fn sign(
     lock: &Lock,
     files: Vec<IndexFile>,
     key: &SigningKey,
-    now: Timestamp,
+    times: Times,
 ) -> Result<(), PublishError> {
     let mut components: Vec<String> =
         files.iter().filter_map(|file| file.path.split('/').next().map(str::to_owned)).collect();
@@ -148,7 +153,7 @@ fn sign(
         suite: lock.codename.clone(),
         codename: lock.codename.clone(),
         description: format!("Packages of {} {}, as locked", lock.distribution, lock.codename),
-        date: Some(now),
+        date: Some(times.date),
         architectures: vec![lock.architecture.clone()],
         components,
         acquire_by_hash: true,
@@ -156,8 +161,8 @@ fn sign(
         ..Release::default()
     };
     let text = release.to_text();
-    let inline = key.clearsign(&text, now)?;
-    let apart = key.detach_sign(text.as_bytes(), now)?;
+    let inline = key.clearsign(&text, times.now)?;
+    let apart = key.detach_sign(text.as_bytes(), times.now)?;
     let dists = format!("dists/{}", lock.codename);
     repository.write(&format!("{dists}/Release"), text.as_bytes())?;
     repository.write(&format!("{dists}/Release.gpg"), apart.as_bytes())?;

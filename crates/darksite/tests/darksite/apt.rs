@@ -464,6 +464,44 @@ fn two_snapshots() -> (tempfile::TempDir, Site, SigningKey, [Lock; 2]) {
 }
 
 #[test]
+fn apt_hears_of_a_state_that_is_current_again() {
+    if !have(&["apt-get"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let (archive, key) = (root.join("archive"), test_key());
+    let site = Site::open(root.join("site")).unwrap();
+    let mirrored = |version: &str| {
+        let date = now() - version.parse::<i64>().unwrap().hours();
+        Suite { date, ..Suite::new("trixie").with("a", version) }.write(&archive, &key);
+        mirror(&site, &archive, &key, &["a"])
+    };
+    let (old, new) = (mirrored("3"), mirrored("2"));
+    let fresh = |lock| published(&site, lock, jiff::Timestamp::now()).fresh;
+    assert!(fresh(&old));
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), site.root()).unwrap();
+    let http = format!("http://{}/", server.address().unwrap());
+    std::thread::spawn(|| server.run(|_, _| {}));
+    let addresses = [format!("file:{}", site.root().join(CURRENT).display()), http];
+    let apts = [0, 1].map(|at| {
+        let root = root.join(format!("apt{at}"));
+        Apt::new(&root, &addresses[at], &site.keys().join("public.asc"))
+    });
+    // All within a second or two.
+    for (lock, version) in [(&old, "3"), (&new, "2"), (&old, "3"), (&new, "2")] {
+        fresh(lock);
+        assert!(!fresh(lock));
+        for apt in &apts {
+            apt.update();
+            let plan = apt.run(&["install", "-s", "a"]);
+            assert!(plan.contains(&format!("Inst a ({version} ")), "{plan}");
+        }
+    }
+    assert_eq!(site.snapshots().unwrap().len(), 4);
+}
+
+#[test]
 fn snapshots_share_and_gc_keeps_what_is_named() {
     use std::os::unix::fs::MetadataExt;
     let (_directory, site, _, [first, second]) = two_snapshots();

@@ -60,6 +60,13 @@ pub fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
         };
         let is_current = snapshot && current.as_deref() == Some(&name);
         let kind = if snapshot { "snapshot" } else { "lock" };
+        let lock = match lock {
+            Ok(lock) => lock,
+            Err(error) => {
+                ui.warn(&format!("{kind} {name}: {error}"));
+                continue;
+            }
+        };
         let date = lock.date().map(|date| date.to_string()).unwrap_or_default();
         let text = format!(
             "{kind:<8}  {name}  {} {} {}  {} packages, {}  of {date}{}",

@@ -105,7 +105,7 @@ pub fn bring(
         let shared = Mutex::new(&mut *ui);
         fetcher.all(site.store(), &wanted, &|event| shown(&shared, event))?
     };
-    let replaced = relink(site)?;
+    let replaced = relink(site, &mut |why| ui.warn(why))?;
     if replaced > 0 {
         ui.warn(&format!("{replaced} damaged or missing files of snapshots were replaced"));
     }

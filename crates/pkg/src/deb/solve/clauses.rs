@@ -80,9 +80,19 @@ impl<'u, 'a> Clauses<'u, 'a> {
         candidates.sort_by_key(|id| !self.preferred.contains(id));
         let mut text = need.text();
         if candidates.is_empty() {
-            let names = need.targets.iter().map(|target| target.dependency.name);
-            for why in names.flat_map(|name| self.universe.unreadable(name)) {
-                text += &format!(" [{why}]");
+            for target in &need.targets {
+                let name = target.dependency.name;
+                let known = target.name.map(|id| (id, self.universe.name(id)));
+                let barred = known.is_some_and(|(id, known)| {
+                    self.candidate(id).is_none()
+                        && known.versions.iter().any(|id| self.universe.satisfies(target, *id))
+                });
+                if barred {
+                    text += &format!(" [{name} is excluded, or pinned away]");
+                }
+                for why in self.universe.unreadable(name) {
+                    text += &format!(" [{why}]");
+                }
             }
         }
         Clause { text, candidates }

@@ -147,6 +147,10 @@ fn names_that_are_not_there() {
     let excluded = Policy { excluded: ["x".to_owned()].into(), ..Policy::default() };
     let asked = Request { policy: excluded, ..request(&["editor"]) };
     assert_eq!(solved(&lines, &asked).unwrap(), ["y 1"]);
+    let needs = ["a 1 | Depends: x (>= 1) | Recommends: y", "x 1"];
+    let excluded = Policy { excluded: ["x".to_owned()].into(), ..Policy::default() };
+    let error = solved(&needs, &Request { policy: excluded, ..request(&["a"]) }).unwrap_err();
+    assert!(error.contains("Depends: x (>= 1) [x is excluded, or pinned away]"), "{error}");
     let error = solved(&lines, &request(&["x=2"])).unwrap_err();
     assert_eq!(error, "x: version 2 is not there; there is 1 in trixie (priority 500)");
 }
