@@ -110,10 +110,7 @@ fn check_one(pool: &Pool, dataset: &Dataset, report: &mut Report) {
         let number = object.number;
         match fs.inode_of(object) {
             Ok(inode) => seen.inode(&fs, inode),
-            Err(error) => {
-                seen.incomplete = true;
-                seen.problem(ProblemKind::Structure, error.to_string(), number);
-            }
+            Err(error) => seen.unread(&error, number),
         }
     }
     let unlinked = unlinked(&fs).unwrap_or_else(|error| {
@@ -156,6 +153,14 @@ impl Seen {
         }
     }
 
+    /// Notes that something of an object cannot be read. Of blocks that are lost the walk tells.
+    fn unread(&mut self, error: &ReadError, object: u64) {
+        self.incomplete = true;
+        if !matches!(error, ReadError::Block(_)) {
+            self.problem(ProblemKind::Structure, error.to_string(), object);
+        }
+    }
+
     fn inode<'p>(&mut self, fs: &Filesystem<'p>, inode: Inode<'p>) {
         let (number, attributes) = (inode.object.number, &inode.attributes);
         let known = Known {
@@ -192,10 +197,7 @@ impl Seen {
                     self.parents.insert(entry.object, number);
                 }
             }
-            Err(error) => {
-                self.incomplete = true;
-                self.problem(ProblemKind::Structure, error.to_string(), number);
-            }
+            Err(error) => self.unread(&error, number),
         }
     }
 

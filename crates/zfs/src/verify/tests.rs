@@ -108,10 +108,10 @@ fn space_map(patient: &Surgeon) -> u64 {
 fn damaged_data() {
     let patient = patient();
     patient.flip(&find(&patient, "d/one").1, 0);
-    let one = (ProblemKind::LostBlock, named(&["d/one"]));
-    assert_eq!(problems(&patient), [one.clone()]);
+    assert_eq!(problems(&patient), [(ProblemKind::LostBlock, named(&["d/one"]))]);
     // A file that has several names is named by all.
     patient.flip(&find(&patient, "d/two").1, 0);
+    let one = (ProblemKind::LostBlock, named(&["d/one"]));
     let two = (ProblemKind::LostBlock, named(&["d/two", "d/two again"]));
     let mut all = problems(&patient);
     all.sort();
@@ -136,9 +136,7 @@ fn a_damaged_directory() {
     for copy in 0..2 {
         patient.flip(&names, copy);
     }
-    let all = problems(&patient);
-    assert!(all.contains(&(ProblemKind::LostBlock, named(&["d"]))), "{all:?}");
-    assert!(all.iter().all(|(_, files)| files.iter().all(|file| file.starts_with("tank/fs:/d"))));
+    assert_eq!(problems(&patient), [(ProblemKind::LostBlock, named(&["d"]))]);
 }
 
 #[test]
@@ -673,9 +671,7 @@ fn lost_indirect_blocks_and_attributes_that_snapshots_share() {
     };
     // The writer shares no spill blocks. Without its own an object is no inode any more.
     lose(&patient, &spill);
-    let lost = |kind| (kind, named(&["d/spilt"]));
-    let expected = [lost(ProblemKind::LostBlock), lost(ProblemKind::Structure)];
-    assert_eq!(problems(&patient), expected);
+    assert_eq!(problems(&patient), [(ProblemKind::LostBlock, named(&["d/spilt"]))]);
 }
 
 /// Files have names as long as the directories that name them can be read.
