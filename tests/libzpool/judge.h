@@ -113,7 +113,13 @@ void change_fs(fs_t *fs, unsigned round);
 void remove_first(spa_t *spa, const char *name, const char *path);
 void replace_first(spa_t *spa, const char *name, const char *path);
 
+/* shapes.c */
+nvlist_t *shape_vdevs(const char *shape, const char *path);
+void shape_files(const char *name, unsigned seed);
+void show_contents(const char *name);
+
 /* stop.c */
+void send_snapshots(const char *name, const char *path);
 void interrupt_receiving(spa_t *spa, const char *pool, const char *name);
 void stop_with_log(spa_t *spa, const char *name) __attribute__((noreturn));
 

@@ -3,6 +3,8 @@
  * assertion on, in user land. Needs no root, no module, no /dev/zfs. Test only: never part of the product.
  *
  *   judge make    POOL FILE   a pool with every feature, datasets and files, to try the judge itself on
+ *   judge raidz1, raidz2, raidz3, classes POOL FILE   the same on FILE, FILE.2 and so on, print what is in its files:
+ *                             dataset, path, size, digest; of "classes" an intent log is left
  *   judge check   POOL FILE   import read-write, scrub, read everything, compare accounting, export
  *   judge show    POOL FILE   print the local properties: dataset, property, value
  *   judge change  POOL FILE   change files, properties, snapshots, clones in every dataset
@@ -10,6 +12,7 @@
  *   judge grow    POOL FILE   make the file larger, expand the pool
  *   judge upgrade POOL FILE   enable every feature, new pool guid
  *   judge interrupt POOL FILE receive streams and break off, print the tokens to go on with: dataset, token
+ *   judge send    POOL FILE   change, write streams of all snapshots of a file system to FILE.0 and so on, print its files
  *   judge stop    POOL FILE   stop while three writes are in an intent log only, print its dataset
  *   judge remove  POOL FILE   move to FILE.2 by removing the first vdev
  *   judge replace POOL FILE   begin to replace FILE by FILE.2, and stop
@@ -291,24 +294,20 @@ show_properties(const char *pool)
 	}
 }
 
-static void
-make_pool(const char *pool, const char *path)
+/* Creates the pool on the vdevs of `shape`, which may be none, and puts everything into it. */
+static spa_t *
+make_pool(const char *pool, const char *path, const char *shape)
 {
-	nvlist_t *leaf = fnvlist_alloc(), *root = fnvlist_alloc(), *features = fnvlist_alloc(), *children[1] = { leaf };
+	nvlist_t *features = fnvlist_alloc();
 	const char *names[] = { "fs", "fs/child", "other" };
 	char name[ZFS_MAX_DATASET_NAME_LEN];
 	spa_t *spa;
 
-	fnvlist_add_string(leaf, ZPOOL_CONFIG_TYPE, VDEV_TYPE_FILE);
-	fnvlist_add_string(leaf, ZPOOL_CONFIG_PATH, path);
-	fnvlist_add_uint64(leaf, ZPOOL_CONFIG_ASHIFT, 12);
-	fnvlist_add_string(root, ZPOOL_CONFIG_TYPE, VDEV_TYPE_ROOT);
-	must(nvlist_add_nvlist_array(root, ZPOOL_CONFIG_CHILDREN, (void *)children, 1), "vdev tree");
 	for (int i = 0; i < SPA_FEATURES; i++) {
 		snprintf(name, sizeof (name), "feature@%s", spa_feature_table[i].fi_uname);
 		fnvlist_add_uint64(features, name, 0);
 	}
-	must(spa_create(pool, root, features, NULL, NULL), "create %s", pool);
+	must(spa_create(pool, shape_vdevs(shape, path), features, NULL, NULL), "create %s", pool);
 	must(spa_open(pool, &spa, "pool_import"), "open %s", pool);
 	fs_format(pool);
 	for (int i = 0; i < 3; i++) {
@@ -317,9 +316,39 @@ make_pool(const char *pool, const char *path)
 		fs_format(name);
 		must(dsl_prop_set_int(name, "compression", ZPROP_SRC_LOCAL, ZIO_COMPRESS_LZ4), "%s: compression", name);
 		change_dataset(name, 5);
+		shape_files(name, 5);
 		snapshot(name, "install");
 	}
-	pool_export(spa);
+	return (spa);
+}
+
+/* Other properties and more files in what `make_pool` made; prints all files. */
+static void
+fill_shape(const char *pool)
+{
+	/* Each file system has a property of its own; the first is inherited by the second. */
+	static const struct { const char *name, *property; uint64_t value; } set[] = {
+		{ "fs", "special_small_blocks", 8192 },
+		{ "fs", "copies", 2 },
+		{ "fs/child", "checksum", ZIO_CHECKSUM_SKEIN },
+		{ "fs/child", "compression", ZIO_COMPRESS_GZIP_1 },
+		{ "other", "checksum", ZIO_CHECKSUM_EDONR },
+		{ "other", "compression", ZIO_COMPRESS_ZLE },
+	};
+	char name[ZFS_MAX_DATASET_NAME_LEN];
+
+	for (size_t i = 0; i < sizeof (set) / sizeof (set[0]); i++) {
+		snprintf(name, sizeof (name), "%s/%s", pool, set[i].name);
+		must(dsl_prop_set_int(name, set[i].property, ZPROP_SRC_LOCAL, set[i].value), "%s: %s", name,
+		    set[i].property);
+	}
+	list_datasets(pool);
+	for (int i = 0; i < dataset_count; i++)
+		if (!is_snapshot(datasets[i]) && strcmp(datasets[i], pool) != 0)
+			shape_files(datasets[i], 10 + i);
+	list_datasets(pool);
+	for (int i = 0; i < dataset_count; i++)
+		show_contents(datasets[i]);
 }
 
 /* Fills 2 GiB with files that compress badly and deletes them again: what is left is free space full of them. */
@@ -357,7 +386,7 @@ main(int argc, char **argv)
 	spa_t *spa;
 
 	if (argc != 4) {
-		fprintf(stderr, "usage: judge make|check|show|change|destroy|fill|grow|upgrade|interrupt|stop|remove|replace POOL FILE\n");
+		fprintf(stderr, "usage: judge VERB POOL FILE; main.c has the verbs\n");
 		return (2);
 	}
 	verb = argv[1];
@@ -370,7 +399,17 @@ main(int argc, char **argv)
 	kernel_init(only_look ? SPA_MODE_READ : SPA_MODE_READ | SPA_MODE_WRITE);
 	fs_register();
 	if (strcmp(verb, "make") == 0) {
-		make_pool(pool, path);
+		pool_export(make_pool(pool, path, ""));
+		kernel_fini();
+		return (0);
+	}
+	if (strncmp(verb, "raidz", 5) == 0 || strcmp(verb, "classes") == 0) {
+		spa = make_pool(pool, path, verb);
+		fill_shape(pool);
+		pool_sync(spa);
+		if (strcmp(verb, "classes") == 0)
+			stop_with_log(spa, some_filesystem(pool));
+		pool_export(spa);
 		kernel_fini();
 		return (0);
 	}
@@ -402,6 +441,8 @@ main(int argc, char **argv)
 		remove_first(spa, some_filesystem(pool), path);
 	} else if (strcmp(verb, "replace") == 0) {
 		replace_first(spa, some_filesystem(pool), path);
+	} else if (strcmp(verb, "send") == 0) {
+		send_snapshots(some_filesystem(pool), path);
 	} else if (strcmp(verb, "stop") == 0) {
 		stop_with_log(spa, some_filesystem(pool));
 	} else {

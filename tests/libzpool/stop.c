@@ -61,6 +61,30 @@ receive_from(const char *path, const char *to, const char *snap, boolean_t inter
 	zfs_file_close(file);
 }
 
+/* Streams of three snapshots to PATH.0, PATH.1 and PATH.2, the second and third of changes; prints the files of the last. */
+void
+send_snapshots(const char *name, const char *path)
+{
+	char from[ZFS_MAX_DATASET_NAME_LEN] = "", snap[ZFS_MAX_DATASET_NAME_LEN], to[MAXPATHLEN];
+	fs_t fs;
+
+	for (unsigned i = 0; i < 3; i++) {
+		if (i > 0) {
+			fs_open(&fs, name, B_FALSE);
+			change_fs(&fs, i);
+			fs_close(&fs);
+		}
+		shape_files(name, i);
+		snprintf(snap, sizeof (snap), "sent-%u", i);
+		must(dmu_objset_snapshot_one(name, snap), "snapshot %s@%s", name, snap);
+		snprintf(snap, sizeof (snap), "%s@sent-%u", name, i);
+		snprintf(to, sizeof (to), "%s.%u", path, i);
+		send_to(to, snap, i > 0 ? from : NULL);
+		strcpy(from, snap);
+	}
+	show_contents(snap);
+}
+
 static void
 show_token(spa_t *spa, const char *name)
 {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::labels;
 use crate::openzfs::UserLand;
 use crate::run::Run;
+use crate::test::ours;
 
 /// What `tests/libzpool` does with the pool, in this order; `zdb` looks at what each leaves.
 const VERBS: [&str; 5] = ["check", "change", "grow", "upgrade", "destroy"];
@@ -93,19 +94,28 @@ pub fn check(user_land: &UserLand, image: &Path, pool: &str) -> Result<()> {
     judge_in_use(user_land, image, pool, &VERBS[..1])
 }
 
-/// That the judges would notice: a pool that libzpool makes passes, the same pool damaged does not.
-pub fn judge_the_judge(user_land: &UserLand, directory: &Path) -> Result<()> {
+/// That the judges would notice: a pool that libzpool makes passes, the same pool damaged does not; and
+/// that our own program, `kldload`, notices all of it and names the damaged files and no other.
+pub fn judge_the_judge(user_land: &UserLand, kldload: &Path, directory: &Path) -> Result<()> {
     let good = directory.join("good.img");
     File::create(&good)?.set_len(1 << 30)?;
     use_once(user_land, "make", "judged", &good)?;
     judge(user_land, &good, "judged").context("a pool that libzpool made itself")?;
+    ours::sound(kldload, std::slice::from_ref(&good))?;
+    let blocks = only_copies(&dump(user_land, &good, "judged")?);
     for damage in DAMAGES {
         let bad = sparse_copy(&good, directory)?;
-        (damage.work)(user_land, &bad).with_context(|| damage.what.to_owned())?;
+        let files = (damage.work)(&bad, &blocks).with_context(|| damage.what.to_owned())?;
         let found = judge_as_it_is(user_land, &bad, "judged")
             .and_then(|()| check(user_land, &bad, "judged"));
         if found.is_ok() {
             bail!("nobody noticed {}", damage.what);
+        }
+        let bad = sparse_copy(&good, directory)?;
+        (damage.work)(&bad, &blocks)?;
+        let found = ours::verify(kldload, &[bad], &[])?;
+        if found.is_sound() || found.files() != files {
+            bail!("{}: verify finds {:#?}, not {files:?}", damage.what, found.problems());
         }
     }
     Ok(())
@@ -113,7 +123,8 @@ pub fn judge_the_judge(user_land: &UserLand, directory: &Path) -> Result<()> {
 
 struct Damage {
     what: &'static str,
-    work: fn(&UserLand, &Path) -> Result<()>,
+    /// Does it, knowing the blocks of files; tells what files are damaged.
+    work: fn(&Path, &[FileBlock]) -> Result<Vec<String>>,
 }
 
 /// Bytes before the first allocatable one: two labels and the boot area.
@@ -122,11 +133,13 @@ const FIRST_BLOCK: u64 = 4 << 20;
 const DAMAGES: &[Damage] = &[
     Damage {
         what: "a byte of the first label's nvlist",
-        work: |_, image| flip(image, (16 << 10) + 300),
+        work: |image, _| flip(image, (16 << 10) + 300).map(|()| Vec::new()),
     },
     Damage {
         what: "a byte of the last label's nvlist",
-        work: |_, image| flip(image, (1 << 30) - (256 << 10) + (16 << 10) + 300),
+        work: |image, _| {
+            flip(image, (1 << 30) - (256 << 10) + (16 << 10) + 300).map(|()| Vec::new())
+        },
     },
     Damage { what: "a byte of file content", work: flip_content },
 ];
@@ -140,11 +153,40 @@ fn flip(image: &Path, offset: u64) -> Result<()> {
 }
 
 /// Flips a byte in the largest block of which there is one copy, which is file data: metadata has more.
-fn flip_content(user_land: &UserLand, image: &Path) -> Result<()> {
-    let text = dump(user_land, image, "judged")?;
-    let (length, offset) =
-        text.lines().filter_map(only_copy).max().context("zdb shows no blocks")?;
-    flip(image, FIRST_BLOCK + offset + length / 2)
+fn flip_content(image: &Path, blocks: &[FileBlock]) -> Result<Vec<String>> {
+    let largest = blocks.iter().max_by_key(|block| block.length).context("zdb shows no blocks")?;
+    flip(image, FIRST_BLOCK + largest.offset + largest.length / 2)?;
+    let same = blocks.iter().filter(|block| block.offset == largest.offset);
+    let mut files: Vec<String> = same.map(|block| block.file.clone()).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// A block of which there is one copy, of a file that has one name.
+struct FileBlock {
+    /// `DATASET:/PATH`.
+    file: String,
+    length: u64,
+    offset: u64,
+}
+
+/// All of them that `zdb -ddddd` shows.
+fn only_copies(text: &str) -> Vec<FileBlock> {
+    let (mut dataset, mut path, mut blocks) = ("", None, Vec::new());
+    for line in text.lines() {
+        if let Some(header) = line.strip_prefix("Dataset ") {
+            dataset = header.split(" [").next().unwrap_or_default();
+        } else if line.trim_start().starts_with("Object  lvl") {
+            path = None;
+        } else if let Some(name) = line.strip_prefix("\tpath\t") {
+            path = Some(name);
+        } else if line.strip_prefix("\tlinks\t").is_some_and(|links| links != "1") {
+            path = None;
+        } else if let (Some(path), Some((length, offset))) = (path, only_copy(line)) {
+            blocks.push(FileBlock { file: format!("{dataset}:{path}"), length, offset });
+        }
+    }
+    blocks
 }
 
 /// Length and offset of a data block that `zdb -ddddd` shows, if there is one copy of it:
@@ -159,7 +201,19 @@ fn only_copy(line: &str) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::only_copy;
+    use super::{only_copies, only_copy};
+
+    #[test]
+    fn blocks_of_files_with_one_name() {
+        let block = "       0   L0 0:4b6000:1000 1000L/1000P F=1 B=9/9 cksum=1:2:3:4\n";
+        let object = |path: &str, links: u32| {
+            format!("    Object  lvl   iblk\n\tpath\t{path}\n\tlinks\t{links}\n{block}")
+        };
+        let text = format!("Dataset t/fs [ZPL], ID 5\n{}{}", object("/a b", 1), object("/c", 2));
+        let found = only_copies(&text);
+        assert_eq!(found.len(), 1);
+        assert_eq!((&*found[0].file, found[0].length, found[0].offset), ("t/fs:/a b", 0x1000, 0x4b_6000));
+    }
 
     #[test]
     fn blocks_of_one_copy() {

@@ -13,7 +13,7 @@ use crate::checkout;
 use crate::run::Run;
 
 /// Change this when what is downloaded changes, so that a kept copy is not used.
-const KEY: &str = "1";
+const KEY: &str = "2";
 
 /// A release of OpenZFS and how Debian packs it.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct Release {
     /// Major and minor version.
     pub version: &'static str,
     suite: &'static str,
+    /// Besides those of all releases; OpenZFS's own tests, where they are used.
     libraries: &'static [&'static str],
     /// For `#if` in the C source; without it our program is not built.
     number: Option<u32>,
@@ -65,14 +66,14 @@ pub const RELEASES: [Release; 2] = [
     Release {
         version: "2.1",
         suite: "bookworm",
-        libraries: &["libzfs4linux", "libzpool5linux"],
+        libraries: &["libzfs4linux", "libzpool5linux", "zfs-test"],
         number: Some(201),
         debian: &BOOKWORM,
     },
     Release {
         version: "2.3",
         suite: "bookworm-backports",
-        libraries: &["libzfs6linux", "libzpool6linux"],
+        libraries: &["libzfs6linux", "libzpool6linux", "zfs-test"],
         number: Some(203),
         debian: &BOOKWORM,
     },
@@ -227,6 +228,16 @@ impl UserLand {
         // Where it is in a Debian without a /sbin of its own.
         let merged = self.root.join("usr/sbin/zdb");
         self.program(&if merged.exists() { merged } else { self.root.join("sbin/zdb") })
+    }
+
+    /// This release's `ztest`, which uses a pool of its own in every way there is.
+    pub fn ztest(&self) -> Run {
+        self.program(&self.root.join("sbin/ztest")).env("ZDB", self.root.join("sbin/zdb"))
+    }
+
+    /// OpenZFS's own tests of what programs do.
+    pub fn functional_tests(&self) -> PathBuf {
+        self.root.join("usr/share/zfs/zfs-tests/tests/functional")
     }
 
     /// Our program in `tests/libzpool`, linked to this release.

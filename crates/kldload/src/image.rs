@@ -9,7 +9,7 @@ use blk::{ReadAt, Window};
 use clap::Args;
 use thiserror::Error;
 use zfs::crypt::Secret;
-use zfs::read::{Device, Pool, ReadError, probe};
+use zfs::read::{Device, Pool, ReadError, Role, probe};
 
 use crate::commands::usage;
 
@@ -49,7 +49,7 @@ fn open_disk(path: &Path) -> anyhow::Result<Arc<dyn ReadAt>> {
 fn devices_in(path: &Path) -> anyhow::Result<Vec<Device>> {
     let disk = open_disk(path)?;
     let name = path.display().to_string();
-    let mut found: Vec<(Device, (String, u64))> = Vec::new();
+    let mut found: Vec<(Device, Role)> = Vec::new();
     let table = disk::gpt::read(&*disk);
     if let Ok(table) = &table {
         for (number, partition) in &table.table.partitions {
@@ -57,15 +57,15 @@ fn devices_in(path: &Path) -> anyhow::Result<Vec<Device>> {
             let bytes = partition.bytes();
             let there = bytes.start..bytes.end.min(disk.size()?);
             let Ok(data) = Window::new(disk.clone(), there) else { continue };
-            if let Some(pool) = probe(&data) {
+            if let Some(role) = probe(&data) {
                 let name = format!("{name} partition {number}");
-                found.push((Device { name, data: Arc::new(data) }, pool));
+                found.push((Device { name, data: Arc::new(data) }, role));
             }
         }
     }
     if found.is_empty() {
         use disk::gpt::CopyError::{Io, Signature};
-        let pool = probe(&*disk).ok_or_else(|| match table {
+        let role = probe(&*disk).ok_or_else(|| match table {
             Err(table)
                 if [&table.primary, &table.backup]
                     .iter()
@@ -75,9 +75,13 @@ fn devices_in(path: &Path) -> anyhow::Result<Vec<Device>> {
             }
             _ => ImageProblem::NoPool(path.to_owned()),
         })?;
-        found.push((Device { name, data: disk }, pool));
+        found.push((Device { name, data: disk }, role));
     }
-    let mut pools: Vec<_> = found.iter().map(|(_, pool)| pool.clone()).collect();
+    let pool_of = |(_, role): &(Device, Role)| match role {
+        Role::Member(name, guid) => Some((name.clone(), *guid)),
+        Role::Auxiliary => None,
+    };
+    let mut pools: Vec<_> = found.iter().filter_map(pool_of).collect();
     pools.sort_unstable_by_key(|(_, guid)| *guid);
     pools.dedup_by_key(|(_, guid)| *guid);
     if pools.len() > 1 {

@@ -4,9 +4,11 @@
 //! written at an offset: no root, no kernel module, no process. The result imports into OpenZFS 2.1
 //! and newer. What it writes depends on its arguments only.
 //!
+//! The [`guide`] has a page for each layer of what lies on the disks, and a picture of what points to what.
+//!
 //! [`read`] reads any pool, [`verify`] proves one sound, [`space`] tells what of its devices is in
-//! use, [`send`] writes and receives streams, [`dump`] shows objects as `zdb` does. Each module's page says where its layer stands; the
-//! formats below them ([`nvlist`], [`zap`], [`sa`], [`codec`], [`raidz`], [`crypt`]) stand alone.
+//! use, [`send`] writes and receives streams, [`dump`] shows objects as `zdb` does. The formats below
+//! them ([`nvlist`], [`zap`], [`sa`], [`codec`], [`raidz`], [`crypt`]) stand alone.
 //!
 //! Without the feature `std`, which is on by default, the crate is `no_std` with `alloc` and has only what
 //! reads: [`read`] (but for the trees of [`tree`]), [`space`], [`dump`] and the formats below them.
@@ -32,6 +34,8 @@ pub mod dump;
 mod feature;
 #[cfg(test)]
 mod fixture;
+#[cfg(doc)]
+pub mod guide;
 #[cfg(feature = "std")]
 mod ids;
 mod label;

@@ -72,9 +72,13 @@ impl Inputs {
     }
 
     /// The program, built.
+    pub fn program(&self) -> Result<&Path> {
+        once(&self.kldload, checkout::kldload).map(PathBuf::as_path)
+    }
+
+    /// The same, to be run.
     pub fn kldload(&self) -> Result<Run> {
-        let path = once(&self.kldload, checkout::kldload)?;
-        Ok(Run::new(path))
+        self.program().map(Run::new)
     }
 
     /// OpenZFS without a kernel.

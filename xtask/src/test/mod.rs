@@ -5,13 +5,17 @@ mod code;
 mod darksite;
 mod every_field;
 mod export;
+mod fixtures;
+mod foreign;
 mod histories;
 mod image;
 mod inputs;
 mod objects;
+pub mod ours;
 mod pool;
 mod recipe;
 mod second_kernel;
+mod shapes;
 mod stale_pool;
 mod stopped;
 mod trouble;
@@ -45,7 +49,31 @@ const CODE: &[TestStep] = &[
 ];
 
 const POOL: &[TestStep] = &[
-    Step { name: "judge", proves: "the judges notice damage", work: pool::judge },
+    Step {
+        name: "judge",
+        proves: "the judges notice damage, and verify names what they notice",
+        work: pool::judge,
+    },
+    Step {
+        name: "shapes",
+        proves: "raidz, special and log vdevs of OpenZFS are read, with disks absent and damaged",
+        work: shapes::read,
+    },
+    Step {
+        name: "streams",
+        proves: "streams that OpenZFS sends are received",
+        work: shapes::streams,
+    },
+    Step {
+        name: "old-pools",
+        proves: "pools of all versions, of OpenZFS's own tests, are verified as zdb does",
+        work: foreign::old_pools,
+    },
+    Step {
+        name: "ztest",
+        proves: "pools that ztest leaves are verified as zdb does, dRAID is refused by name",
+        work: foreign::ztest,
+    },
     Step {
         name: "torture",
         proves: "OpenZFS lives with a pool of the torture tree",
@@ -83,6 +111,11 @@ const KERNEL: &[TestStep] = &[
         name: "stopped",
         proves: "we tell what OpenZFS left when it stopped, or its disks changed",
         work: stopped::told,
+    },
+    Step {
+        name: "fixtures",
+        proves: "zdb sees every object of a kernel's pools as we do",
+        work: fixtures::compare,
     },
     Step {
         name: "newest-zdb",

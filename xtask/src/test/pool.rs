@@ -14,11 +14,11 @@ use crate::{judge_pool, openzfs, vm};
 const GROWTH: u64 = 2 << 30;
 
 pub fn judge(inputs: &Inputs) -> Result<Verdict> {
-    let scratch = inputs.scratch();
+    let (scratch, kldload) = (inputs.scratch(), inputs.program()?);
     with_each(inputs, |user_land| {
         let directory = scratch.join(format!("judge-{}", user_land.version));
         fs::create_dir_all(&directory)?;
-        judge_pool::judge_the_judge(user_land, &directory)?;
+        judge_pool::judge_the_judge(user_land, kldload, &directory)?;
         Ok(fs::remove_dir_all(&directory)?)
     })
 }

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::inputs::Inputs;
-use crate::judge_pool::{sparse_copy, use_once};
+use super::{objects, ours};
+use crate::judge_pool::{sparse_copy, use_once, zdb};
 use crate::openzfs::UserLand;
 use crate::steps::Verdict;
 
@@ -59,7 +60,12 @@ fn judge(inputs: &Inputs, user_land: &UserLand, scratch: &Path) -> Result<()> {
     sound(inputs, &[image], "3 records of its intent log")?;
 
     let (image, _) = changed("remove")?;
-    let notes = verify(inputs, &[second(&image)])?;
+    let disk = second(&image);
+    // Most blocks lie where the removed vdev was, and are read through its mapping.
+    let theirs = zdb(user_land, &scratch.join("remove"), "-Pddddd", POOL)?;
+    objects::compare(&ours::dump(inputs.program()?, std::slice::from_ref(&disk))?, &theirs)
+        .context("after a vdev was removed")?;
+    let notes = verify(inputs, &[disk])?;
     if notes.iter().any(|note| note.contains("leaks were not looked for")) {
         bail!("leaks were not looked for after a vdev was removed");
     }

@@ -5,6 +5,7 @@
 use crate::label::{DATA_START, LABEL_SIZE};
 use crate::nvlist::{NvList, Value};
 use crate::prelude::*;
+use crate::raidz::Geometry;
 
 /// Most vdevs that one vdev may have below it (`VDEV_RAIDZ_MAXPARITY` and dRAID stay far below).
 const MAX_CHILDREN: usize = 1 << 12;
@@ -20,7 +21,7 @@ pub struct VdevConfig {
     pub guid: u64,
     /// Where its device was, for disks and files.
     pub path: Option<String>,
-    /// log₂ of the smallest allocation; top-level vdevs only.
+    /// log₂ of the smallest allocation, that of the top-level vdev.
     pub ashift: u32,
     /// Allocatable bytes; top-level vdevs only.
     pub asize: u64,
@@ -51,9 +52,9 @@ pub struct VdevConfig {
 impl VdevConfig {
     /// What each device of a top-level vdev has at least: its share, and four labels with the boot area.
     pub(crate) fn bytes_of_a_device(&self) -> Option<u64> {
-        let share = match &*self.kind {
-            "disk" | "file" | "mirror" => self.asize,
-            "raidz" => self.asize.checked_div(self.children.len() as u64)?,
+        let share = match (&*self.kind, self.stripes()) {
+            ("disk" | "file" | "mirror", None) => self.asize,
+            ("raidz" | "mirror", Some(stripes)) => self.asize / stripes.children() as u64,
             _ => return None,
         };
         share.checked_add(DATA_START + 2 * LABEL_SIZE)
@@ -92,8 +93,23 @@ impl VdevConfig {
         })
     }
 
+    /// How blocks lie on the disks of a raidz vdev. A mirror may be of such vdevs: `zpool` makes none,
+    /// OpenZFS's `ztest` does.
+    pub(crate) fn stripes(&self) -> Option<Geometry> {
+        match &*self.kind {
+            "raidz" => Geometry::new(self.children.len(), self.parity, self.ashift).ok(),
+            "mirror" => self.children.first().filter(|child| child.kind == "raidz")?.stripes(),
+            _ => None,
+        }
+    }
+
     /// Reads a `vdev_tree`. Unknown names are ignored; nesting is bounded by that of lists.
     pub fn from_nvlist(list: &NvList) -> Self {
+        Self::below(list, 0)
+    }
+
+    /// Only top-level vdevs tell `ashift`; those below have the same.
+    fn below(list: &NvList, ashift: u32) -> Self {
         let number = |name: &str| list.u64(name).unwrap_or(0);
         let text =
             |name: &str| list.string(name).map(|text| String::from_utf8_lossy(text).into_owned());
@@ -106,12 +122,13 @@ impl VdevConfig {
             ("not_present", "not present"),
         ];
         let children = list.lists("children").unwrap_or_default();
+        let ashift = list.u64("ashift").map_or(ashift, |shift| shift.min(63) as u32);
         Self {
             kind: text("type").unwrap_or_default(),
             id: number("id"),
             guid: number("guid"),
             path: text("path"),
-            ashift: shift("ashift"),
+            ashift,
             asize: number("asize"),
             parity: list.u64("nparity").unwrap_or(1),
             is_log: number("is_log") != 0,
@@ -128,7 +145,7 @@ impl VdevConfig {
                 .collect(),
             expanded: list.get("raidz_expand_txgs").is_some()
                 || matches!(list.get("raidz_expanding"), Some(Value::Boolean)),
-            children: children.iter().take(MAX_CHILDREN).map(Self::from_nvlist).collect(),
+            children: children.iter().take(MAX_CHILDREN).map(|child| Self::below(child, ashift)).collect(),
         }
     }
 

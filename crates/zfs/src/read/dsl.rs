@@ -267,7 +267,12 @@ impl<'p> Walk<'p> {
         let objset = (!bp.is_hole())
             .then(|| Objset::open(self.mos.source.blocks, name.as_str().into(), &bp));
         let kind = match &objset {
-            Some(Ok(objset)) if objset.kind == ObjsetKind::Filesystem => DatasetKind::Filesystem,
+            // What libzpool creates, as `ztest` does, has no object at all until somebody makes it a file system.
+            Some(Ok(objset))
+                if objset.kind == ObjsetKind::Filesystem && objset.pointer.fill() > 0 =>
+            {
+                DatasetKind::Filesystem
+            }
             Some(Ok(objset)) if objset.kind == ObjsetKind::Volume => DatasetKind::Volume,
             _ => DatasetKind::Unknown,
         };

@@ -21,6 +21,14 @@ pub enum ReadError {
         /// What is wrong with its four labels.
         problem: String,
     },
+    /// Devices that hold nothing of a pool, though they have labels.
+    #[error("{device}: {problem}: it holds nothing of a pool")]
+    NoMember {
+        /// The first such device, as the caller calls it.
+        device: String,
+        /// What it is.
+        problem: String,
+    },
     /// No device was given.
     #[error("no device was given")]
     NoDevice,

@@ -116,11 +116,28 @@ fn slot_shift(config: &NvList) -> u32 {
     (ashift as u32).clamp(10, 13)
 }
 
-/// Name and GUID of the pool that a device belongs to, if it has a label.
-pub fn probe(device: &dyn ReadAt) -> Option<(String, u64)> {
+/// What the label of a device says that it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// Part of a pool, by its name and GUID.
+    Member(String, u64),
+    /// A spare or a cache device, which name no pool.
+    Auxiliary,
+}
+
+/// `POOL_STATE_SPARE` and `POOL_STATE_L2CACHE`.
+const AUXILIARY: [u64; 2] = [3, 4];
+
+/// What a device is for, if it has a label.
+pub fn probe(device: &dyn ReadAt) -> Option<Role> {
     let config = read(device).ok()?.config;
-    let name = String::from_utf8_lossy(config.string("name")?).into_owned();
-    Some((name, config.u64("pool_guid")?))
+    match (config.string("name"), config.u64("pool_guid"), config.u64("state")) {
+        (Some(name), Some(guid), _) => {
+            Some(Role::Member(String::from_utf8_lossy(name).into_owned(), guid))
+        }
+        (_, _, Some(state)) if AUXILIARY.contains(&state) => Some(Role::Auxiliary),
+        _ => None,
+    }
 }
 
 /// Reads the labels of a device; the error says what is wrong with each of them.

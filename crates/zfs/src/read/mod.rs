@@ -1,6 +1,6 @@
 //! Reads any pool from its devices, without a kernel module and without root.
 //!
-//! The layers, each a page of its own, from the disk upwards:
+//! The layers, from the disk upwards; the crate's [`guide`](crate::guide) has a page for each:
 //!
 //! ```text
 //! Device ─ label ─ uberblock ─────────────┐     which pool, and where its newest root is
@@ -57,7 +57,7 @@ pub use features::FeatureState;
 pub use filesystem::{DirEntry, Filesystem, Inode, InodeKind};
 #[cfg(test)]
 pub(crate) use label::label_offsets;
-pub use label::{Uberblock, probe};
+pub use label::{Role, Uberblock, probe};
 pub use object::Object;
 pub(crate) use objset::IntentLogHeader;
 pub use objset::{Objset, ObjsetKind};

@@ -24,7 +24,6 @@ use crate::crypt::{Keyring, Secret};
 use crate::dnode::object_type;
 use crate::nvlist::{NvList, Value, decode_xdr};
 use crate::prelude::*;
-use crate::raidz::Geometry;
 use crate::zap::OwnedValue;
 
 /// The object directory of the MOS.
@@ -165,6 +164,16 @@ fn count_tops<'l>(labels: impl Iterator<Item = &'l NvList>) -> usize {
     labels.map(known).max().unwrap_or(1) as usize
 }
 
+/// Why a device with this label holds nothing of a pool, if so.
+fn aside(label: &NvList) -> Option<&'static str> {
+    match (label.u64("pool_guid"), label::txg_of(label)) {
+        (None, _) => Some("a spare or cache device"),
+        // So they are labelled first; it gets its number when the pool has written that it is in.
+        (_, 0) => Some("a device that was to join the pool, but did not"),
+        _ => None,
+    }
+}
+
 fn search(devices: &[Device]) -> Result<Found, ReadError> {
     let mut labels: Vec<(&Device, DeviceLabels)> = Vec::new();
     let mut notes = Notes::default();
@@ -178,14 +187,13 @@ fn search(devices: &[Device]) -> Result<Found, ReadError> {
             }
         }
     }
-    // Spares and cache devices name no pool.
     let guid_of = |labels: &DeviceLabels| labels.config.u64("pool_guid");
     labels.retain(|(device, found)| {
-        let keep = guid_of(found).is_some();
-        if !keep {
-            notes.warn(format!("{}: a spare or cache device, not used", device.name));
-        }
-        keep
+        let Some(what) = aside(&found.config) else { return true };
+        notes.warn(format!("{}: {what}, not used", device.name));
+        let (device, problem) = (device.name.clone(), what.to_owned());
+        failure.get_or_insert(ReadError::NoMember { device, problem });
+        false
     });
     let Some((first, found)) = labels.first() else {
         return Err(failure.unwrap_or(ReadError::NoDevice));
@@ -564,24 +572,18 @@ impl Pool {
     pub(crate) fn smallest_allocation(&self, vdev: u64) -> u64 {
         let config = usize::try_from(vdev).ok().and_then(|at| self.vdevs.get(at));
         let Some(config) = config else { return 512 };
-        if config.kind == "raidz" {
-            let geometry = Geometry::new(config.children.len(), config.parity, config.ashift);
-            return geometry.map_or(512, |geometry| geometry.asize(512));
-        }
-        1 << config.ashift.clamp(9, 24)
+        config.stripes().map_or(1 << config.ashift.clamp(9, 24), |stripes| stripes.asize(512))
     }
 
     /// What `asize` allocated bytes of a top-level vdev are charged: on raidz less, as if every
     /// block had the share of parity that one of 128 KiB has (`vdev_deflate_ratio`).
     pub(crate) fn charged(&self, vdev: u64, asize: u64) -> u64 {
         let config = usize::try_from(vdev).ok().and_then(|at| self.vdevs.get(at));
-        let Some(config) = config.filter(|config| config.kind == "raidz") else { return asize };
+        let Some(stripes) = config.and_then(VdevConfig::stripes) else { return asize };
         if directory_number(&self.directory, "deflate").unwrap_or(0) == 0 {
             return asize;
         }
-        let geometry = Geometry::new(config.children.len(), config.parity, config.ashift);
-        let Ok(geometry) = geometry else { return asize };
-        let ratio = (1 << 17) / (geometry.asize(1 << 17) >> 9).max(1);
+        let ratio = (1 << 17) / (stripes.asize(1 << 17) >> 9).max(1);
         (asize >> 9).saturating_mul(ratio)
     }
 

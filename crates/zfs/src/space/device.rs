@@ -128,11 +128,7 @@ impl Uses {
             return;
         }
         let columns = match (&*config.kind, ranges) {
-            ("raidz", Some(ranges)) => {
-                Geometry::new(config.children.len(), config.parity, config.ashift)
-                    .ok()
-                    .map(|geometry| split(&geometry, ranges))
-            }
+            ("raidz", Some(ranges)) => config.stripes().map(|stripes| split(&stripes, ranges)),
             _ => None,
         };
         for (index, child) in config.children.iter().enumerate() {
