@@ -410,8 +410,8 @@ main(int argc, char **argv)
 		if (strcmp(verb, "classes") == 0)
 			stop_with_log(spa, some_filesystem(pool));
 		pool_export(spa);
-		kernel_fini();
-		return (0);
+		fflush(stdout);
+		_exit(0); /* what was read ahead may still be under way */
 	}
 	spa = pool_import(pool, path);
 	if (strcmp(verb, "check") == 0) {

@@ -93,7 +93,7 @@ digest(fs_t *fs, uint64_t object, uint64_t size)
 	for (uint64_t at = 0; at < size; at += sizeof (chunk)) {
 		uint64_t now = MIN(sizeof (chunk), size - at);
 
-		must(dmu_read(fs->os, object, at, now, chunk, DMU_READ_PREFETCH), "%s object %llu", fs->name,
+		must(dmu_read(fs->os, object, at, now, chunk, DMU_READ_NO_PREFETCH), "%s object %llu", fs->name,
 		    (u_longlong_t)object);
 		for (uint64_t i = 0; i < now; i++)
 			hash = (hash ^ chunk[i]) * 0x100000001b3;

@@ -232,7 +232,11 @@ impl UserLand {
 
     /// This release's `ztest`, which uses a pool of its own in every way there is.
     pub fn ztest(&self) -> Run {
-        self.program(&self.root.join("sbin/ztest")).env("ZDB", self.root.join("sbin/zdb"))
+        // It runs the zdb that it finds first.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let places = std::env::split_paths(&path);
+        let path = std::env::join_paths([self.root.join("sbin")].into_iter().chain(places));
+        self.program(&self.root.join("sbin/ztest")).env("PATH", path.unwrap_or_default())
     }
 
     /// OpenZFS's own tests of what programs do.

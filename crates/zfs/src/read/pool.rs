@@ -667,4 +667,32 @@ mod tests {
         assert_eq!(count(&[label(u64::MAX, None), label(0, Some(u64::MAX))]), MAX_TOPS as usize);
         assert_eq!(count(&[NvList::new()]), 1);
     }
+
+    #[test]
+    fn labels_of_devices_that_hold_nothing_of_a_pool() {
+        let member = NvList::new().with("pool_guid", 7u64).with("txg", 4u64);
+        assert_eq!(aside(&member), None);
+        let joining = NvList::new().with("pool_guid", 7u64).with("txg", 0u64);
+        assert!(aside(&joining).unwrap().contains("did not"));
+        assert!(aside(&NvList::new().with("state", 3u64)).unwrap().contains("spare"));
+    }
+
+    /// As `ztest` makes them.
+    #[test]
+    fn a_mirror_of_raidz_has_the_stripes_of_one() {
+        let disk = || NvList::new().with("type", "file");
+        let raidz = || {
+            let disks: Vec<NvList> = (0..4).map(|_| disk()).collect();
+            NvList::new().with("type", "raidz").with("nparity", 2u64).with("children", disks)
+        };
+        let mirror = NvList::new()
+            .with("type", "mirror")
+            .with("ashift", 9u64)
+            .with("asize", 4u64 << 20)
+            .with("children", vec![raidz(), raidz()]);
+        let config = VdevConfig::from_nvlist(&mirror);
+        assert_eq!(config.stripes().map(|stripes| stripes.children()), Some(4));
+        assert_eq!(config.bytes_of_a_device(), Some((1 << 20) + (4 << 20) + (512 << 10)));
+        assert!(Vdev::new(&config, &|_| None, 0).is_ok());
+    }
 }

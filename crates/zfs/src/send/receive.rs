@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use blk::{ReadAt, WriteAt};
 
-use super::record::{Begin, ObjectRecord, Record, features};
+use super::record::{Begin, EmbeddedWrite, ObjectRecord, Record, features};
 use super::{StreamError, StreamReader};
 use crate::blkptr::{BLKPTR_SIZE, BlockKind, BlockPointer, EMBEDDED_MAX};
 use crate::checksum::fletcher4;
@@ -205,7 +205,7 @@ impl<D: WriteAt + 'static> Receiver<D> {
         volume(&self.objset(guid)?)
     }
 
-    fn objset(&self, guid: u64) -> Result<Objset<'_>, ReadError> {
+    pub(super) fn objset(&self, guid: u64) -> Result<Objset<'_>, ReadError> {
         let not_found = || ReadError::NotFound { what: format!("snapshot with GUID {guid}") };
         self.blocks.objset(self.snapshots.get(&guid).ok_or_else(not_found)?)
     }
@@ -295,21 +295,7 @@ impl<D: WriteAt + 'static> Receiver<D> {
                 object.blocks.insert(block, pointer);
                 Ok(())
             }
-            Record::WriteEmbedded(write) => {
-                let object = open.object(write.object)?;
-                let lsize = u64::from(write.logical_size);
-                let block = object.block(write.offset, write.length)?;
-                let payload = write.data.get(..write.size as usize).unwrap_or_default();
-                let size_ok = !payload.is_empty() && payload.len() <= EMBEDDED_MAX;
-                if write.kind != 0 || !size_ok || lsize != object.block_size {
-                    return Err(fault("an embedded block that makes no sense"));
-                }
-                known_compression(write.compression)?;
-                let kind = BlockKind { object_type: object.object_type, level: 0 };
-                let pointer = BlockPointer::embedded(kind, payload, lsize, write.compression, 1);
-                object.blocks.insert(block, pointer);
-                Ok(())
-            }
+            Record::WriteEmbedded(write) => open.embedded(&write),
             Record::Free { object, offset, length, .. } => {
                 let object = open.object(object)?;
                 let size = object.block_size;
@@ -326,9 +312,7 @@ impl<D: WriteAt + 'static> Receiver<D> {
             Record::Spill(spill) => {
                 let kind = BlockKind { object_type: object_type::SA, level: 0 };
                 let object = open.object(spill.object)?;
-                if object.bonus.len() > bonus_room(object.slots, true) {
-                    return Err(fault("a spill block of an object that has no room for one"));
-                }
+                object.check_room_for_spill()?;
                 object.spill = Some(self.store(spill.data, spill.length, OFF, kind)?);
                 Ok(())
             }
@@ -442,7 +426,20 @@ fn generation(bonus_type: u8, bonus: &[u8]) -> Option<u64> {
     bonus.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
+/// Whether it is a spill block. OpenZFS since 2.3 sends one that is embedded as if it were the block before the
+/// last of a file of all 2⁶⁴ bytes, in blocks of its size, where it lies inside a pool (openzfs/zfs#19091).
+fn is_spill(write: &EmbeddedWrite) -> bool {
+    write.length > 0 && write.offset == write.length.wrapping_mul(2).wrapping_neg()
+}
+
 impl State {
+    fn check_room_for_spill(&self) -> Result<(), Fault> {
+        match self.bonus.len() > bonus_room(self.slots, true) {
+            true => Err(fault("a spill block of an object that has no room for one")),
+            false => Ok(()),
+        }
+    }
+
     /// Whether it is the same file in larger or smaller blocks, of which only those that changed
     /// will come.
     fn changes_block_size(&self, before: &Self) -> bool {
@@ -478,6 +475,35 @@ impl Open {
             Some(object) => Ok(Arc::make_mut(object)),
             None => Err(Fault::Record(format!("there is no object {number}"))),
         }
+    }
+
+    fn embedded(&mut self, write: &EmbeddedWrite) -> Result<(), Fault> {
+        let object = self.object(write.object)?;
+        let (object_type, size, block) = match is_spill(write) {
+            true => {
+                object.check_room_for_spill()?;
+                (object_type::SA, write.length, None)
+            }
+            false => {
+                let block = object.block(write.offset, write.length)?;
+                (object.object_type, object.block_size, Some(block))
+            }
+        };
+        let lsize = u64::from(write.logical_size);
+        let payload = write.data.get(..write.size as usize).unwrap_or_default();
+        let size_ok = !payload.is_empty() && payload.len() <= EMBEDDED_MAX;
+        if write.kind != 0 || !size_ok || lsize != size || !lsize.is_multiple_of(512) {
+            return Err(fault("an embedded block that makes no sense"));
+        }
+        known_compression(write.compression)?;
+        let kind = BlockKind { object_type, level: 0 };
+        let pointer = BlockPointer::embedded(kind, payload, lsize, write.compression, 1);
+        if let Some(block) = block {
+            object.blocks.insert(block, pointer);
+        } else {
+            object.spill = Some(pointer);
+        }
+        Ok(())
     }
 
     fn object_record(&mut self, record: ObjectRecord) -> Result<(), Fault> {

@@ -138,6 +138,43 @@ fn a_spill_block_never_overlaps_a_bonus_area() {
     assert!(of_object(328).is_err());
 }
 
+/// As OpenZFS 2.3 sends one that is in its pointer.
+#[test]
+fn an_embedded_spill_block_comes_as_a_block_before_the_end() {
+    let received = |bonus: usize, offset: u64| {
+        let begin = Begin { objset_type: 2, to_guid: 1, ..Begin::default() };
+        let object = ObjectRecord {
+            object: 1,
+            object_type: 19,
+            bonus_type: 44,
+            block_size: 131_072,
+            bonus_length: bonus as u32,
+            slots: 1,
+            bonus: vec![1; bonus],
+            ..ObjectRecord::default()
+        };
+        let spill = EmbeddedWrite {
+            object: 1,
+            offset,
+            length: 3584,
+            logical_size: 3584,
+            compression: 15,
+            size: 21,
+            data: vec![9; 24],
+            ..EmbeddedWrite::default()
+        };
+        let records = [Record::Begin(begin), Record::Object(object), Record::WriteEmbedded(spill)];
+        let mut receiver = Receiver::new(blk::Memory::zeroed(8 << 20)).unwrap();
+        let result = receiver.receive(&written(&records)[..]);
+        result.map(|()| receiver.objset(1).unwrap().object(1).unwrap().dnode.spill.unwrap())
+    };
+    let spill = received(192, (2 * 3584u64).wrapping_neg()).unwrap();
+    assert!(spill.is_embedded());
+    assert_eq!((spill.object_type(), spill.embedded_payload()[..21].to_vec()), (44, vec![9; 21]));
+    assert!(received(200, (2 * 3584u64).wrapping_neg()).is_err());
+    assert!(received(192, (3 * 3584u64).wrapping_neg()).is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
