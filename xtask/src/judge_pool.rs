@@ -212,7 +212,10 @@ mod tests {
         let text = format!("Dataset t/fs [ZPL], ID 5\n{}{}", object("/a b", 1), object("/c", 2));
         let found = only_copies(&text);
         assert_eq!(found.len(), 1);
-        assert_eq!((&*found[0].file, found[0].length, found[0].offset), ("t/fs:/a b", 0x1000, 0x4b_6000));
+        assert_eq!(
+            (&*found[0].file, found[0].length, found[0].offset),
+            ("t/fs:/a b", 0x1000, 0x4b_6000)
+        );
     }
 
     #[test]

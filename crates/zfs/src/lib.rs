@@ -19,6 +19,11 @@
 
 extern crate alloc;
 
+/// The example in the README is compiled as well.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(not(any(feature = "std", feature = "alloc")))]
 compile_error!("zfs needs one of its features `std` and `alloc`");
 

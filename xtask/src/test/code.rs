@@ -31,6 +31,16 @@ pub fn clippy(_: &Inputs) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// The crate that others may take, with those that it needs.
+pub fn published(_: &Inputs) -> Result<Verdict> {
+    let crates = ["-p", "tree", "-p", "blk", "-p", "zfs"];
+    let package = ["package", "--no-verify", "--locked", "--allow-dirty", "--quiet"];
+    cargo(&package).args(crates).text()?;
+    let document = ["doc", "--no-deps", "--locked", "--quiet"];
+    cargo(&document).args(crates).env("RUSTDOCFLAGS", "-D warnings").text()?;
+    Ok(Verdict::Passed)
+}
+
 pub fn unit(inputs: &Inputs) -> Result<Verdict> {
     let tests = cargo(&["test", "--workspace", "--locked", "--release", "--no-fail-fast"])
         .env("KLDLOAD_DEBIAN_TAR", inputs.debian()?);

@@ -15,8 +15,7 @@ use crate::run::{Run, end_of};
 use crate::steps::Verdict;
 
 /// Where old pools lie among OpenZFS's tests.
-const OLD: [&str; 2] =
-    ["cli_root/zpool_upgrade/blockfiles", "cli_root/zpool_import/blockfiles"];
+const OLD: [&str; 2] = ["cli_root/zpool_upgrade/blockfiles", "cli_root/zpool_import/blockfiles"];
 /// What is damaged: half of a mirror has nothing but its first two labels.
 const DAMAGED: &str = "zfs-broken-mirror";
 /// A version that nobody knows.
@@ -124,8 +123,9 @@ pub fn ztest(inputs: &Inputs) -> Result<Verdict> {
     for user_land in inputs.user_lands()? {
         let directory = inputs.scratch().join(format!("ztest-{}", user_land.version));
         let disks = run_ztest(user_land, &directory, "raidz", 12)?;
-        judge_ztest(inputs, user_land, &directory, &disks)
-            .with_context(|| format!("OpenZFS {}: the disks are in {}", user_land.version, directory.display()))?;
+        judge_ztest(inputs, user_land, &directory, &disks).with_context(|| {
+            format!("OpenZFS {}: the disks are in {}", user_land.version, directory.display())
+        })?;
         fs::remove_dir_all(&directory)?;
         // A feature that changes how a pool is read, and that we do not know.
         let disks = run_ztest(user_land, &directory, "draid", 2)?;
@@ -138,7 +138,12 @@ pub fn ztest(inputs: &Inputs) -> Result<Verdict> {
 }
 
 /// Runs it for some seconds with vdevs of a kind; tells the disks, which stay whatever became of it.
-fn run_ztest(user_land: &UserLand, directory: &Path, kind: &str, seconds: u32) -> Result<Vec<PathBuf>> {
+fn run_ztest(
+    user_land: &UserLand,
+    directory: &Path,
+    kind: &str,
+    seconds: u32,
+) -> Result<Vec<PathBuf>> {
     crate::checkout::fresh(directory)?;
     let seconds = seconds.to_string();
     let said = user_land
@@ -149,7 +154,12 @@ fn run_ztest(user_land: &UserLand, directory: &Path, kind: &str, seconds: u32) -
         .limit(Duration::from_secs(300))
         .output()?;
     if !said.status.success() {
-        println!("    ztest of {} ended with {}: {}", user_land.version, said.status, end_of(&said.text));
+        println!(
+            "    ztest of {} ended with {}: {}",
+            user_land.version,
+            said.status,
+            end_of(&said.text)
+        );
     }
     let mut disks = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -163,7 +173,12 @@ fn run_ztest(user_land: &UserLand, directory: &Path, kind: &str, seconds: u32) -
     Ok(disks)
 }
 
-fn judge_ztest(inputs: &Inputs, user_land: &UserLand, directory: &Path, disks: &[PathBuf]) -> Result<()> {
+fn judge_ztest(
+    inputs: &Inputs,
+    user_land: &UserLand,
+    directory: &Path,
+    disks: &[PathBuf],
+) -> Result<()> {
     let theirs = no_leaks(user_land, directory, "ztest");
     let ours = ours::verify(inputs.program()?, disks, &[])?;
     let blocks = &ours.report["total"]["blocks"];

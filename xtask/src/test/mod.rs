@@ -44,6 +44,11 @@ type TestStep = Step<'static, Inputs>;
 const CODE: &[TestStep] = &[
     Step { name: "fmt", proves: "the code is formatted", work: code::fmt },
     Step { name: "clippy", proves: "no lint complains", work: code::clippy },
+    Step {
+        name: "published",
+        proves: "the crate zfs can be packaged, and is documented without a warning",
+        work: code::published,
+    },
     Step { name: "tree", proves: "mmdebstrap makes the Debian that is used", work: pool::tree },
     Step { name: "unit", proves: "tests beside the code", work: code::unit },
 ];

@@ -62,7 +62,10 @@ fn user_land(inputs: &Inputs, case: &Case) -> Result<Verdict> {
 }
 
 /// Both releases at the same time: each leaves a processor idle while it waits for its groups of writes.
-fn with_each(inputs: &Inputs, work: impl Fn(&UserLand) -> Result<()> + Sync) -> Result<Verdict> {
+pub(super) fn with_each(
+    inputs: &Inputs,
+    work: impl Fn(&UserLand) -> Result<()> + Sync,
+) -> Result<Verdict> {
     let user_lands = inputs.user_lands()?;
     std::thread::scope(|scope| {
         let judges: Vec<_> = user_lands

@@ -145,7 +145,11 @@ impl VdevConfig {
                 .collect(),
             expanded: list.get("raidz_expand_txgs").is_some()
                 || matches!(list.get("raidz_expanding"), Some(Value::Boolean)),
-            children: children.iter().take(MAX_CHILDREN).map(|child| Self::below(child, ashift)).collect(),
+            children: children
+                .iter()
+                .take(MAX_CHILDREN)
+                .map(|child| Self::below(child, ashift))
+                .collect(),
         }
     }
 
