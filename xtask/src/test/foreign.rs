@@ -122,7 +122,7 @@ fn unpack(packed: &Path, directory: &Path) -> Result<PathBuf> {
 pub fn ztest(inputs: &Inputs) -> Result<Verdict> {
     for user_land in inputs.user_lands()? {
         let directory = inputs.scratch().join(format!("ztest-{}", user_land.version));
-        let disks = run_ztest(user_land, &directory, "raidz", 12)?;
+        let disks = run_ztest(user_land, &directory, "raidz", 8)?;
         judge_ztest(inputs, user_land, &directory, &disks).with_context(|| {
             format!("OpenZFS {}: the disks are in {}", user_land.version, directory.display())
         })?;
