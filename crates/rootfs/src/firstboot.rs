@@ -8,6 +8,7 @@
 //! | `kldload-first-boot.service` | once: new pool, disk and partition GUIDs |
 //! | `kldload-host-keys.service` | once: SSH host keys, before the SSH server |
 //! | `zgenhostid` | a diversion: stock upgrades make no `/etc/hostid` |
+//! | `console-setup.service.d` | the console's keymap is made when /tmp has been emptied (Debian 12) |
 //! | `systemd-journal-flush.service.d` | the journal waits for the dataset of `/var/log` |
 //! | `kldload-resolv-conf.*`, `*.network` | DHCP, when the tree has no network configuration |
 
@@ -55,6 +56,7 @@ const FILES: &[Shipped] = shipped! {
     "usr/lib/systemd/system/kldload-grow.service" 0o644 "kldload-grow.service"
     "usr/lib/systemd/system/kldload-first-boot.service" 0o644 "kldload-first-boot.service"
     "usr/lib/systemd/system/kldload-host-keys.service" 0o644 "kldload-host-keys.service"
+    "usr/lib/systemd/system/console-setup.service.d/10-kldload.conf" 0o644 "console-setup.conf"
     "usr/lib/systemd/system/systemd-journal-flush.service.d/10-kldload.conf" 0o644 "journal-flush.conf"
 };
 

@@ -102,6 +102,8 @@ d0755 usr/lib/kldload
 -0755 usr/lib/kldload/host-keys
 -0644 usr/lib/kldload/pool-disk.sh
 -0755 usr/lib/kldload/resolv-conf
+d0755 usr/lib/systemd/system/console-setup.service.d
+-0644 usr/lib/systemd/system/console-setup.service.d/10-kldload.conf
 -0644 usr/lib/systemd/system/kldload-first-boot.service
 -0644 usr/lib/systemd/system/kldload-grow.service
 -0644 usr/lib/systemd/system/kldload-host-keys.service
