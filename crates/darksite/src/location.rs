@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use pkg::recipe::without_credentials;
 use thiserror::Error;
 
 /// Why a text is not an address that can be fetched.
@@ -81,15 +82,6 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
         });
     }
     Some(decoded)
-}
-
-/// The address without what stands before `@` in its authority.
-fn without_credentials(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
-    let end = rest.find('/').unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
 }
 
 impl FromStr for Location {

@@ -27,9 +27,13 @@ pub fn failed(text: &str, code: u8) {
 }
 
 fn event(value: &serde_json::Value) {
+    tell(value);
+}
+
+fn tell(line: &dyn std::fmt::Display) {
     // A reader that went away is no reason to stop writing an image.
-    if let Err(error) = writeln!(std::io::stdout(), "{value}") {
-        eprintln!("warning: cannot report progress: {error}");
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        eprintln!("warning: cannot write to standard output: {error}");
     }
 }
 
@@ -125,7 +129,7 @@ impl Ui {
         if self.json {
             event(&value);
         } else {
-            println!("{text}");
+            tell(&text);
         }
     }
 

@@ -128,7 +128,7 @@ impl fmt::Display for Proposal {
         line(f, "  more", &packages.packages.join(" "))?;
         line(f, "  optional", &packages.optional.join(" "))?;
         line(f, "  never", &packages.exclude.join(" "))?;
-        line(f, "  mirror", &packages.mirror.0.join(" "))?;
+        line(f, "  mirror", &packages.mirror.to_string())?;
         let lock = &self.packages.lock;
         match &self.packages.locked {
             Some(facts) => line(

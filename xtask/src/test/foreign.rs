@@ -64,24 +64,12 @@ fn judge_old(
     };
     let pool = found.report["pool"].as_str().context("a pool without a name")?;
     no_leaks(user_land, directory, pool)?;
-    let damaged: Vec<_> =
-        found.problems().into_iter().filter(|problem| !counts_meta_dnode(problem)).collect();
+    let damaged = found.problems();
     match name == DAMAGED {
         true => ensure!(!damaged.is_empty(), "nothing is said to be damaged"),
         false => ensure!(damaged.is_empty(), "{damaged:#?}"),
     }
     Ok(())
-}
-
-/// Before version 15 the pointer to an object set counted one object more than there are, the meta-dnode; zdb
-/// fails an assertion when it compares the two.
-fn counts_meta_dnode(problem: &ours::Problem<'_>) -> bool {
-    let numbers = || -> Option<(u64, u64)> {
-        let (_, numbers) = problem.what.split_once(" counts ")?;
-        let (counted, there) = numbers.split_once(" objects, there are ")?;
-        Some((counted.parse().ok()?, there.parse().ok()?))
-    };
-    problem.kind == "accounting" && numbers().is_some_and(|(counted, there)| counted == there + 1)
 }
 
 /// The packed disks of each old pool.

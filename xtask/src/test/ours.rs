@@ -14,17 +14,6 @@ pub struct Verified {
     pub report: Value,
 }
 
-/// One thing that is wrong.
-#[derive(Debug)]
-pub struct Problem<'r> {
-    /// Of what kind.
-    pub kind: &'r str,
-    /// What it is.
-    pub what: &'r str,
-    /// The files that it damages.
-    pub files: Vec<&'r str>,
-}
-
 /// Runs `kldload verify`; the report and the exit code have to say the same.
 pub fn verify(program: &Path, images: &[PathBuf], more: &[&str]) -> Result<Verified> {
     let run = Run::new(program).args(["verify", "--json"]).args(more).args(images);
@@ -52,28 +41,24 @@ impl Verified {
         self.report["sound"] == true
     }
 
-    /// What is wrong.
-    pub fn problems(&self) -> Vec<Problem<'_>> {
-        let list = self.report["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
-        list.iter().map(Problem::of).collect()
+    /// What is wrong, each with kind, text and files.
+    pub fn problems(&self) -> &[Value] {
+        self.report["problems"].as_array().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Their texts.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.problems().iter().filter_map(|problem| problem["what"].as_str())
     }
 
     /// The damaged files, sorted, each once.
     pub fn files(&self) -> Vec<String> {
-        let named = self.problems().into_iter().flat_map(|problem| problem.files);
-        let mut files: Vec<String> = named.map(str::to_owned).collect();
+        let files = self.problems().iter().filter_map(|problem| problem["files"].as_array());
+        let mut files: Vec<String> =
+            files.flatten().filter_map(|file| file.as_str().map(str::to_owned)).collect();
         files.sort();
         files.dedup();
         files
-    }
-}
-
-impl<'r> Problem<'r> {
-    fn of(value: &'r Value) -> Self {
-        let text = |name: &str| value[name].as_str().unwrap_or_default();
-        let files = value["files"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let files = files.iter().filter_map(Value::as_str).collect();
-        Self { kind: text("kind"), what: text("what"), files }
     }
 }
 

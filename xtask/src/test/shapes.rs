@@ -98,8 +98,7 @@ impl<'i> Shape<'i> {
             let absent: Vec<PathBuf> = left.drain(absent..absent + parity).collect();
             self.read(&left).with_context(|| format!("without {absent:?}"))?;
             let found = ours::verify(self.kldload, &left, &[])?;
-            let told =
-                found.problems().iter().filter(|found| found.what.ends_with("absent")).count();
+            let told = found.texts().filter(|text| text.ends_with("absent")).count();
             ensure!(told == parity, "without {absent:?}: {:#?}", found.problems());
         }
         let (bad, good) = self.disks.split_at(parity);
@@ -109,7 +108,7 @@ impl<'i> Shape<'i> {
         let found = ours::verify(self.kldload, &self.disks, &[])?;
         let blamed = |disk: &PathBuf| {
             let name = format!("{},", disk.display());
-            found.problems().iter().any(|problem| problem.what.contains(&name))
+            found.texts().any(|text| text.contains(&name))
         };
         ensure!(bad.iter().all(blamed), "a damaged disk was not told: {:#?}", found.problems());
         ensure!(!good.iter().any(blamed), "a good disk is blamed: {:#?}", found.problems());

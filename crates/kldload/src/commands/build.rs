@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use bootenv::layout::{Additional, Override};
 use clap::Args;
+use plan::recipe::FileName;
 use plan::{Options, Plan};
 use serde_json::json;
 
@@ -63,7 +64,7 @@ pub struct BuildArgs {
     format: Vec<Product>,
     /// Name of the images, without extension; by default that of the recipe or the tree
     #[arg(long)]
-    name: Option<String>,
+    name: Option<FileName>,
     #[command(flatten)]
     recipe_args: recipe::RecipeArgs,
     #[command(flatten)]
@@ -150,7 +151,7 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
 
 fn of_tree(args: &BuildArgs, tree: &Path) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.json);
-    let name = args.name.clone().map_or_else(|| image_name(tree), Ok)?;
+    let name = args.name.as_ref().map(ToString::to_string).map_or_else(|| image_name(tree), Ok)?;
     let usual = [Product::Image(Format::Qcow2)];
     let wanted: &[Product] = if args.format.is_empty() { &usual } else { &args.format };
     let products = Products::new(wanted).map_err(anyhow::Error::msg)?;

@@ -16,6 +16,6 @@ pub struct SchemaArgs {}
 
 /// Runs the command.
 pub fn run(_: &SchemaArgs) -> anyhow::Result<ExitCode> {
-    println!("{}", serde_json::to_string_pretty(&Recipe::schema())?);
+    crate::ui::print(&format!("{}\n", serde_json::to_string_pretty(&Recipe::schema())?))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -22,5 +22,5 @@ mod packages;
 mod pin;
 
 pub use document::{Document, RecipeError};
-pub use packages::{Addresses, Packages};
+pub use packages::{Addresses, Packages, without_credentials};
 pub use pin::{Pin, PinTarget};

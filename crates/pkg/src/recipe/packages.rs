@@ -1,5 +1,7 @@
 //! The keys of a recipe that say which packages, and from where.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -120,10 +122,26 @@ impl From<OneOrMany> for Addresses {
     }
 }
 
+/// What is shown and recorded names nobody's password.
 impl From<Addresses> for Vec<String> {
     fn from(addresses: Addresses) -> Self {
-        addresses.0
+        addresses.0.iter().map(|address| without_credentials(address)).collect()
     }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Vec::from(self.clone()).join(" "))
+    }
+}
+
+/// The address without what stands before `@` in its authority.
+pub fn without_credentials(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 #[cfg(test)]
@@ -149,6 +167,9 @@ mod tests {
             ("bookworm", "debian", &["file:/srv".to_owned()][..])
         );
         assert_eq!(packages.security_mirror.0.len(), 2);
+        let secret = read("release = \"x\"\nmirror = \"http://me:s3cret@h/debian\"\n").unwrap();
+        assert_eq!(secret.mirror.to_string(), "http://h/debian");
+        assert_eq!(Vec::from(secret.mirror), ["http://h/debian"]);
         assert_eq!(packages.snapshot.unwrap().as_second(), 1_747_699_200);
         assert_eq!(read("").unwrap(), Packages::default());
     }

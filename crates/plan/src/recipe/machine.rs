@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AddedFile, CloudInit, HostName, KernelArgument, Keyboard, Locale, Network, Pool, Script, Size,
-    TimeZone, Unit, User,
+    AddedFile, CloudInit, FileName, HostName, KernelArgument, Keyboard, Locale, Network, Pool,
+    Script, Size, TimeZone, Unit, User,
 };
 
 /// What the machine is to be.
@@ -59,7 +59,7 @@ pub struct Services {
 #[serde(default, deny_unknown_fields)]
 pub struct Image {
     /// Name of the files, without ending; the recipe's if it is not told.
-    pub name: Option<String>,
+    pub name: Option<FileName>,
     /// Size of the disk; the tree decides if it is not told.
     pub disk_size: Option<Size>,
     /// Size of the EFI system partition.

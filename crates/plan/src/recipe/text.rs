@@ -35,6 +35,14 @@ macro_rules! checked {
             }
         }
 
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                text.to_owned().try_into()
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -54,6 +62,8 @@ checked! {
     TimeZone: is_time_zone, "a time zone is like Europe/Berlin, Etc/UTC";
     /// A locale, as `de_DE.UTF-8` or `C.UTF-8`.
     Locale: is_locale, "a locale is like de_DE.UTF-8, C.UTF-8";
+    /// The name of a file.
+    FileName: is_file_name, "the name of a file has no /, no dot at its beginning, and at most 240 bytes";
     /// A systemd unit, as `nftables.service`.
     Unit: is_unit, "a unit is like nftables.service, fstrim.timer, getty@tty2.service";
     /// An absolute path without `.`, `..` and empty components.
@@ -72,6 +82,13 @@ fn is_name(text: &str) -> bool {
     (1..=32).contains(&text.len())
         && text.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
         && text.bytes().all(rest)
+}
+
+fn is_file_name(text: &str) -> bool {
+    // File systems have names of 255 bytes, and an ending comes.
+    (1..=240).contains(&text.len())
+        && !text.starts_with('.')
+        && !text.contains(|c: char| c == '/' || c.is_control())
 }
 
 fn is_time_zone(text: &str) -> bool {

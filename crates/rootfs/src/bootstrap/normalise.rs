@@ -25,6 +25,7 @@ const RULES: &[(&str, &str)] = &[
 ];
 
 /// Applies all rules; no time is later than `timestamp`, and none is of the build, which began at `begin`.
+/// Packages share directories, so that chance decides what their times are: they become `timestamp`.
 pub(super) fn normalise(
     tree: &mut Tree,
     generated: &mut MemoryBlobs,
@@ -45,8 +46,9 @@ pub(super) fn normalise(
     }
     let ids: Vec<_> = tree.walk().map(|entry| entry.id).collect();
     for id in ids {
+        let is_directory = tree.directory(id).is_some();
         let mtime = &mut tree.metadata_mut(id).mtime;
-        if mtime.seconds >= begin.min(timestamp) {
+        if is_directory || mtime.seconds >= begin.min(timestamp) {
             *mtime = time;
         }
         mtime.nanoseconds = 0;

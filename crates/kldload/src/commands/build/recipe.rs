@@ -70,8 +70,8 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
         false => Some(Cache::open(&args.recipe_args.cache.directory()?)?),
     };
     let request = root::request(&asked, &files, &lock, &site, time)?;
-    let name = args.name.clone().or_else(|| recipe.machine.image.name.clone());
-    let name = name.unwrap_or_else(|| asked.name());
+    let name = args.name.as_ref().or(recipe.machine.image.name.as_ref());
+    let name = name.map_or_else(|| asked.name(), ToString::to_string);
     let now = now()?;
     let signer = keys::signing_key(&site.keys(), now)?;
     let formats: Vec<&str> = products.all().map(Product::name).collect();

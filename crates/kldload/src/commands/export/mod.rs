@@ -17,6 +17,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use disk::export::{ImageWriter, Written, ova};
 use disk::image::OpenedFile;
+use plan::recipe::FileName;
 use serde_json::{Value, json};
 
 use super::usage;
@@ -50,8 +51,8 @@ pub struct ExportArgs {
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     output: PathBuf,
     /// Name of the images, without ending; kldload-export-YYYYMMDD-HHMMSS (UTC) by default
-    #[arg(long, value_parser = parse_name)]
-    name: Option<String>,
+    #[arg(long)]
+    name: Option<FileName>,
     /// Threads that compress; one for each processor by default
     #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     jobs: Option<usize>,
@@ -174,11 +175,13 @@ impl ExportArgs {
 
     fn name(&self) -> Result<String, String> {
         if let Some(name) = &self.name {
-            return Ok(name.clone());
+            return Ok(name.to_string());
         }
         // Scripts leave variables empty that they mean not to set.
         if let Some(name) = std::env::var_os("KEXPORT_NAME").filter(|name| !name.is_empty()) {
-            return parse_name(&name.to_string_lossy())
+            let parsed = name.to_string_lossy().parse::<FileName>();
+            return parsed
+                .map(|name| name.to_string())
                 .map_err(|problem| format!("KEXPORT_NAME={}: {problem}", name.display()));
         }
         let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
@@ -204,18 +207,6 @@ impl ExportArgs {
         settings.verity = !self.sha256;
         Ok(settings)
     }
-}
-
-fn parse_name(name: &str) -> Result<String, String> {
-    let plain = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
-    if !plain || name.contains(char::is_control) {
-        return Err("this cannot be the name of an image; -o gives the directory".to_owned());
-    }
-    // File systems have names of 255 bytes, and the ending comes.
-    if name.len() > 240 {
-        return Err(format!("{} bytes are too many for a name; 240 are the most", name.len()));
-    }
-    Ok(name.to_owned())
 }
 
 /// Where images go.
