@@ -30,7 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     // Outside the product.
     ("bare", &["blk", "zfs"]),
-    ("vm-judge", &["tree"]),
+    ("vm-judge", &["tree", "zfs"]),
     ("xtask", &["image", "zfs", "disk", "blk", "archive", "tree", "host", "vm-judge"]),
 ];
 

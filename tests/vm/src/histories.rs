@@ -10,7 +10,7 @@ use tree::Tree;
 use vm_judge::Sums;
 
 use crate::report::Report;
-use crate::{compare, pool, run};
+use crate::{compare, pool, received, run};
 
 /// The pool's name, on one disk and on two.
 const POOL: &str = "history";
@@ -46,6 +46,7 @@ pub fn judge(report: &mut Report) -> Result<()> {
     })?;
     receive_tree(report, &states)?;
     receive_steps(report, &states)?;
+    read_back(report, &states)?;
     report.step("scrub what was received", || pool::scrub(SINK))?;
     destroy(report)?;
     run("zpool", &["export", POOL])?;
@@ -85,6 +86,25 @@ fn receive_tree(report: &mut Report, states: &States) -> Result<()> {
     })?;
     states.compare(report, WHOLE, &STATES)?;
     volume(report, WHOLE)
+}
+
+/// Our library reads the kernel's stream of the whole pool, and of what the kernel received of ours.
+fn read_back(report: &mut Report, states: &States) -> Result<()> {
+    for root in [POOL, WHOLE] {
+        report.findings(
+            &format!("our library receives the kernel's stream of {root}"),
+            |found| {
+                let receiver = received::receive(&format!("{root}@install"))?;
+                let mut names = 0;
+                for (place, state) in STATES.iter().filter(|(place, _)| place.contains('@')) {
+                    let snapshot = format!("{root}/{place}");
+                    names += received::compare(&receiver, &snapshot, states.find(state)?.0, found)?;
+                }
+                Ok(format!("{} snapshots, {names} names", receiver.received().len()))
+            },
+        )?;
+    }
+    Ok(())
 }
 
 /// Full and incremental streams, ours and the kernel's, in every order.
@@ -213,12 +233,16 @@ impl States {
         Ok(Self(["a", "b", "c", "d"].into_iter().map(read).collect::<Result<_>>()?))
     }
 
+    fn find(&self, state: &str) -> Result<(&Tree, &Sums)> {
+        let found = self.0.iter().find(|(name, ..)| *name == state);
+        found.map(|(_, tree, sums)| (tree, sums)).context("no such state")
+    }
+
     /// Mounts each of `places` below `pool` and compares it with its state.
     fn compare(&self, report: &mut Report, pool: &str, places: &[(&str, &str)]) -> Result<()> {
         for (place, state) in places {
             let dataset = format!("{pool}/{place}");
-            let (_, tree, sums) =
-                self.0.iter().find(|(name, ..)| name == state).context("no such state")?;
+            let (tree, sums) = self.find(state)?;
             report.findings(&format!("{dataset} is as it was"), |found| {
                 mounted(&dataset, || compare::compare(tree, sums, Path::new(PLACE), found))
             })?;

@@ -14,6 +14,7 @@ mod compare;
 mod histories;
 mod in_use;
 mod pool;
+mod received;
 mod report;
 mod self_test;
 
