@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -111,7 +111,7 @@ pub fn publish(
         .permissions(fs::Permissions::from_mode(0o755))
         .tempdir_in(&snapshots)
         .map_err(at(&snapshots))?;
-    let mut repository = Repository::new(site.store(), work.path());
+    let mut repository = Repository::new(site.store(), work.path(), date);
 
     for (path, blob) in upstream(family, lock) {
         repository.link(&path, &blob)?;
@@ -274,11 +274,12 @@ pub struct Repository<'a> {
     pub store: &'a Store,
     root: &'a Path,
     made: HashSet<PathBuf>,
+    date: Timestamp,
 }
 
 impl<'a> Repository<'a> {
-    fn new(store: &'a Store, root: &'a Path) -> Self {
-        Self { store, root, made: HashSet::new() }
+    fn new(store: &'a Store, root: &'a Path, date: Timestamp) -> Self {
+        Self { store, root, made: HashSet::new(), date }
     }
 
     /// The file at `path`, its directory made.
@@ -300,11 +301,18 @@ impl<'a> Repository<'a> {
         link(&source, &target).map_err(at(&source))
     }
 
-    /// A file of its own.
+    /// A file of its own. Clients ask for what is newer than theirs, to the second: its time is that of the
+    /// repository, which no other has.
     pub fn write(&mut self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.place(path)?;
         // The mask of the process has no say.
         let mode = fs::Permissions::from_mode(0o644);
-        fs::write(&path, bytes).and_then(|()| fs::set_permissions(&path, mode)).map_err(at(&path))
+        let write = || {
+            let mut file = fs::File::create(&path)?;
+            file.write_all(bytes)?;
+            file.set_permissions(mode)?;
+            file.set_modified(self.date.into())
+        };
+        write().map_err(at(&path))
     }
 }

@@ -470,9 +470,12 @@ fn two_recipes_take_turns() {
     let first = sync("recipe.toml");
     let second = sync("other/recipe.toml");
     assert_ne!(first["snapshot"], second["snapshot"]);
-    // Nothing new is made of what there is, and both locks are kept though both are called recipe.lock.
+    // What is current again is published anew, or clients would not notice. Nothing is fetched, and both
+    // locks are kept though both are called recipe.lock.
     let again = sync("recipe.toml");
-    assert_eq!((&again["snapshot"], &again["fresh"]), (&first["snapshot"], &false.into()));
+    assert_eq!((&again["fetched"], &again["fresh"]), (&0.into(), &true.into()));
+    assert!(again["snapshot"] != first["snapshot"] && again["snapshot"] != second["snapshot"]);
+    assert_eq!(sync("recipe.toml")["snapshot"], again["snapshot"]);
     assert!(world.path("darksite/current/pool/main/one_1_all.deb").exists());
     world.run(0, &["gc", "--keep-snapshots", "1"]);
     assert_eq!(sync("other/recipe.toml")["fetched"], 0);

@@ -155,7 +155,7 @@ fn refusals_leave_nothing() {
         (vec!["disk.raw", "floppy"], 2, "possible values"),
         (vec!["disk.raw", "raw", "--name", "a/b"], 2, "-o gives the directory"),
         (vec!["disk.raw", "raw", "--name", "a\nb"], 2, "-o gives the directory"),
-        (vec!["disk.raw", "raw", "--name", &"n".repeat(241)], 2, "240 are the most"),
+        (vec!["disk.raw", "raw", "--name", &"n".repeat(241)], 2, "at most 240 bytes"),
         (vec!["disk.raw", "vhd", "vhd-dynamic"], 2, "the same name"),
         (vec!["disk.raw", "raw", "--name", "disk", "--force"], 4, "is the source"),
         (vec!["disk.raw", "qcow2", "-o", "-"], 2, "only one raw image"),

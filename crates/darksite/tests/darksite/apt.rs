@@ -474,7 +474,9 @@ fn apt_hears_of_a_state_that_is_current_again() {
     let site = Site::open(root.join("site")).unwrap();
     let mirrored = |version: &str| {
         let date = now() - version.parse::<i64>().unwrap().hours();
-        Suite { date, ..Suite::new("trixie").with("a", version) }.write(&archive, &key);
+        let valid_until = None;
+        Suite { date, valid_until, ..Suite::new("trixie").with("a", version) }
+            .write(&archive, &key);
         mirror(&site, &archive, &key, &["a"])
     };
     let (old, new) = (mirrored("3"), mirrored("2"));

@@ -124,8 +124,8 @@ fn errors_name_line_and_value() {
             "line 2: user a: sudo with a password needs",
         ),
         ("[[users]]\nfull_name = \"a\"", "line 1: missing field `name`"),
-        ("[image]\nname = \"../x\"", "line 2: \"../x\": the name of a file has no /"),
-        ("[image]\nname = \"\"", "line 2: \"\": the name of a file has no /"),
+        ("[image]\nname = \"../x\"", "line 2: \"../x\": the name of an image has no /"),
+        ("[image]\nname = \"\"", "line 2: \"\": the name of an image has no /"),
         ("time_zone = \"../x\"", "line 1: \"../x\": a time zone is like"),
         ("keyboard = 1", "line 1: invalid type: integer `1`, expected a layout like"),
         (

@@ -62,8 +62,9 @@ checked! {
     TimeZone: is_time_zone, "a time zone is like Europe/Berlin, Etc/UTC";
     /// A locale, as `de_DE.UTF-8` or `C.UTF-8`.
     Locale: is_locale, "a locale is like de_DE.UTF-8, C.UTF-8";
-    /// The name of a file.
-    FileName: is_file_name, "the name of a file has no /, no dot at its beginning, and at most 240 bytes";
+    /// The name of an image's file, without ending.
+    FileName: is_file_name,
+        "the name of an image has no /, no dot at its beginning, and at most 240 bytes; -o gives the directory";
     /// A systemd unit, as `nftables.service`.
     Unit: is_unit, "a unit is like nftables.service, fstrim.timer, getty@tty2.service";
     /// An absolute path without `.`, `..` and empty components.
