@@ -15,8 +15,8 @@ use clap::{Args, ValueEnum};
 use host::command::{CommandError, Program};
 use host::console::Login;
 use host::qemu::{
-    Boot, Controller, Disk, Firmware, ImageInfo, Machine, Network, Overlay, Probe, QEMU, QemuError,
-    Terminal, Variables,
+    Accelerator, Boot, Controller, Disk, Firmware, ImageInfo, Machine, Network, Overlay, Probe,
+    QEMU, QemuError, Terminal, Variables,
 };
 
 /// Boot a disk image in a virtual machine, or check that it boots and works.
@@ -57,9 +57,9 @@ pub struct BootArgs {
     #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = parse_memory)]
     memory: u32,
 
-    /// Number of processors
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=255))]
-    cpus: u32,
+    /// Number of processors; by default 2, and 1 without KVM
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
+    cpus: Option<u32>,
 
     /// What the disk is attached to
     #[arg(long, value_enum, default_value_t = ControllerName::Virtio)]
@@ -169,7 +169,7 @@ fn console(args: &BootArgs) -> anyhow::Result<ExitCode> {
     let machine = Machine {
         accelerator: probe.accelerator,
         memory: args.memory,
-        cpus: args.cpus,
+        cpus: args.cpus(probe.accelerator),
         boot: Boot::Uefi { firmware: &firmware, variables: &variables },
         disks: vec![disk],
         network: Network::User,
@@ -204,6 +204,16 @@ impl BootArgs {
             );
         }
         Ok(firmware)
+    }
+
+    /// QEMU's emulation has a fault: code that a kernel patches while another processor runs it can end in a
+    /// crash.
+    fn cpus(&self, accelerator: Accelerator) -> u32 {
+        let usual = match accelerator {
+            Accelerator::Kvm => 2,
+            Accelerator::Tcg => 1,
+        };
+        self.cpus.unwrap_or(usual)
     }
 
     fn scratch(&self) -> PathBuf {
