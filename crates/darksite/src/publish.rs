@@ -248,7 +248,7 @@ fn link(source: &Path, target: &Path) -> io::Result<()> {
 }
 
 /// Makes directories below `root` that everybody may read: the mask of the process has no say.
-pub(crate) fn make_directories(root: &Path, directory: &Path) -> Result<(), StoreError> {
+fn make_directories(root: &Path, directory: &Path) -> Result<(), StoreError> {
     let missing = |path: &&Path| path.starts_with(root) && !path.is_dir();
     let mut missing: Vec<&Path> = directory.ancestors().take_while(missing).collect();
     while let Some(path) = missing.pop() {

@@ -258,17 +258,19 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     /// A console with a real shell behind it, though without a terminal.
-    fn with_shell(test: impl FnOnce(&mut Console)) {
+    fn with_shell<T>(args: &[&str], test: impl FnOnce(&mut Console) -> T) -> T {
         let mut child: Child = Command::new("/bin/sh")
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut console = Console::new(child.stdout.take().unwrap(), child.stdin.take().unwrap());
-        test(&mut console);
+        let result = test(&mut console);
         drop(console);
         child.wait().unwrap();
+        result
     }
 
     fn shell(console: &mut Console) -> Shell<'_> {
@@ -279,7 +281,7 @@ mod tests {
 
     #[test]
     fn status_and_output_come_back() {
-        with_shell(|console| {
+        with_shell(&[], |console| {
             let mut shell = shell(console);
             let output = shell.run("echo one\nprintf 'no end'; (exit 7)", SOON).unwrap();
             assert_eq!((output.status, output.text.as_str()), (7, "one\nno end"));
@@ -290,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_shared_console_does_not_disturb() {
-        with_shell(|console| {
+        with_shell(&[], |console| {
             let mut shell = shell(console);
             shell
                 .send("(for i in 1 2 3 4 5 6 7 8 9; do echo noise $i; sleep 0.1; done) &")
@@ -303,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_command_that_does_not_end_is_given_up() {
-        with_shell(|console| {
+        with_shell(&[], |console| {
             let mut shell = shell(console);
             let error = shell.run("sleep 3; echo late", Duration::from_millis(300)).unwrap_err();
             assert!(error.to_string().starts_with("the end of `sleep 3"), "{error}");
@@ -344,19 +346,10 @@ mod tests {
 
     /// Logs in where `script`, which is given to a real shell, plays the machine.
     fn permitted(script: &str) -> ShellError {
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut console = Console::new(child.stdout.take().unwrap(), child.stdin.take().unwrap());
-        let patience = Duration::from_secs(2);
-        let error = Shell::log_in(&mut console, Login::Permitted, SOON, patience).unwrap_err();
-        drop(console);
-        child.wait().unwrap();
-        error
+        with_shell(&["-c", script], |console| {
+            let patience = Duration::from_secs(2);
+            Shell::log_in(console, Login::Permitted, SOON, patience).unwrap_err()
+        })
     }
 
     #[test]
