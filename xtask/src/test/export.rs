@@ -243,9 +243,7 @@ pub fn boot_export(inputs: &Inputs) -> Result<Verdict> {
     let firmware = legacy_firmware(&out)?;
     let mut machines = Vec::new();
     for (extension, controller) in MACHINES {
-        // Several machines run at a time. One processor each also spares them a fault of QEMU's
-        // emulation: code that a kernel patches while another processor runs it can end in a crash.
-        let mut options = vec!["--controller", controller, "--cpus", "1"];
+        let mut options = vec!["--controller", controller];
         if controller == "pvscsi" {
             options.extend(["--firmware", &firmware]);
         }
@@ -260,7 +258,7 @@ pub fn boot_export(inputs: &Inputs) -> Result<Verdict> {
     let boot_them = || -> Result<()> {
         while let Some((machine, name)) = next() {
             println!("    {name} begins");
-            booted(machine).context(name)?;
+            booted(&machine.text().context(name)?);
         }
         Ok(())
     };

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use vm_judge::Sums;
 
+use super::core::{self, Machine};
 use crate::openzfs::{self, UserLand};
 use crate::run::Run;
 use crate::torture::{self, Options};
@@ -37,6 +38,8 @@ pub struct Inputs {
     torture_pool: OnceCell<Case>,
     images: OnceCell<PathBuf>,
     kernel: OnceCell<vm::Judge>,
+    core: OnceCell<PathBuf>,
+    core_machine: OnceCell<Machine>,
 }
 
 /// `OnceCell::get_or_try_init`, which is not stable yet.
@@ -63,6 +66,8 @@ impl Inputs {
             torture_pool: OnceCell::new(),
             images: OnceCell::new(),
             kernel: OnceCell::new(),
+            core: OnceCell::new(),
+            core_machine: OnceCell::new(),
         })
     }
 
@@ -156,6 +161,16 @@ impl Inputs {
     /// Machines with Debian's kernel.
     pub fn kernel(&self) -> Result<&vm::Judge> {
         once(&self.kernel, || vm::Judge::new(self.debian()?))
+    }
+
+    /// Where the profile core was built.
+    pub fn core(&self) -> Result<&Path> {
+        once(&self.core, || core::build(self.program()?, &self.scratch)).map(PathBuf::as_path)
+    }
+
+    /// Its machine, which boots.
+    pub fn core_machine(&self) -> Result<&Machine> {
+        once(&self.core_machine, || Machine::start(self))
     }
 }
 

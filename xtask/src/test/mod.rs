@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod code;
+mod core;
 mod darksite;
 mod every_field;
 mod export;
@@ -90,11 +91,15 @@ const IMAGE: &[TestStep] = &[
     },
 ];
 
-const BOOT: &[TestStep] = &[Step {
-    name: "boot",
-    proves: "the image boots and goes on booting",
-    work: image::boot_virtio,
+const CORE: &[TestStep] = &[Step {
+    name: "core",
+    proves: "an ordinary user builds the profile core from the archive, and a record of it",
+    work: core::core,
 }];
+
+/// Last, as the machine has booted since `core` ended.
+const BOOT: &[TestStep] =
+    &[Step { name: "boot", proves: "the profile core boots and goes on booting", work: core::boot }];
 
 const KERNEL: &[TestStep] = &[
     Step {
@@ -169,6 +174,7 @@ const EXPORT: &[TestStep] = &[
 ];
 
 const CONTROLLERS: &[TestStep] = &[
+    Step { name: "boot-virtio", proves: "the image boots from virtio", work: image::boot_virtio },
     Step { name: "boot-ahci", proves: "the image boots from SATA", work: image::boot_ahci },
     Step { name: "boot-nvme", proves: "the image boots from NVMe", work: image::boot_nvme },
     Step {
@@ -214,8 +220,8 @@ const ROOTS: &[TestStep] = &[
     },
     Step {
         name: "recipe",
-        proves: "a recipe becomes the same machine everywhere, which boots",
-        work: recipe::recipe,
+        proves: "a recipe becomes the same machine everywhere",
+        work: core::recipe,
     },
     Step {
         name: "profiles",
@@ -240,6 +246,7 @@ pub fn run(machines: Machines, only: &[String]) -> Result<()> {
     let mut chosen: Vec<&TestStep> = Vec::new();
     let groups = [
         (CODE, Machines::None),
+        (CORE, Machines::Ci),
         (POOL, Machines::None),
         (IMAGE, Machines::None),
         (BOOT, Machines::Ci),

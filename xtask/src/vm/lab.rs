@@ -57,7 +57,7 @@ impl Lab {
         let machine = Machine {
             accelerator: self.probe.accelerator,
             memory: 2048,
-            cpus: 2,
+            cpus: self.probe.accelerator.processors(),
             boot: Boot::Uefi { firmware: &self.firmware, variables },
             disks,
             network: Network::Isolated,

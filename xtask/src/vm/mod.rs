@@ -94,7 +94,7 @@ impl Judge {
         let machine = Machine {
             accelerator: self.probe.accelerator,
             memory: 3072,
-            cpus: 2,
+            cpus: self.probe.accelerator.processors(),
             boot: Boot::Kernel {
                 kernel: self.parts.kernel.clone(),
                 initramfs: Some(archive),

@@ -24,6 +24,17 @@ pub enum Accelerator {
     Tcg,
 }
 
+impl Accelerator {
+    /// How many processors a machine should have. QEMU's emulation has a fault: code that a kernel patches while
+    /// another processor runs it can end in a crash.
+    pub fn processors(self) -> u32 {
+        match self {
+            Self::Kvm => 2,
+            Self::Tcg => 1,
+        }
+    }
+}
+
 impl std::fmt::Display for Accelerator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -270,7 +270,7 @@ impl<'a> Lab<'a> {
         let machine = Machine {
             accelerator: self.probe.accelerator,
             memory: self.args.memory,
-            cpus: self.args.cpus(self.probe.accelerator),
+            cpus: self.args.cpus.unwrap_or(self.probe.accelerator.processors()),
             boot: Boot::Uefi { firmware: &self.firmware, variables },
             disks: vec![overlay.disk(self.args.controller.into())],
             network: Network::Isolated,

@@ -169,7 +169,7 @@ fn console(args: &BootArgs) -> anyhow::Result<ExitCode> {
     let machine = Machine {
         accelerator: probe.accelerator,
         memory: args.memory,
-        cpus: args.cpus(probe.accelerator),
+        cpus: args.cpus.unwrap_or(probe.accelerator.processors()),
         boot: Boot::Uefi { firmware: &firmware, variables: &variables },
         disks: vec![disk],
         network: Network::User,
@@ -204,16 +204,6 @@ impl BootArgs {
             );
         }
         Ok(firmware)
-    }
-
-    /// QEMU's emulation has a fault: code that a kernel patches while another processor runs it can end in a
-    /// crash.
-    fn cpus(&self, accelerator: Accelerator) -> u32 {
-        let usual = match accelerator {
-            Accelerator::Kvm => 2,
-            Accelerator::Tcg => 1,
-        };
-        self.cpus.unwrap_or(usual)
     }
 
     fn scratch(&self) -> PathBuf {
