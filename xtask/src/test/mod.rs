@@ -98,8 +98,11 @@ const CORE: &[TestStep] = &[Step {
 }];
 
 /// Last, as the machine has booted since `core` ended.
-const BOOT: &[TestStep] =
-    &[Step { name: "boot", proves: "the profile core boots and goes on booting", work: core::boot }];
+const BOOT: &[TestStep] = &[Step {
+    name: "boot",
+    proves: "the profile core boots and goes on booting",
+    work: core::boot,
+}];
 
 const KERNEL: &[TestStep] = &[
     Step {

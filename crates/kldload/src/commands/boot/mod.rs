@@ -15,8 +15,8 @@ use clap::{Args, ValueEnum};
 use host::command::{CommandError, Program};
 use host::console::Login;
 use host::qemu::{
-    Accelerator, Boot, Controller, Disk, Firmware, ImageInfo, Machine, Network, Overlay, Probe,
-    QEMU, QemuError, Terminal, Variables,
+    Boot, Controller, Disk, Firmware, ImageInfo, Machine, Network, Overlay, Probe, QEMU, QemuError,
+    Terminal, Variables,
 };
 
 /// Boot a disk image in a virtual machine, or check that it boots and works.
