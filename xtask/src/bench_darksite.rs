@@ -75,6 +75,7 @@ pub fn darksite(profile: &str, more: &[String]) -> Result<()> {
     println!("packages                         {:9}", packages.len());
     println!("MB                               {:9.1}", bytes as f64 / 1e6);
     println!("cold sync from local HTTP        {:9.2} s", on_disk.ours);
+    println!("fetching of that                 {:9.2} s", on_disk.fetching);
     println!("apt-get download, sync           {:9.2} s", on_disk.apt);
     println!("dd conv=fsync of as many bytes   {:9.2} s", median(disk));
     println!("ours / apt                       {:9.2}", on_disk.ours / on_disk.apt);
@@ -102,9 +103,11 @@ struct Mirror<'a> {
     key: PathBuf,
 }
 
-/// Seconds of mirroring everything: ours, publication included, what of it is publishing, and apt's.
+/// Seconds of mirroring everything: ours, from nothing to the publication, what of it is fetching and publishing,
+/// and apt's.
 struct Cold {
     ours: f64,
+    fetching: f64,
     publishing: f64,
     apt: f64,
 }
@@ -121,7 +124,8 @@ fn cold(kldload: &Path, mirror: &Mirror<'_>, packages: &[String], work: &Path) -
         "deb [signed-by={} arch=amd64] {address} trixie main contrib non-free-firmware\n",
         key.display()
     );
-    let (mut ours, mut publishing, mut apt) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut fetching, mut publishing, mut apt) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
         fresh(work)?;
         on_disk(work)?;
@@ -131,6 +135,7 @@ fn cold(kldload: &Path, mirror: &Mirror<'_>, packages: &[String], work: &Path) -
             events = sync(kldload, work).text()?;
             Ok(())
         })?);
+        fetching.push(stage_seconds(&events, "fetching packages")?);
         publishing.push(stage_seconds(&events, "publishing")?);
         fresh(&at("debs"))?;
         let debs = at("debs");
@@ -139,7 +144,12 @@ fn cold(kldload: &Path, mirror: &Mirror<'_>, packages: &[String], work: &Path) -
         // What we sync is on disk.
         apt.push(timed(|| download.text().and_then(|_| on_disk(&debs)))?);
     }
-    Ok(Cold { ours: median(ours), publishing: median(publishing), apt: median(apt) })
+    Ok(Cold {
+        ours: median(ours),
+        fetching: median(fetching),
+        publishing: median(publishing),
+        apt: median(apt),
+    })
 }
 
 /// Waits until everything is on the disk that has `path`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,34 +13,51 @@ use crate::bench_darksite::Server;
 use crate::run::Run;
 use crate::steps::Verdict;
 
-/// The core profile is mirrored and served; apt, which knows nothing else, must install it without a
-/// warning, with exactly the packages of the lock.
+/// Profiles are mirrored; apt, which knows nothing else, must install them without a warning, with exactly the
+/// packages of the lock: once over HTTP, once from a directory.
 pub fn apt_installs(inputs: &Inputs) -> Result<Verdict> {
     if !is_root() {
         println!("    only root can look into the root with dpkg");
         return Ok(Verdict::Skipped);
     }
+    install(inputs, "core", |site| {
+        let server = Server::start(inputs.kldload()?.path(), site)?;
+        Ok((server.address.clone(), Some(server)))
+    })?;
+    install(inputs, "server", |site| {
+        let repository = fs::canonicalize(site.join("current"))?;
+        Ok((format!("file://{}", repository.display()), None))
+    })?;
+    Ok(Verdict::Passed)
+}
+
+/// Mirrors a profile and lets apt install it from the address that `offer` makes of the darksite.
+fn install(
+    inputs: &Inputs,
+    profile: &str,
+    offer: impl FnOnce(&Path) -> Result<(String, Option<Server>)>,
+) -> Result<()> {
     let scratch = tempfile::tempdir_in(inputs.scratch())?;
     let at = |name: &str| scratch.path().join(name);
-    fs::write(at("core.toml"), "profile = \"core\"\n")?;
+    fs::write(at("asked.toml"), format!("profile = \"{profile}\"\n"))?;
     let sync = inputs.kldload()?.args(["darksite", "sync", "--dir"]);
-    sync.arg(at("site")).arg(at("core.toml")).limit(Duration::from_secs(1800)).text()?;
-    let lock = fs::read_to_string(at("core.lock"))?;
+    sync.arg(at("site")).arg(at("asked.toml")).limit(Duration::from_secs(1800)).text()?;
+    let lock = fs::read_to_string(at("asked.lock"))?;
     let of_kind = |kind: &'static str| {
         lock.lines().filter_map(move |line| line.strip_prefix(kind)?.strip_prefix(' '))
     };
-    let server = Server::start(inputs.kldload()?.path(), &at("site"))?;
-    let key = at("site/keys/public.asc");
+    let (address, _server) = offer(&at("site"))?;
     let source = format!(
-        "deb [signed-by={} arch=amd64] {} trixie main contrib non-free-firmware",
-        key.display(),
-        server.address
+        "deb [signed-by={} arch=amd64] {address} trixie main contrib non-free-firmware",
+        at("site/keys/public.asc").display(),
     );
     let root = at("root");
     let text = Run::new("mmdebstrap")
         .args(["--mode=root", "--variant=important", "--architectures=amd64"])
         .args(["--aptopt=APT::Install-Recommends \"false\""])
         .args(["--aptopt=APT::Update::Error-Mode \"any\""])
+        // Shows a directory to the root.
+        .arg("--hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount")
         .args(["--aptopt=Acquire::http::Proxy \"DIRECT\""])
         .arg(format!("--include={}", of_kind("request").collect::<Vec<_>>().join(",")))
         .arg("trixie")
@@ -63,6 +81,9 @@ pub fn apt_installs(inputs: &Inputs) -> Result<Verdict> {
         .collect::<Result<BTreeSet<String>>>()?;
     let differ: Vec<&String> = installed.symmetric_difference(&locked).collect();
     ensure!(differ.is_empty(), "apt installed other packages than were locked: {differ:?}");
-    println!("    apt installed the {} packages of the lock from {}", locked.len(), server.address);
-    Ok(Verdict::Passed)
+    println!(
+        "    {profile}: apt installed the {} packages of the lock from {address}",
+        locked.len()
+    );
+    Ok(())
 }
