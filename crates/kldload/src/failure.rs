@@ -13,6 +13,7 @@ use darksite::source::SourceError;
 use pkg::deb::SolveError;
 use plan::PlanError;
 use plan::image::ImageError;
+use rootfs::bootstrap::BootstrapError;
 use zfs::read::ReadError;
 use zfs::send::SendError;
 
@@ -70,6 +71,9 @@ fn code(error: &anyhow::Error) -> u8 {
     }
     let differs = |cause: &VerifyError| !matches!(cause, VerifyError::Source { .. });
     if causes(error).filter_map(|cause| cause.downcast_ref()).any(differs) {
+        return MISMATCH;
+    }
+    if causes(error).any(|cause| matches!(cause.downcast_ref(), Some(BootstrapError::Damaged { .. }))) {
         return MISMATCH;
     }
     if causes(error).any(|cause| suite_error(cause).is_some_and(is_mismatch)) {

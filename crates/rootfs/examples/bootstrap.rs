@@ -24,6 +24,7 @@ fn main() {
             name: name.to_owned(),
             version: version.to_owned(),
             architecture: architecture.to_owned(),
+            sha256: tree::Digest::of(&std::fs::read(&deb).unwrap()).to_string(),
             deb: deb.clone(),
             automatic: false,
         });

@@ -19,7 +19,7 @@ const NOT_KEPT: &str = "control";
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> Fault + use<> {
     let path = path.to_owned();
-    move |error| Fault(format!("{}: {error}", path.display()))
+    move |error| Fault::Told(format!("{}: {error}", path.display()))
 }
 
 /// Writes a file of dpkg's.
@@ -67,7 +67,7 @@ fn info(directory: &Path, facts: &Facts, unpacked: &Unpacked) -> Result<(), Faul
         if file.name.is_empty() || file.name.len() > 100 || !file.name.bytes().all(plain) {
             let package = &facts.package;
             let problem = format!("a control file cannot be called {:?}", file.name);
-            return Err(Fault(format!("{}: {problem}", package.name)));
+            return Err(Fault::Told(format!("{}: {problem}", package.name)));
         }
         let path = directory.join(format!("{name}.{}", file.name));
         write(&path, file.mode & 0o755, &file.content)?;
@@ -82,7 +82,7 @@ fn info(directory: &Path, facts: &Facts, unpacked: &Unpacked) -> Result<(), Faul
 
 /// The package's paragraph of `status`.
 fn stanza(status: &mut String, facts: &Facts, unpacked: &Unpacked) -> Result<(), Fault> {
-    let fault = || Fault(format!("{}: it has no control file", facts.package.name));
+    let fault = || Fault::Told(format!("{}: it has no control file", facts.package.name));
     let control = unpacked.control.iter().find(|file| file.name == "control").ok_or_else(fault)?;
     let text = String::from_utf8_lossy(&control.content);
     let paragraph = paragraphs(&text).next().and_then(Result::ok).ok_or_else(fault)?;
@@ -182,7 +182,7 @@ pub(super) fn unfinished(root: &Path) -> Result<Vec<String>, Fault> {
     let text = String::from_utf8_lossy(&text);
     let mut found = Vec::new();
     for paragraph in paragraphs(&text) {
-        let paragraph = paragraph.map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+        let paragraph = paragraph.map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
         let status = paragraph.get("Status").unwrap_or_default();
         if status != "install ok installed" {
             found.push(format!("{} ({status})", paragraph.get("Package").unwrap_or_default()));

@@ -1,9 +1,10 @@
 //! What is known of a package before it is unpacked: its control file, its relations, its scripts.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Read};
 
 use pkg::deb::{Deb, paragraphs, parse_provides, parse_relations};
+use tree::Hasher;
 
 use super::{Fault, Package};
 
@@ -27,22 +28,68 @@ pub(super) struct Facts {
     pub replaces: String,
 }
 
-/// Opens a package.
-pub(super) fn open(package: &Package) -> Result<Deb<BufReader<File>>, Fault> {
-    let fault = |error: &dyn std::fmt::Display| {
-        Fault(format!("{} ({}): {error}", package.name, package.deb.display()))
-    };
-    let file = File::open(&package.deb).map_err(|error| fault(&error))?;
-    Deb::open(BufReader::with_capacity(1 << 17, file)).map_err(|error| fault(&error))
+/// A package's file, hashed as it is read.
+pub(super) struct PackageFile<'a> {
+    package: &'a Package,
+    file: File,
+    hasher: Hasher,
+}
+
+impl<'a> PackageFile<'a> {
+    pub fn open(package: &'a Package) -> Result<Self, Fault> {
+        let file = File::open(&package.deb).map_err(|error| told(package, error))?;
+        Ok(Self { package, file, hasher: Hasher::default() })
+    }
+
+    /// The package in it, from where reading has come.
+    pub fn deb(&mut self) -> Result<Deb<BufReader<&mut Self>>, Fault> {
+        let package = self.package;
+        Deb::open(BufReader::with_capacity(1 << 17, self)).map_err(|error| told(package, error))
+    }
+
+    /// What reading led to, if the whole file is the one that the lock names. A file that is not would
+    /// explain any failure.
+    pub fn checked<T>(mut self, read: Result<T, Fault>) -> Result<T, Fault> {
+        let package = self.package;
+        io::copy(&mut self, &mut io::sink()).map_err(|error| told(package, error))?;
+        let found = self.hasher.finish().to_string();
+        if found != package.sha256 {
+            let (deb, wanted) = (package.deb.clone(), package.sha256.clone());
+            return Err(Fault::Damaged { deb, wanted, found });
+        }
+        read
+    }
+}
+
+impl Read for PackageFile<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.hasher.update(buffer.get(..read).unwrap_or_default());
+        Ok(read)
+    }
+}
+
+pub(super) fn told(package: &Package, error: impl std::fmt::Display) -> Fault {
+    Fault::Told(format!("{} ({}): {error}", package.name, package.deb.display()))
 }
 
 impl Facts {
     /// Reads them, and checks that the file is the package it is said to be.
     pub fn read(package: &Package, architecture: &str) -> Result<Self, Fault> {
-        let deb = open(package)?;
-        let fault = |problem: String| {
-            Fault(format!("{} ({}): {problem}", package.name, package.deb.display()))
-        };
+        let mut file = PackageFile::open(package)?;
+        match Self::of(package, &mut file, architecture) {
+            Ok(facts) => Ok(facts),
+            failed => file.checked(failed),
+        }
+    }
+
+    fn of(
+        package: &Package,
+        file: &mut PackageFile<'_>,
+        architecture: &str,
+    ) -> Result<Self, Fault> {
+        let deb = file.deb()?;
+        let fault = |problem: String| told(package, problem);
         let paragraph = paragraphs(deb.control())
             .next()
             .transpose()

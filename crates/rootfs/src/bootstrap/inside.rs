@@ -12,7 +12,7 @@ use rustix::fs::{Mode, Timespec};
 use serde::{Deserialize, Serialize};
 use tree::{MemoryBlobs, scan};
 
-use super::facts::{self, Facts};
+use super::facts::{Facts, PackageFile};
 use super::order::{Relations, Run};
 use super::place::{Attributes, Root, parts};
 use super::target::{OURS, Target};
@@ -33,7 +33,7 @@ pub(super) enum Order {
 pub(super) enum Message {
     Event(Event),
     Done,
-    Failed(String),
+    Failed(Fault),
 }
 
 /// Where the tree is saved in the directory of [`Order::Make`].
@@ -60,19 +60,17 @@ pub(super) fn run() -> bool {
             result.and(cleared)
         }
         Order::Remove(directory) => fs::remove_dir_all(&directory)
-            .map_err(|error| Fault(format!("{}: {error}", directory.display()))),
+            .map_err(|error| Fault::Told(format!("{}: {error}", directory.display()))),
     });
-    match &result {
-        Ok(()) => send(&Message::Done),
-        Err(Fault(problem)) => send(&Message::Failed(problem.clone())),
-    }
-    result.is_ok()
+    let made = result.is_ok();
+    send(&result.map_or_else(Message::Failed, |()| Message::Done));
+    made
 }
 
 fn read_order() -> Result<Order, Fault> {
     let mut text = Vec::new();
-    io::stdin().read_to_end(&mut text).map_err(|error| Fault(error.to_string()))?;
-    serde_json::from_slice(&text).map_err(|error| Fault(format!("the order: {error}")))
+    io::stdin().read_to_end(&mut text).map_err(|error| Fault::Told(error.to_string()))?;
+    serde_json::from_slice(&text).map_err(|error| Fault::Told(format!("the order: {error}")))
 }
 
 /// Removes what only the making needs. It has owners that exist only in here.
@@ -81,7 +79,7 @@ fn clear(work: &Path) -> Result<(), Fault> {
         let path = work.join(name);
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Fault(format!("{}: {error}", path.display())));
+                return Err(Fault::Told(format!("{}: {error}", path.display())));
             }
             _ => {}
         }
@@ -105,7 +103,7 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     fs::DirBuilder::new()
         .mode(0o755)
         .create(&path)
-        .map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+        .map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
     let jobs = match request.jobs {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         jobs => jobs,
@@ -117,7 +115,7 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     let essential = relations.essential();
 
     stage("unpacking", facts.len());
-    let root = Root::open(&path).map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+    let root = Root::open(&path).map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
     unpack(&path, &root, request, &facts, &essential, jobs, tell)?;
 
     let target = Target {
@@ -156,7 +154,7 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     let unfinished = database::unfinished(&path)?;
     if !unfinished.is_empty() {
         let text = format!("dpkg left these packages behind: {}", unfinished.join(", "));
-        return Err(Fault(text));
+        return Err(Fault::Told(text));
     }
     modules::check(&target, &kernels, &facts)?;
     modules::clear(&path)?;
@@ -175,7 +173,7 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     database::automatic(&path, &request.architecture, &facts)?;
 
     stage("saving the tree", 0);
-    let (mut tree, blobs) = scan::scan(&path, &|_| {}).map_err(|error| Fault(error.to_string()))?;
+    let (mut tree, blobs) = scan::scan(&path, &|_| {}).map_err(|error| Fault::Told(error.to_string()))?;
     let mut generated = MemoryBlobs::default();
     normalise::normalise(&mut tree, &mut generated, request.timestamp, begin)?;
     save::save(&tree, blobs, generated, &tree_directory)
@@ -212,12 +210,12 @@ fn read_all(request: &Bootstrap, jobs: usize) -> Result<Vec<Facts>, Fault> {
         if let [one, other] = pair
             && one.package.name == other.package.name
         {
-            return Err(Fault(format!("the package {} is there twice", one.package.name)));
+            return Err(Fault::Told(format!("the package {} is there twice", one.package.name)));
         }
     }
     for name in ["base-files", "base-passwd", "dpkg"] {
         if !facts.iter().any(|facts| facts.package.name == name) {
-            return Err(Fault(format!(
+            return Err(Fault::Told(format!(
                 "the package {name} is missing; a root needs all essential packages and dpkg"
             )));
         }
@@ -242,11 +240,11 @@ fn unpack(
         match (facts.preinst, essential.contains(&at)) {
             (false, _) => todo.push((at, Manner::Package)),
             (true, true) => todo.push((at, Manner::Files)),
-            (true, false) => {}
+            (true, false) => todo.push((at, Manner::Later)),
         }
     }
     // base-files is first. Its links must be there before anything goes through them.
-    let base = facts.first().ok_or_else(|| Fault("there are no packages".to_owned()))?;
+    let base = facts.first().ok_or_else(|| Fault::Told("there are no packages".to_owned()))?;
     if !has_merged_links(base)? {
         merged_links(path, &request.architecture)?;
     }
@@ -267,7 +265,7 @@ fn unpack(
         if !path.exists() {
             fs::create_dir_all(&path)
                 .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
-                .map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+                .map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
         }
     }
     Ok(())
@@ -275,8 +273,9 @@ fn unpack(
 
 /// Whether base-files brings `/bin` as a link itself (since Debian 13).
 fn has_merged_links(base: &Facts) -> Result<bool, Fault> {
-    let fault = |problem: String| Fault(format!("{}: {problem}", base.package.name));
-    let deb = facts::open(&base.package)?;
+    let fault = |problem: String| Fault::Told(format!("{}: {problem}", base.package.name));
+    let mut file = PackageFile::open(&base.package)?;
+    let deb = file.deb()?;
     let found = deb.data(|data| {
         let mut reader = tar::Reader::new(data);
         while let Some(entry) = reader.next_entry()? {
@@ -286,7 +285,8 @@ fn has_merged_links(base: &Facts) -> Result<bool, Fault> {
         }
         Ok::<_, tar::TarError>(false)
     });
-    found.map_err(|error| fault(error.to_string()))?.map_err(|error| fault(error.to_string()))
+    let found = found.map_err(|error| fault(error.to_string()));
+    file.checked(found.and_then(|found| found.map_err(|error| fault(error.to_string()))))
 }
 
 /// The links of a merged `/usr`, as debootstrap makes them where packages do not.
@@ -300,7 +300,7 @@ fn merged_links(path: &Path, architecture: &str) -> Result<(), Fault> {
         let target = format!("usr/{name}");
         fs::create_dir_all(path.join(&target))
             .and_then(|()| symlink(&target, path.join(name)))
-            .map_err(|error| Fault(format!("{}: {error}", path.join(name).display())))?;
+            .map_err(|error| Fault::Told(format!("{}: {error}", path.join(name).display())))?;
     }
     Ok(())
 }
@@ -353,7 +353,7 @@ fn late(
     stage("adding files and running scripts", 0);
     let passwd = target.root.join("etc/passwd");
     let users = fs::read_to_string(&passwd)
-        .map_err(|error| Fault(format!("{}: {error}", passwd.display())))?;
+        .map_err(|error| Fault::Told(format!("{}: {error}", passwd.display())))?;
     for account in &request.accounts {
         let known = |line: &str| line.split(':').next() == Some(account.name.as_str());
         if !users.lines().any(known) {
@@ -362,18 +362,18 @@ fn late(
     }
     for file in &request.files {
         add(root, file, request.timestamp)
-            .map_err(|error| Fault(format!("{}: {error}", file.path)))?;
+            .map_err(|error| Fault::Told(format!("{}: {error}", file.path)))?;
     }
     for (number, script) in request.scripts.iter().enumerate() {
         let inside = format!("{OURS}/script-{number}");
         let path = target.root.join(&inside);
         fs::write(&path, &script.content)
             .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
-            .map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+            .map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
         let program = target.without_services(target.program(&format!("/{inside}")))?;
         target
             .run(program)
-            .map_err(|Fault(problem)| Fault(format!("the script {}: {problem}", script.name)))?;
+            .map_err(|fault| fault.of(format_args!("the script {}", script.name)))?;
     }
     Ok(())
 }

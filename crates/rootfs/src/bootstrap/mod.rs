@@ -48,8 +48,11 @@ pub struct Package {
     pub version: String,
     /// `Architecture`: that of the machine, or `all`.
     pub architecture: String,
-    /// The `.deb` file; its bytes are trusted, its content is not.
+    /// The `.deb` file; what is in it is not trusted.
     pub deb: PathBuf,
+    /// SHA-256 of that file, as the lock has it. It is computed while the file is unpacked: nothing runs
+    /// before that of every package was right.
+    pub sha256: String,
     /// Nobody asked for it by name: apt may remove it when nothing depends on it any more.
     pub automatic: bool,
 }
@@ -146,6 +149,21 @@ pub enum BootstrapError {
     /// Something failed inside the sandbox.
     #[error("{0}")]
     Inside(String),
+    /// A package's file is not what it was when it was fetched.
+    #[error(
+        "{}: damaged: its content has SHA-256 {found}, and not {wanted} as the lock says; delete this file, \
+         and the next build or `kldload darksite sync` fetches it again (`kldload darksite verify` looks \
+         for more)",
+        deb.display()
+    )]
+    Damaged {
+        /// The file.
+        deb: PathBuf,
+        /// The digest that the lock names.
+        wanted: String,
+        /// The digest of what is there.
+        found: String,
+    },
     /// A file or directory outside could not be used.
     #[error("{}: {source}", path.display())]
     Io {
@@ -165,9 +183,33 @@ pub enum BootstrapError {
     Store(#[from] StoreError),
 }
 
-/// What went wrong inside, in words: it leaves the sandbox as text.
-#[derive(Debug)]
-struct Fault(String);
+/// What went wrong inside.
+#[derive(Debug, Serialize, Deserialize)]
+enum Fault {
+    /// In words.
+    Told(String),
+    /// As [`BootstrapError::Damaged`].
+    Damaged { deb: PathBuf, wanted: String, found: String },
+}
+
+impl Fault {
+    /// With what it happened to in front of the words.
+    fn of(self, what: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Told(problem) => Self::Told(format!("{what}: {problem}")),
+            damaged @ Self::Damaged { .. } => damaged,
+        }
+    }
+}
+
+impl From<Fault> for BootstrapError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Told(problem) => Self::Inside(problem),
+            Fault::Damaged { deb, wanted, found } => Self::Damaged { deb, wanted, found },
+        }
+    }
+}
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> BootstrapError + use<> {
     let path = path.to_owned();
@@ -260,9 +302,7 @@ fn command(
             match serde_json::from_slice(&line) {
                 Ok(inside::Message::Event(event)) => progress(event),
                 Ok(inside::Message::Done) => result = Some(Ok(())),
-                Ok(inside::Message::Failed(problem)) => {
-                    result = Some(Err(BootstrapError::Inside(problem)));
-                }
+                Ok(inside::Message::Failed(fault)) => result = Some(Err(fault.into())),
                 // Nothing else writes there.
                 Err(_) => {}
             }

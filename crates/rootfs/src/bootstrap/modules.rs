@@ -22,7 +22,7 @@ const SOURCES: &str = "-dkms";
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> Fault + use<> {
     let path = path.to_owned();
-    move |error| Fault(format!("{}: {error}", path.display()))
+    move |error| Fault::Told(format!("{}: {error}", path.display()))
 }
 
 /// Names in a directory, sorted; none if there is no such directory.
@@ -208,7 +208,7 @@ fn sign_file(path: &Path, key: &ModuleKey) -> Result<(), Fault> {
         .and_then(|mut decoder| decoder.read_to_end(&mut module))
         .map_err(at(path))?;
     let signed =
-        key.sign(&module).map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+        key.sign(&module).map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
     let packed = match format {
         Some(format) => format.module(&signed).map_err(at(path))?,
         None => signed,
@@ -233,7 +233,7 @@ pub(super) fn check(target: &Target<'_>, kernels: &[Kernel], facts: &[Facts]) ->
         let program = target.program("/usr/sbin/dkms").args(["autoinstall", "-k", &kernel.version]);
         target.run(target.unsigned(program)?)?;
         if !has_zfs(target.root, &kernel.version)? {
-            return Err(Fault(format!(
+            return Err(Fault::Told(format!(
                 "dkms made no zfs.ko for {}; are its headers (linux-headers-{0}) among the packages?",
                 kernel.version
             )));
@@ -351,6 +351,7 @@ mod tests {
             version: "1".to_owned(),
             architecture: "amd64".to_owned(),
             deb: PathBuf::new(),
+            sha256: String::new(),
             automatic: false,
         };
         let facts = |name| Facts {

@@ -32,7 +32,7 @@ pub(super) fn normalise(
     timestamp: i64,
     begin: i64,
 ) -> Result<(), Fault> {
-    let fault = |error: &dyn std::fmt::Display| Fault(error.to_string());
+    let fault = |error: &dyn std::fmt::Display| Fault::Told(error.to_string());
     let time = Timestamp { seconds: timestamp, nanoseconds: 0 };
     identity::clean(tree, generated, time).map_err(|error| fault(&error))?;
     for (pattern, _) in RULES {

@@ -129,6 +129,7 @@ mod tests {
             version: "1".to_owned(),
             architecture: "all".to_owned(),
             deb: "x".into(),
+            sha256: String::new(),
             automatic: false,
         };
         let clauses = |names: &[&str]| names.iter().map(|&name| vec![name.to_owned()]).collect();

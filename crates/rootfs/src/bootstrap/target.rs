@@ -60,11 +60,11 @@ impl Target<'_> {
         let make = |path: PathBuf, mode: u32, text: &str| {
             fs::write(&path, text)
                 .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
-                .map_err(|error| Fault(format!("{}: {error}", path.display())))
+                .map_err(|error| Fault::Told(format!("{}: {error}", path.display())))
         };
         for directory in [self.at(OURS), self.aside.clone()] {
             fs::create_dir_all(&directory)
-                .map_err(|error| Fault(format!("{}: {error}", directory.display())))?;
+                .map_err(|error| Fault::Told(format!("{}: {error}", directory.display())))?;
         }
         make(self.at(POLICY), 0o755, "#!/bin/sh\nexit 101\n")?;
         make(self.at(OURS).join("dkms"), 0o755, "")?;
@@ -77,7 +77,7 @@ impl Target<'_> {
     pub fn clear(&self) -> Result<(), Fault> {
         let remove = |path: PathBuf| match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Fault(format!("{}: {error}", path.display())))
+                Err(Fault::Told(format!("{}: {error}", path.display())))
             }
             _ => Ok(()),
         };
@@ -85,10 +85,10 @@ impl Target<'_> {
         let settings = self.at(DKMS_CONFIG).join(DKMS_OURS);
         if settings.is_file() {
             fs::remove_file(&settings)
-                .map_err(|error| Fault(format!("{}: {error}", settings.display())))?;
+                .map_err(|error| Fault::Told(format!("{}: {error}", settings.display())))?;
         }
         let policy = self.at(POLICY);
-        fs::remove_file(&policy).map_err(|error| Fault(format!("{}: {error}", policy.display())))
+        fs::remove_file(&policy).map_err(|error| Fault::Told(format!("{}: {error}", policy.display())))
     }
 
     /// A program in the root, with the environment that maintainer scripts expect.
@@ -121,7 +121,7 @@ impl Target<'_> {
                     }
                 }
             })
-            .map_err(|error| Fault(error.to_string()))
+            .map_err(|error| Fault::Told(error.to_string()))
     }
 
     fn dpkg(&self) -> Confined {
@@ -140,7 +140,7 @@ impl Target<'_> {
             let Some(facts) = self.facts.get(at) else { continue };
             let inside = format!("{OURS}/{at}.deb");
             let path = self.at(&inside);
-            fs::write(&path, "").map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+            fs::write(&path, "").map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
             dpkg = dpkg.bind(&facts.package.deb, &inside).args([format!("/{inside}")]);
         }
         self.run(dpkg)
@@ -173,7 +173,7 @@ impl Target<'_> {
             let directory = self.at(OURS).join("modules");
             if let Some(modules) = modules {
                 fs::create_dir_all(&directory)
-                    .map_err(|error| Fault(format!("{}: {error}", directory.display())))?;
+                    .map_err(|error| Fault::Told(format!("{}: {error}", directory.display())))?;
                 dpkg = dpkg.bind(modules, format!("{OURS}/modules"));
             }
             dpkg = self.unsigned(dpkg)?;
@@ -187,7 +187,7 @@ impl Target<'_> {
         if directory.is_dir() {
             let path = directory.join(DKMS_OURS);
             fs::copy(self.aside.join("unsigned.conf"), &path)
-                .map_err(|error| Fault(format!("{}: {error}", path.display())))?;
+                .map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
         }
         Ok(program)
     }
@@ -215,7 +215,7 @@ impl Target<'_> {
         let hostid = self.at("etc/hostid");
         match fs::remove_file(&hostid) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Fault(format!("{}: {error}", hostid.display())));
+                return Err(Fault::Told(format!("{}: {error}", hostid.display())));
             }
             _ => {}
         }
@@ -244,12 +244,12 @@ impl Target<'_> {
         }
         let group = self.at("etc/group");
         let text = fs::read_to_string(&group)
-            .map_err(|error| Fault(format!("{}: {error}", group.display())))?;
+            .map_err(|error| Fault::Told(format!("{}: {error}", group.display())))?;
         match text.lines().any(|line| line.split(':').next() == Some(&account.name)) {
             true => args.extend(["--gid", &account.name]),
             false => args.push("--user-group"),
         }
         self.run(self.program("/usr/sbin/useradd").args(args).args(["--", &account.name]))
-            .map_err(|Fault(problem)| Fault(format!("the user {}: {problem}", account.name)))
+            .map_err(|fault| fault.of(format_args!("the user {}", account.name)))
     }
 }

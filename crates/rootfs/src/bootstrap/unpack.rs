@@ -14,12 +14,12 @@ use archive::tar::{self, Entry, EntryKind};
 use pkg::deb::ControlFile;
 use rustix::fs::{FileType, Timespec};
 
-use super::Fault;
-use super::facts::{self, Facts};
+use super::facts::{Facts, PackageFile, told};
+use super::{Fault, Package};
 use super::place::{Attributes, NewFile, Place, Root, parts};
 
 /// What a package has brought.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Unpacked {
     /// Its paths, as dpkg lists them.
     pub list: Vec<Vec<u8>>,
@@ -36,6 +36,8 @@ pub(super) enum Manner {
     Package,
     /// Files only, in their places; dpkg will unpack it once more.
     Files,
+    /// Not now: dpkg will. Its file is hashed.
+    Later,
 }
 
 /// Who has a path.
@@ -112,17 +114,29 @@ impl<'a> Unpacker<'a> {
     }
 
     fn package(&self, at: usize, manner: Manner) -> Result<Unpacked, Fault> {
-        let facts = self.facts.get(at).ok_or_else(|| Fault("no such package".to_owned()))?;
-        let fault = |problem: String| {
-            let package = &facts.package;
-            Fault(format!("{} ({}): {problem}", package.name, package.deb.display()))
+        let facts = self.facts.get(at).ok_or_else(|| Fault::Told("no such package".to_owned()))?;
+        let mut file = PackageFile::open(&facts.package)?;
+        let unpacked = match manner {
+            Manner::Later => Ok(Unpacked::default()),
+            Manner::Package | Manner::Files => self.unpack(at, &facts.package, &mut file, manner),
         };
-        let deb = facts::open(&facts.package)?;
+        file.checked(unpacked)
+    }
+
+    fn unpack(
+        &self,
+        at: usize,
+        package: &Package,
+        file: &mut PackageFile<'_>,
+        manner: Manner,
+    ) -> Result<Unpacked, Fault> {
+        let fault = |problem: String| told(package, problem);
+        let deb = file.deb()?;
         let control = deb.files().to_vec();
         let conffiles = conffiles(&control);
         let waiting = match manner {
             Manner::Package => conffiles.iter().map(|path| path.as_bytes().to_vec()).collect(),
-            Manner::Files => BTreeSet::new(),
+            Manner::Files | Manner::Later => BTreeSet::new(),
         };
         let mut job = Job { unpacker: self, at, waiting, list: Vec::new(), last: None };
         let list = deb

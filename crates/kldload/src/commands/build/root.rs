@@ -38,12 +38,9 @@ pub struct Root {
     _directory: Option<Scratch>,
 }
 
-/// What is asked of the bootstrap, and the digests that stand for its `.deb` files.
+/// What is asked of the bootstrap.
 #[derive(Debug)]
-pub struct Request {
-    bootstrap: Bootstrap,
-    digests: Vec<Digest>,
-}
+pub struct Request(Bootstrap);
 
 /// `SOURCE_DATE_EPOCH`, else the date of the lock: so the same lock gives the same machine.
 pub fn timestamp(lock: &Lock) -> anyhow::Result<i64> {
@@ -66,6 +63,7 @@ pub fn request(
         version: package.version.clone(),
         architecture: package.architecture.clone(),
         deb: site.store().path(&package.blob.digest),
+        sha256: package.blob.digest.to_string(),
         automatic: !manual.contains(&package.name),
     });
     let mut scripts: Vec<LateScript> = Vec::new();
@@ -84,22 +82,19 @@ pub fn request(
         mode: file.mode.into(),
         content: file.content.unwrap_or_default(),
     });
-    Ok(Request {
-        bootstrap: Bootstrap {
-            packages: packages.collect(),
-            architecture: lock.architecture.clone(),
-            timestamp,
-            script_timeout: SCRIPT_LIMIT,
-            jobs: 0,
-            modules: None,
-            signing: recipe.module_key(files)?,
-            files: late.collect(),
-            accounts,
-            scripts,
-            program: None,
-        },
-        digests: lock.packages.iter().map(|package| package.blob.digest).collect(),
-    })
+    Ok(Request(Bootstrap {
+        packages: packages.collect(),
+        architecture: lock.architecture.clone(),
+        timestamp,
+        script_timeout: SCRIPT_LIMIT,
+        jobs: 0,
+        modules: None,
+        signing: recipe.module_key(files)?,
+        files: late.collect(),
+        accounts,
+        scripts,
+        program: None,
+    }))
 }
 
 fn account(user: &User) -> LateAccount {
@@ -136,11 +131,10 @@ impl Request {
     pub fn key(&self) -> String {
         let Bootstrap {
             packages, architecture, timestamp, signing, files, accounts, scripts, ..
-        } = &self.bootstrap;
+        } = &self.0;
         let packages: Vec<_> = packages
             .iter()
-            .zip(&self.digests)
-            .map(|(package, digest)| (&package.name, digest.to_string(), package.automatic))
+            .map(|package| (&package.name, &package.sha256, package.automatic))
             .collect();
         let program = env!("CARGO_PKG_VERSION");
         let decides = serde_json::json!([
@@ -169,7 +163,7 @@ pub fn root(
     let Some(cache) = cache else {
         let directory = Scratch::create(&output.join(format!(".{name}.root")))?;
         let path = directory.path().join("root");
-        let (tree, blobs) = make(&request.bootstrap, &path, ui)?;
+        let (tree, blobs) = make(&request.0, &path, ui)?;
         return Ok(Root { tree, blobs, _directory: Some(directory) });
     };
     let key = request.key();
@@ -180,7 +174,7 @@ pub fn root(
     if let Some(path) = begun.made_meanwhile() {
         return loaded(path, ui);
     }
-    let bootstrap = Bootstrap { modules: Some(cache.modules()), ..request.bootstrap.clone() };
+    let bootstrap = Bootstrap { modules: Some(cache.modules()), ..request.0.clone() };
     make(&bootstrap, begun.directory(), ui)?;
     let path: PathBuf = begun.finish(&format!("{name}: {} packages", bootstrap.packages.len()))?;
     let (tree, blobs) = store::load(&path)?;

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use tree::{Directory, File, Inode, InodeId, Kind, MemoryBlobs, Metadata, Timestamp, Tree};
+use tree::{Digest, Directory, File, Inode, InodeId, Kind, MemoryBlobs, Metadata, Timestamp, Tree};
 
-use super::super::{Package, database};
+use super::super::{BootstrapError, Package, database};
 use super::*;
 
 /// A tree that belongs to whoever runs the test.
@@ -79,11 +79,13 @@ fn package(
     }
     let path = directory.join(format!("{name}.deb"));
     deb(&path, &files, data);
+    let sha256 = Digest::of(&fs::read(&path).unwrap()).to_string();
     let package = Package {
         name: name.to_owned(),
         version: "1".to_owned(),
         architecture: "all".to_owned(),
         deb: path,
+        sha256,
         automatic: false,
     };
     Facts::read(&package, "amd64").unwrap()
@@ -197,7 +199,8 @@ fn what_dpkg_refuses() {
         package(scratch.path(), "climber", "", &[], &climbs),
     ];
     let fails = |todo: &[(usize, Manner)]| {
-        Unpacker::new(&root, &facts, 1000).run(todo, 1, &|_| ()).unwrap_err().0
+        let fault = Unpacker::new(&root, &facts, 1000).run(todo, 1, &|_| ()).unwrap_err();
+        BootstrapError::from(fault).to_string()
     };
     let error = fails(&[(0, Manner::Package), (1, Manner::Package)]);
     assert!(
@@ -207,4 +210,44 @@ fn what_dpkg_refuses() {
     let error = fails(&[(2, Manner::Package)]);
     assert!(error.ends_with("no package may have this path"), "{error}");
     assert!(!scratch.path().join("evil").exists());
+}
+
+/// Where its bytes are changed, a package may still be good to read.
+#[test]
+fn a_file_that_is_not_the_lock_s_is_noticed_whoever_unpacks_it() {
+    let scratch = root();
+    let root = Root::open(&scratch.path().join("root")).unwrap();
+    let mut tool = Files::new();
+    tool.file("usr/bin/tool", "sweet");
+    let facts = [package(scratch.path(), "pear", "", &[], &tool.tar())];
+    let good = fs::read(&facts[0].package.deb).unwrap();
+    let at = |text: &[u8]| good.windows(text.len()).position(|bytes| bytes == text).unwrap();
+    let (content, archive) = (at(b"sweet"), at(b"ustar"));
+    for (place, manner) in [
+        (content, Manner::Package),
+        (content, Manner::Files),
+        (content, Manner::Later),
+        (good.len() - 1, Manner::Package),
+        (archive, Manner::Package),
+    ] {
+        let mut bad = good.clone();
+        bad[place] ^= 1;
+        fs::write(&facts[0].package.deb, &bad).unwrap();
+        let fault =
+            Unpacker::new(&root, &facts, 1000).run(&[(0, manner)], 1, &|_| ()).unwrap_err();
+        let error = BootstrapError::from(fault);
+        let BootstrapError::Damaged { deb, wanted, found } = &error else {
+            panic!("{place} {manner:?}: {error}");
+        };
+        assert_eq!((deb, wanted), (&facts[0].package.deb, &facts[0].package.sha256));
+        assert_eq!(*found, Digest::of(&bad).to_string());
+        assert!(error.to_string().contains("delete this file, and the next build"), "{error}");
+    }
+    // What is in it is not looked at before.
+    let fault = Facts::read(&facts[0].package, "amd64").unwrap_err();
+    assert!(matches!(fault, super::super::Fault::Damaged { .. }), "{fault:?}");
+    fs::write(&facts[0].package.deb, &good).unwrap();
+    for manner in [Manner::Later, Manner::Package] {
+        Unpacker::new(&root, &facts, 1000).run(&[(0, manner)], 1, &|_| ()).unwrap();
+    }
 }
