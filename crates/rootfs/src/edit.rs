@@ -1,6 +1,6 @@
 //! Writing files and links into a tree.
 
-use std::io::Read as _;
+use std::io::Read;
 
 use tree::{
     Blobs, Directory, File, Inode, Kind, MemoryBlobs, Metadata, Timestamp, Tree, TreeError,
@@ -114,12 +114,33 @@ impl Editor<'_> {
         let Kind::File(file) = &self.tree.inode(id).kind else { return Ok(None) };
         let failed = |error| RootfsError::Read { path: path.to_owned(), error };
         let mut text = String::new();
-        let blob = match self.generated.open(&file.blob) {
-            Ok(blob) => blob,
-            Err(_) => blobs.open(&file.blob).map_err(failed)?,
-        };
+        let blob = self.open(blobs, file).map_err(failed)?;
         blob.take(MAX_TEXT).read_to_string(&mut text).map_err(failed)?;
         Ok(Some(text))
+    }
+
+    /// Whether what is at `path`, found as the machine would find it, is a file that starts with `magic`.
+    pub fn starts_with(
+        &self,
+        blobs: &dyn Blobs,
+        path: &str,
+        magic: &[u8],
+    ) -> Result<bool, RootfsError> {
+        let Ok(id) = self.tree.resolve(path) else { return Ok(false) };
+        let Kind::File(file) = &self.tree.inode(id).kind else { return Ok(false) };
+        let failed = |error| RootfsError::Read { path: path.to_owned(), error };
+        let mut start = Vec::new();
+        let blob = self.open(blobs, file).map_err(failed)?;
+        blob.take(magic.len() as u64).read_to_end(&mut start).map_err(failed)?;
+        Ok(start == magic)
+    }
+
+    fn open<'b>(
+        &'b self,
+        blobs: &'b dyn Blobs,
+        file: &File,
+    ) -> std::io::Result<Box<dyn Read + Send + 'b>> {
+        self.generated.open(&file.blob).or_else(|_| blobs.open(&file.blob))
     }
 
     /// Whether the machine would find anything at `path`.

@@ -1,5 +1,7 @@
 //! Accounts, as `useradd` of Debian makes them.
 
+use std::collections::BTreeSet;
+
 use tree::{Inode, Kind, Metadata, Xattrs};
 
 use super::colons::Colons;
@@ -64,7 +66,11 @@ pub(super) fn accounts(root: &mut Root<'_>, accounts: &[Account]) -> Result<(), 
         gshadow: read(root, "etc/gshadow")?,
     };
     let today = (root.editor.time.seconds.max(0) / 86_400).to_string();
+    let mut seen = BTreeSet::new();
     for account in accounts {
+        if !seen.insert(&account.name) {
+            return Err(PersonaliseError::Twice(account.name.clone()));
+        }
         check(root, account)?;
         let place = databases.add(account, &today)?;
         home(root, account, &place)?;
@@ -101,14 +107,32 @@ fn check(root: &Root<'_>, account: &Account) -> Result<(), PersonaliseError> {
         let value = account.name.clone();
         return Err(PersonaliseError::Word { what: "the password hash of", value });
     }
-    if !root.has(&account.shell) {
+    let Ok(shell) = root.editor.tree.resolve(&account.shell) else {
         return Err(PersonaliseError::Missing {
-            what: format!("user {}", account.name),
+            what: format!("the shell of user {}", account.name),
             path: account.shell.clone(),
             package: account.shell.rsplit('/').next().unwrap_or_default().to_owned(),
         });
-    }
-    Ok(())
+    };
+    let shell = root.editor.tree.inode(shell);
+    let problem = match (&shell.kind, shell.metadata.mode & 0o111) {
+        (Kind::File(_), 0) => "nobody may run it",
+        (Kind::File(_), _) => return Ok(()),
+        _ => "it is no program",
+    };
+    let (user, shell) = (account.name.clone(), account.shell.clone());
+    Err(PersonaliseError::Shell { user, shell, problem })
+}
+
+/// Where a user without a `home` lives.
+fn home_of(account: &Account) -> String {
+    account.home.clone().unwrap_or_else(|| format!("/home/{}", account.name))
+}
+
+/// Whether a user may have this group as its own: groups with small numbers are the system's, and being
+/// in them gives rights.
+fn is_own(gid: u32, uid: Option<u32>) -> bool {
+    PEOPLE.contains(&gid) || uid == Some(gid)
 }
 
 impl Databases {
@@ -117,6 +141,13 @@ impl Databases {
         let place = match self.passwd.number(name, 2).zip(self.passwd.number(name, 3)) {
             Some((uid, gid)) => {
                 let home = self.passwd.field(name, 5).unwrap_or_default().to_owned();
+                // Of root, all the same, only what is told is changed.
+                let same = account.uid.map_or(PEOPLE.contains(&uid), |wanted| wanted == uid)
+                    && is_own(gid, account.uid)
+                    && home_of(account).trim_end_matches('/') == home.trim_end_matches('/');
+                if name != "root" && !same {
+                    return Err(PersonaliseError::Exists { user: name.to_owned(), uid, gid, home });
+                }
                 Place { uid, gid, home }
             }
             None => self.make(account, today)?,
@@ -158,7 +189,8 @@ impl Databases {
         }
         // The group of the same name, which may be there already.
         let gid = match self.group.number(name, 2) {
-            Some(gid) => gid,
+            Some(gid) if is_own(gid, account.uid) => gid,
+            Some(gid) => return Err(PersonaliseError::OwnGroup { user: name.to_owned(), gid }),
             None => {
                 let taken = |gid: u32| self.group.name_of(2, gid).is_some();
                 let gid = Some(uid).filter(|&gid| !taken(gid));
@@ -170,7 +202,7 @@ impl Databases {
                 gid
             }
         };
-        let home = account.home.clone().unwrap_or_else(|| format!("/home/{name}"));
+        let home = home_of(account);
         self.passwd.put(&[name, "x", &uid.to_string(), &gid.to_string(), "", &home, ""]);
         self.shadow.put(&[name, NO_PASSWORD, today, "0", "99999", "7", "", "", ""]);
         Ok(Place { uid, gid, home })

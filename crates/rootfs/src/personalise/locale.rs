@@ -6,6 +6,9 @@ use crate::glob::find;
 /// The locale that libc has built in.
 pub const DEFAULT: &str = "C.UTF-8";
 
+/// Where xkb-data has its layouts.
+const SYMBOLS: &str = "usr/share/X11/xkb/symbols";
+
 /// The keyboard, in the words of keyboard(5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keyboard {
@@ -21,7 +24,7 @@ pub struct Keyboard {
 
 /// Whether a locale needs no compiling.
 fn is_built_in(locale: &str) -> bool {
-    matches!(locale, "C" | "POSIX") || locale.eq_ignore_ascii_case("C.UTF-8") || locale == "C.utf8"
+    matches!(locale, "C" | "POSIX" | "C.UTF-8" | "C.utf8")
 }
 
 /// The script that compiles a locale in the sandbox, as `dpkg-reconfigure locales` would; `None` where
@@ -37,7 +40,9 @@ pub fn script(locale: &str) -> Option<String> {
          locale='{locale}'\n\
          supported=/usr/share/i18n/SUPPORTED\n\
          test -e $supported || {{ echo \"no locales here: add the package locales\" >&2; exit 1; }}\n\
-         line=$(grep -m 1 -F -e \"$locale \" $supported) || {{ echo \"$locale is not in $supported\" >&2; exit 1; }}\n\
+         while read -r name charset && test \"$name\" != \"$locale\"; do :; done <$supported\n\
+         line=\"$name $charset\"\n\
+         test -n \"$name\" || {{ echo \"locale = \\\"$locale\\\": there is no such locale in $supported\" >&2; exit 1; }}\n\
          grep -q -x -F -e \"$line\" /etc/locale.gen || echo \"$line\" >> /etc/locale.gen\n\
          locale-gen\n"
     ))
@@ -67,6 +72,7 @@ pub(super) fn locale(root: &mut Root<'_>, locale: &str) -> Result<(), Personalis
 
 pub(super) fn keyboard(root: &mut Root<'_>, keyboard: &Keyboard) -> Result<(), PersonaliseError> {
     let Keyboard { layout, variant, model, options } = keyboard;
+    check_layouts(root, layout, variant)?;
     let text = format!(
         "XKBMODEL=\"{model}\"\nXKBLAYOUT=\"{layout}\"\nXKBVARIANT=\"{variant}\"\n\
          XKBOPTIONS=\"{options}\"\n\nBACKSPACE=\"guess\"\n"
@@ -74,6 +80,31 @@ pub(super) fn keyboard(root: &mut Root<'_>, keyboard: &Keyboard) -> Result<(), P
     root.editor.change("etc/default/keyboard", 0o644, &text)?;
     // What console-setup computed for another keyboard; the machine computes it anew.
     root.editor.remove_all("etc/console-setup/cached_*")?;
+    Ok(())
+}
+
+/// Each layout is a file of xkb-data, with its variants in it; lists have commas between. Roots without
+/// these files get what they are told, as they may get the files later.
+fn check_layouts(root: &Root<'_>, layouts: &str, variants: &str) -> Result<(), PersonaliseError> {
+    if !root.has(SYMBOLS) {
+        return Ok(());
+    }
+    let mut variants = variants.split(',');
+    for layout in layouts.split(',').filter(|layout| !layout.is_empty()) {
+        let file = format!("{SYMBOLS}/{layout}");
+        let symbols = root.text(&file)?;
+        let unknown = |key, value: &str, file: &str| {
+            let (value, file) = (value.to_owned(), format!("/{file}"));
+            Err(PersonaliseError::Keyboard { key, value, file })
+        };
+        if symbols.is_empty() {
+            return unknown("layout", layout, SYMBOLS);
+        }
+        let variant = variants.next().unwrap_or_default();
+        if !variant.is_empty() && !symbols.contains(&format!("xkb_symbols \"{variant}\"")) {
+            return unknown("variant", variant, &file);
+        }
+    }
     Ok(())
 }
 
@@ -89,6 +120,10 @@ pub(super) fn time_zone(root: &mut Root<'_>, zone: &str) -> Result<(), Personali
             path: format!("/{file}"),
             package: "tzdata (old names: tzdata-legacy)".to_owned(),
         });
+    }
+    // Directories of zones are there as well, and tables of them.
+    if !root.editor.starts_with(root.blobs, &file, b"TZif")? {
+        return Err(PersonaliseError::NoZone(zone.to_owned()));
     }
     root.editor.symlink("etc/localtime", &format!("/{file}"))?;
     if root.has("etc/timezone") {

@@ -26,14 +26,14 @@ pub(super) fn install(root: &mut Root<'_>, files: &[NewFile]) -> Result<(), Pers
     }
     let users = Colons::parse(&root.text("etc/passwd")?);
     let groups = Colons::parse(&root.text("etc/group")?);
-    let number = |file: &NewFile, database: &Colons, kind, name: &str| {
-        let unknown =
-            || PersonaliseError::Owner { path: file.path.clone(), kind, name: name.to_owned() };
+    let number = |file: &NewFile, database: &Colons, (key, kind), name: &str| {
+        let path = file.path.clone();
+        let unknown = || PersonaliseError::Owner { path, key, kind, name: name.to_owned() };
         if name == "root" { Ok(0) } else { database.number(name, 2).ok_or_else(unknown) }
     };
     for file in files {
-        let uid = number(file, &users, "user", &file.owner)?;
-        let gid = number(file, &groups, "group", &file.group)?;
+        let uid = number(file, &users, ("owner", "user"), &file.owner)?;
+        let gid = number(file, &groups, ("group", "group"), &file.group)?;
         let path = file.path.trim_start_matches('/');
         if let Some(content) = &file.content {
             root.editor.bytes(path, file.mode, content)?;

@@ -45,7 +45,13 @@ const FILES: &[(&str, u16, &str)] = &[
     ("usr/lib/locale/locale-archive", 0o644, ""),
     ("usr/lib/systemd/systemd-networkd", 0o755, ""),
     ("usr/share/keyrings/debian-archive-keyring.pgp", 0o644, ""),
-    ("usr/share/zoneinfo/Europe/Berlin", 0o644, ""),
+    ("usr/share/zoneinfo/Europe/Berlin", 0o644, "TZif2"),
+    ("usr/share/zoneinfo/zone.tab", 0o644, "DE\t+5230+01322\tEurope/Berlin\n"),
+    (
+        "usr/share/X11/xkb/symbols/de",
+        0o644,
+        "xkb_symbols \"basic\" {\n};\nxkb_symbols \"nodeadkeys\" {\n};\n",
+    ),
     (
         "usr/lib/systemd/system/one.service",
         0o644,
@@ -374,14 +380,48 @@ fn what_cannot_be_is_told() {
             account(&|a| a.shell = "/bin/zsh".into()),
             "needs /bin/zsh, which is not in the root; add the package zsh",
         ),
-        (account(&|a| a.groups = vec!["wheel".into()]), "user alice: there is no group wheel"),
-        (account(&|a| a.uid = Some(2)), "user alice: the number 2 is that of bin"),
+        (
+            account(&|a| a.groups = vec!["wheel".into()]),
+            "user alice: groups: there is no group wheel",
+        ),
+        (account(&|a| a.uid = Some(2)), "user alice: uid: the number 2 is that of bin"),
         (account(&|a| a.full_name = "a:b".into()), "the name \"a:b\" has a colon"),
         (
             account(&|a| a.password_hash = Some("a\nroot::0".into())),
             "the password hash of \"alice\"",
         ),
+        (
+            broken(&|m| m.files[0].group = "carol".into()),
+            "file /etc/motd: group = \"carol\": there is no such group",
+        ),
+        (account(&|a| a.shell = "/etc".into()), "user alice: shell = \"/etc\": it is no program"),
+        (
+            account(&|a| a.shell = "/etc/passwd".into()),
+            "user alice: shell = \"/etc/passwd\": nobody may run it",
+        ),
+        (account(&|a| a.name = "bob".into()), "users: bob is there twice"),
+        // A package's account is nobody's by accident; nor is a group that gives rights.
+        (
+            account(&|a| a.name = "bin".into()),
+            "user bin: the root has a user of this name already, with uid 2, gid 2 and home \"/bin\"",
+        ),
+        (account(&|a| (a.name, a.uid) = ("bin".into(), Some(2))), "user bin: the root has a user"),
+        (
+            account(&|a| (a.name, a.home) = ("bin".into(), Some("/bin".into()))),
+            "user bin: the root has a user",
+        ),
+        (account(&|a| a.name = "shadow".into()), "user shadow: a user's own group"),
         (broken(&|m| m.time_zone = Some("Europe/Rome".into())), "the time zone Europe/Rome needs"),
+        (broken(&|m| m.time_zone = Some("Europe".into())), "time_zone = \"Europe\": /usr/share"),
+        (broken(&|m| m.time_zone = Some("zone.tab".into())), "time_zone = \"zone.tab\": /usr"),
+        (
+            broken(&|m| m.keyboard.as_mut().unwrap().layout = "de,xy".into()),
+            "keyboard: layout = \"xy\": /usr/share/X11/xkb/symbols of the root",
+        ),
+        (
+            broken(&|m| m.keyboard.as_mut().unwrap().variant = "deadkeys".into()),
+            "keyboard: variant = \"deadkeys\": /usr/share/X11/xkb/symbols/de of the root",
+        ),
         (
             broken(&|m| m.services.enable = vec!["five.service".into()]),
             "there is no unit five.service",
@@ -391,10 +431,28 @@ fn what_cannot_be_is_told() {
             broken(&|m| m.services.disable = vec!["five.service".into()]),
             "there is no unit five.service",
         ),
-        (broken(&|m| m.files[0].owner = "carol".into()), "file /etc/motd: there is no user carol"),
+        (
+            broken(&|m| m.files[0].owner = "carol".into()),
+            "file /etc/motd: owner = \"carol\": there is no such user",
+        ),
     ] {
         assert!(error.contains(message), "{error:?} does not tell {message:?}");
     }
+}
+
+#[test]
+fn an_account_of_a_package_may_be_told_as_it_is() {
+    let bin = Account {
+        name: "bin".to_owned(),
+        uid: Some(2),
+        home: Some("/bin/".to_owned()),
+        groups: Vec::new(),
+        ..alice()
+    };
+    let machine = Machine { accounts: vec![bin], ..Machine::default() };
+    let (tree, generated) = apply(&machine).unwrap();
+    let passwd = text(&tree, &generated, "etc/passwd");
+    assert!(passwd.contains("\nbin:x:2:2:Alice Doe,,,:/bin:/bin/bash\n"), "{passwd}");
 }
 
 #[test]
@@ -494,4 +552,38 @@ fn the_locale_script_is_a_script() {
     let path = directory.path().join("script");
     fs::write(&path, locale::script("de_DE.UTF-8").unwrap()).unwrap();
     judge(Command::new("sh").arg("-n").arg(&path));
+}
+
+#[test]
+fn only_locales_that_there_are_are_compiled() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let supported = "aa_DJ.UTF-8 UTF-8\nde_DE.UTF-8 UTF-8\nde_DE ISO-8859-1\n";
+    fs::write(at("SUPPORTED"), supported).unwrap();
+    for (locale, line) in [
+        ("de_DE.UTF-8", Some("de_DE.UTF-8 UTF-8")),
+        ("de_DE", Some("de_DE ISO-8859-1")),
+        ("DE.UTF-8", None),
+        ("de_DE.UTF", None),
+        ("de.DE.UTF-8", None),
+    ] {
+        fs::write(at("locale.gen"), "# none\n").unwrap();
+        let script = locale::script(locale)
+            .unwrap()
+            .replace("/usr/share/i18n/SUPPORTED", &at("SUPPORTED"))
+            .replace("/etc/locale.gen", &at("locale.gen"))
+            .replace("\nlocale-gen\n", "\n");
+        let output = Command::new("sh").arg("-c").arg(script).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let added = fs::read_to_string(at("locale.gen")).unwrap();
+        match line {
+            Some(line) => assert_eq!(added, format!("# none\n{line}\n"), "{said}"),
+            None => {
+                assert_eq!((&*added, output.status.code()), ("# none\n", Some(1)));
+                let told = format!("locale = \"{locale}\": there is no such locale");
+                assert!(said.starts_with(&told), "{said}");
+            }
+        }
+    }
+    assert!(locale::script("c.utf-8").is_some(), "libc knows it by one name only");
 }
