@@ -182,7 +182,8 @@ pub(super) fn unfinished(root: &Path) -> Result<Vec<String>, Fault> {
     let text = String::from_utf8_lossy(&text);
     let mut found = Vec::new();
     for paragraph in paragraphs(&text) {
-        let paragraph = paragraph.map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
+        let paragraph =
+            paragraph.map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
         let status = paragraph.get("Status").unwrap_or_default();
         if status != "install ok installed" {
             found.push(format!("{} ({status})", paragraph.get("Package").unwrap_or_default()));

@@ -5,7 +5,6 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use archive::tar::{self, EntryKind};
 use rustix::fs::{Mode, Timespec};
@@ -87,13 +86,7 @@ fn clear(work: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
-}
-
 fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Result<(), Fault> {
-    let begin = now();
     let stage = |name: &str, total: usize| {
         tell(Event::Stage { name: name.to_owned(), total: total as u64 });
     };
@@ -115,7 +108,8 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     let essential = relations.essential();
 
     stage("unpacking", facts.len());
-    let root = Root::open(&path).map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
+    let root =
+        Root::open(&path).map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
     unpack(&path, &root, request, &facts, &essential, jobs, tell)?;
 
     let target = Target {
@@ -173,9 +167,10 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     database::automatic(&path, &request.architecture, &facts)?;
 
     stage("saving the tree", 0);
-    let (mut tree, blobs) = scan::scan(&path, &|_| {}).map_err(|error| Fault::Told(error.to_string()))?;
+    let (mut tree, blobs) =
+        scan::scan(&path, &|_| {}).map_err(|error| Fault::Told(error.to_string()))?;
     let mut generated = MemoryBlobs::default();
-    normalise::normalise(&mut tree, &mut generated, request.timestamp, begin)?;
+    normalise::normalise(&mut tree, &mut generated, request.timestamp)?;
     save::save(&tree, blobs, generated, &tree_directory)
 }
 

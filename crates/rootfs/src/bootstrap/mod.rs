@@ -23,7 +23,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use host::sandbox::{self, SandboxError};
 use rustix::fs::FlockOperation;
@@ -164,6 +164,14 @@ pub enum BootstrapError {
         /// The digest of what is there.
         found: String,
     },
+    /// The root would have a date that is still to come.
+    #[error(
+        "this machine's clock is {} behind the date that the root is to have (SOURCE_DATE_EPOCH, else the \
+         lock's): files that scripts write could not be told from those of packages, and useradd takes no \
+         date that is to come; set the clock, or an earlier SOURCE_DATE_EPOCH",
+        span(*_0)
+    )]
+    Clock(Duration),
     /// A file or directory outside could not be used.
     #[error("{}: {source}", path.display())]
     Io {
@@ -211,6 +219,25 @@ impl From<Fault> for BootstrapError {
     }
 }
 
+/// A time that has passed, in the unit in which it is not a number without meaning.
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
+    let unit = units.into_iter().find(|(unit, _)| seconds >= 2 * unit);
+    let (unit, name) = unit.unwrap_or((1, "seconds"));
+    format!("{} {name}", seconds / unit)
+}
+
+/// Everything that the build writes must be later than the date of the root: what is later is taken for
+/// the build's, and programs that go by SOURCE_DATE_EPOCH go by the clock if that is behind.
+fn check_clock(timestamp: i64) -> Result<(), BootstrapError> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    match u64::try_from(timestamp).unwrap_or(0).saturating_sub(now.as_secs()) {
+        0 => Ok(()),
+        behind => Err(BootstrapError::Clock(Duration::from_secs(behind))),
+    }
+}
+
 fn at(path: &Path) -> impl FnOnce(io::Error) -> BootstrapError + use<> {
     let path = path.to_owned();
     move |source| BootstrapError::Io { path, source }
@@ -231,6 +258,7 @@ pub fn bootstrap(
     fs::create_dir_all(parent).map_err(at(parent))?;
     let parent = fs::canonicalize(parent).map_err(at(parent))?;
     // Known before an hour's work is done.
+    check_clock(request.timestamp)?;
     if fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(at(output)(io::ErrorKind::DirectoryNotEmpty.into()));
     }
@@ -316,4 +344,22 @@ fn command(
 /// events on standard output. Returns whether the root was made.
 pub fn inside() -> bool {
     inside::run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_root_of_a_date_that_is_to_come() {
+        let now =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+        check_clock(now - 1).unwrap();
+        check_clock(-1).unwrap();
+        let error = check_clock(now + 3 * 86_400 + 60).unwrap_err().to_string();
+        assert!(error.starts_with("this machine's clock is 3 days behind"), "{error}");
+        assert!(check_clock(i64::MAX).is_err());
+        assert_eq!(span(Duration::from_secs(119)), "119 seconds");
+        assert_eq!(span(Duration::from_secs(7200)), "2 hours");
+    }
 }

@@ -24,13 +24,12 @@ const RULES: &[(&str, &str)] = &[
     ("var/lib/systemd/deb-systemd-user-helper-enabled/*-old", "left over from the build"),
 ];
 
-/// Applies all rules; no time is later than `timestamp`, and none is of the build, which began at `begin`.
+/// Applies all rules; no time is later than `timestamp`, and so none is of the build, which began after it.
 /// Packages share directories, so that chance decides what their times are: they become `timestamp`.
 pub(super) fn normalise(
     tree: &mut Tree,
     generated: &mut MemoryBlobs,
     timestamp: i64,
-    begin: i64,
 ) -> Result<(), Fault> {
     let fault = |error: &dyn std::fmt::Display| Fault::Told(error.to_string());
     let time = Timestamp { seconds: timestamp, nanoseconds: 0 };
@@ -48,7 +47,7 @@ pub(super) fn normalise(
     for id in ids {
         let is_directory = tree.directory(id).is_some();
         let mtime = &mut tree.metadata_mut(id).mtime;
-        if is_directory || mtime.seconds >= begin.min(timestamp) {
+        if is_directory || mtime.seconds >= timestamp {
             *mtime = time;
         }
         mtime.nanoseconds = 0;

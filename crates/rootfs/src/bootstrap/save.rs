@@ -17,7 +17,8 @@ pub(super) fn save(
     generated: MemoryBlobs,
     output: &Path,
 ) -> Result<(), Fault> {
-    let fault = |error: &dyn std::fmt::Display| Fault::Told(format!("{}: {error}", output.display()));
+    let fault =
+        |error: &dyn std::fmt::Display| Fault::Told(format!("{}: {error}", output.display()));
     let blobs = LayeredBlobs { upper: generated, lower: scanned };
     let kept = DirStore::new(store::blobs_of(output));
     for entry in tree.walk() {

@@ -88,7 +88,8 @@ impl Target<'_> {
                 .map_err(|error| Fault::Told(format!("{}: {error}", settings.display())))?;
         }
         let policy = self.at(POLICY);
-        fs::remove_file(&policy).map_err(|error| Fault::Told(format!("{}: {error}", policy.display())))
+        fs::remove_file(&policy)
+            .map_err(|error| Fault::Told(format!("{}: {error}", policy.display())))
     }
 
     /// A program in the root, with the environment that maintainer scripts expect.
@@ -140,7 +141,8 @@ impl Target<'_> {
             let Some(facts) = self.facts.get(at) else { continue };
             let inside = format!("{OURS}/{at}.deb");
             let path = self.at(&inside);
-            fs::write(&path, "").map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
+            fs::write(&path, "")
+                .map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
             dpkg = dpkg.bind(&facts.package.deb, &inside).args([format!("/{inside}")]);
         }
         self.run(dpkg)

@@ -15,8 +15,8 @@ use pkg::deb::ControlFile;
 use rustix::fs::{FileType, Timespec};
 
 use super::facts::{Facts, PackageFile, told};
-use super::{Fault, Package};
 use super::place::{Attributes, NewFile, Place, Root, parts};
+use super::{Fault, Package};
 
 /// What a package has brought.
 #[derive(Debug, Default)]

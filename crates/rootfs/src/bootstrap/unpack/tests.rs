@@ -233,8 +233,7 @@ fn a_file_that_is_not_the_lock_s_is_noticed_whoever_unpacks_it() {
         let mut bad = good.clone();
         bad[place] ^= 1;
         fs::write(&facts[0].package.deb, &bad).unwrap();
-        let fault =
-            Unpacker::new(&root, &facts, 1000).run(&[(0, manner)], 1, &|_| ()).unwrap_err();
+        let fault = Unpacker::new(&root, &facts, 1000).run(&[(0, manner)], 1, &|_| ()).unwrap_err();
         let error = BootstrapError::from(fault);
         let BootstrapError::Damaged { deb, wanted, found } = &error else {
             panic!("{place} {manner:?}: {error}");
