@@ -73,7 +73,9 @@ fn code(error: &anyhow::Error) -> u8 {
     if causes(error).filter_map(|cause| cause.downcast_ref()).any(differs) {
         return MISMATCH;
     }
-    if causes(error).any(|cause| matches!(cause.downcast_ref(), Some(BootstrapError::Damaged { .. }))) {
+    if causes(error)
+        .any(|cause| matches!(cause.downcast_ref(), Some(BootstrapError::Damaged { .. })))
+    {
         return MISMATCH;
     }
     if causes(error).any(|cause| suite_error(cause).is_some_and(is_mismatch)) {

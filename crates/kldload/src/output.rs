@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use blk::WriteBehind;
+use blk::{ReadAt, WriteBehind};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 use tempfile::TempPath;
 use tree::{Digest, Hasher};
@@ -17,6 +17,8 @@ use crate::fleeting::Fleeting;
 
 /// Starts names that only last until a file has its own.
 const TEMPORARY: &str = ".kldload-";
+/// Bytes that are hashed at once: they stay in a processor's cache.
+const HASHED: usize = 1 << 18;
 
 /// A file without a name, which gets its name when it is complete. If the program ends before,
 /// however it ends, nothing is left; but on file systems that know no files without names (NFS, exFAT) it
@@ -135,22 +137,30 @@ impl Write for Appended<'_> {
     }
 }
 
-/// SHA-256 of a file; `progress` is told of each part's bytes. The position that clones of the file share
-/// stays where it is.
+/// SHA-256 of a file, holes included, which are not read; `progress` is told of each part's bytes. The
+/// position that clones of the file share stays where it is.
 pub fn sha256(file: &File, progress: &mut dyn FnMut(u64)) -> io::Result<Digest> {
+    // Who looks for holes moves the position.
+    let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     let mut hasher = Hasher::default();
-    let mut chunk = vec![0; 1 << 20];
+    let (zeros, mut chunk) = (vec![0; HASHED], vec![0; HASHED]);
+    let size = file.size()?;
     let mut at = 0;
-    loop {
-        match FileExt::read_at(file, &mut chunk, at)? {
-            0 => return Ok(hasher.finish()),
-            length => {
-                hasher.update(&chunk[..length]);
+    while at < size {
+        let data = file.next_data(at)?.unwrap_or(size..size);
+        for (end, hole) in [(data.start, true), (data.end, false)] {
+            while at < end {
+                let length = usize::try_from(end - at).unwrap_or(HASHED).min(HASHED);
+                if !hole {
+                    ReadAt::read_exact_at(&file, &mut chunk[..length], at)?;
+                }
+                hasher.update(if hole { &zeros[..length] } else { &chunk[..length] });
                 at += length as u64;
                 progress(length as u64);
             }
         }
     }
+    Ok(hasher.finish())
 }
 
 /// The directory that outputs go into. Directories that were made for it go away with this value,
@@ -185,5 +195,47 @@ fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek, SeekFrom};
+
+    use super::*;
+
+    /// What the process has read with system calls so far.
+    fn read_bytes() -> u64 {
+        let text = std::fs::read_to_string("/proc/self/io").unwrap();
+        text.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn holes_are_hashed_and_not_read() {
+        const SIZE: u64 = 64 << 20;
+        let mut file = tempfile::tempfile().unwrap();
+        file.set_len(SIZE).unwrap();
+        FileExt::write_all_at(&file, b"pears", 3 << 20).unwrap();
+        FileExt::write_all_at(&file, b"plums", SIZE - 5).unwrap();
+        file.seek(SeekFrom::Start(7)).unwrap();
+        let (before, mut progress) = (read_bytes(), 0);
+        let found = sha256(&file, &mut |bytes| progress += bytes).unwrap();
+        let read = read_bytes() - before;
+        assert_eq!((progress, file.stream_position().unwrap()), (SIZE, 7));
+        // Other tests read meanwhile, but not that much.
+        assert!(read < SIZE / 2, "{read} bytes were read");
+        let mut whole = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut whole).unwrap();
+        assert_eq!(found, Digest::of(&whole));
+        // Data first, a hole at the end; nothing at all.
+        file.set_len(0).unwrap();
+        assert_eq!(sha256(&file, &mut |_| ()).unwrap(), Digest::of(b""));
+        FileExt::write_all_at(&file, b"x", 0).unwrap();
+        file.set_len(1 << 20).unwrap();
+        whole.truncate(1 << 20);
+        whole.fill(0);
+        whole[0] = b'x';
+        assert_eq!(sha256(&file, &mut |_| ()).unwrap(), Digest::of(&whole));
     }
 }
