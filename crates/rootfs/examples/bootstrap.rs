@@ -37,9 +37,6 @@ fn main() {
         jobs: number("BOOTSTRAP_JOBS", 0) as usize,
         modules: args.get(2).map(Into::into),
         signing: None,
-        files: Vec::new(),
-        accounts: Vec::new(),
-        scripts: Vec::new(),
         program: None,
     };
     let begin = Instant::now();

@@ -61,6 +61,15 @@ impl<'a> Document<'a> {
     }
 }
 
+impl Document<'_> {
+    /// In which line, from 1, the element `at` of the list `key` begins.
+    pub fn line_of(text: &str, key: &str, at: usize) -> Option<usize> {
+        let table = DeTable::parse(text).ok()?.into_inner();
+        let element = table.get(key)?.get_ref().as_array()?.get(at)?;
+        Some(line(text, element.span().start))
+    }
+}
+
 fn line(text: &str, at: usize) -> usize {
     text.get(..at).map_or(1, |before| before.matches('\n').count() + 1)
 }
@@ -161,6 +170,10 @@ mod tests {
             let error = read(text).unwrap_err().to_string();
             assert!(error.starts_with(message), "{error:?} is not {message:?}");
         }
+        let text = "x = 1\n\n[[walnuts]]\nweight = 1\n\n[[walnuts]]\nweight = 2\n";
+        let lines = [0, 1, 2].map(|at| Document::line_of(text, "walnuts", at));
+        assert_eq!(lines, [Some(3), Some(6), None]);
+        assert_eq!(Document::line_of("a = [\n  1,\n  2]\n", "a", 1), Some(3));
         assert!(Document::parse(&"[a.b]\n".repeat(LONGEST)).is_err());
         assert!(read(&"x = [".repeat(100_000)).is_err());
     }

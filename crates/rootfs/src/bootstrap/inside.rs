@@ -7,22 +7,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use archive::tar::{self, EntryKind};
-use rustix::fs::{Mode, Timespec};
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
+use tree::store::{self, DirStore};
 use tree::{MemoryBlobs, scan};
 
 use super::facts::{Facts, PackageFile};
 use super::order::{Relations, Run};
-use super::place::{Attributes, Root, parts};
-use super::target::{OURS, Target};
+use super::place::{Root, parts};
+use super::target::Target;
 use super::unpack::{Manner, Unpacker};
-use super::{Bootstrap, Event, Fault, LateFile, database, modules, normalise, save};
+use super::{Bootstrap, Event, Fault, Late, database, late, modules, normalise, restore, save};
 
 /// What is sent into the sandbox.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
     /// Makes a root in `work`, a directory for everything, which is emptied first.
     Make { request: Box<Bootstrap>, work: PathBuf },
+    /// Makes a root of the saved tree `base` in `work`, as above.
+    Finish { base: PathBuf, late: Late, work: PathBuf },
     /// Removes a directory with all that is in it.
     Remove(PathBuf),
 }
@@ -52,12 +55,10 @@ pub(super) fn run() -> bool {
         // Who does not listen any more has gone, and we with it.
         let _ = output.write_all(&line).and_then(|()| output.flush());
     };
+    let tell = |event| send(&Message::Event(event));
     let result = read_order().and_then(|order| match order {
-        Order::Make { request, work } => {
-            let result = make(&request, &work, &|event| send(&Message::Event(event)));
-            let cleared = clear(&work);
-            result.and(cleared)
-        }
+        Order::Make { request, work } => in_work(&work, || make(&request, &work, &tell)),
+        Order::Finish { base, late, work } => in_work(&work, || finish(&base, &late, &work, &tell)),
         Order::Remove(directory) => fs::remove_dir_all(&directory)
             .map_err(|error| Fault::Told(format!("{}: {error}", directory.display()))),
     });
@@ -70,6 +71,14 @@ fn read_order() -> Result<Order, Fault> {
     let mut text = Vec::new();
     io::stdin().read_to_end(&mut text).map_err(|error| Fault::Told(error.to_string()))?;
     serde_json::from_slice(&text).map_err(|error| Fault::Told(format!("the order: {error}")))
+}
+
+/// Makes something in a directory in which nothing but the result stays.
+fn in_work(work: &Path, make: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+    clear(work)?;
+    let made = make();
+    let cleared = clear(work);
+    made.and(cleared)
 }
 
 /// Removes what only the making needs. It has owners that exist only in here.
@@ -90,8 +99,6 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     let stage = |name: &str, total: usize| {
         tell(Event::Stage { name: name.to_owned(), total: total as u64 });
     };
-    let tree_directory = work.join(TREE);
-    clear(work)?;
     let path = work.join(ROOT);
     fs::DirBuilder::new()
         .mode(0o755)
@@ -162,16 +169,53 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     let versions = modules::versions(&path)?;
     stage("making the initramfs", versions.len());
     target.initramfs(&versions)?;
-    late(&target, &root, request, &stage)?;
     target.clear()?;
     database::automatic(&path, &request.architecture, &facts)?;
+    save_root(&path, request.timestamp, None, work, tell)
+}
 
-    stage("saving the tree", 0);
+/// Carries out what comes late in a copy of the saved tree `base`.
+fn finish(
+    base: &Path,
+    late: &Late,
+    work: &Path,
+    tell: &(dyn Fn(Event) + Sync),
+) -> Result<(), Fault> {
+    let path = work.join(ROOT);
+    tell(Event::Stage { name: "copying the root".to_owned(), total: 0 });
+    let (tree, blobs) = store::load(base).map_err(|error| Fault::Told(error.to_string()))?;
+    restore::restore(&tree, &blobs, &path)?;
+    let root =
+        Root::open(&path).map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
+    let target = Target {
+        root: &path,
+        facts: &[],
+        timestamp: late.timestamp,
+        limit: late.script_timeout,
+        tell,
+        aside: work.join(ASIDE),
+    };
+    target.prepare()?;
+    tell(Event::Stage { name: "adding files and running scripts".to_owned(), total: 0 });
+    late::run(&target, &root, late)?;
+    target.clear()?;
+    save_root(&path, late.timestamp, Some(&blobs), work, tell)
+}
+
+/// Saves the root in `path`; what `base` has is shared with it.
+fn save_root(
+    path: &Path,
+    timestamp: i64,
+    base: Option<&DirStore>,
+    work: &Path,
+    tell: &(dyn Fn(Event) + Sync),
+) -> Result<(), Fault> {
+    tell(Event::Stage { name: "saving the tree".to_owned(), total: 0 });
     let (mut tree, blobs) =
-        scan::scan(&path, &|_| {}).map_err(|error| Fault::Told(error.to_string()))?;
+        scan::scan(path, &|_| {}).map_err(|error| Fault::Told(error.to_string()))?;
     let mut generated = MemoryBlobs::default();
-    normalise::normalise(&mut tree, &mut generated, request.timestamp)?;
-    save::save(&tree, blobs, generated, &tree_directory)
+    normalise::normalise(&mut tree, &mut generated, timestamp)?;
+    save::save(&tree, blobs, generated, base, &work.join(TREE))
 }
 
 /// The facts of all packages, base-files first and the essential ones before the others.
@@ -333,61 +377,4 @@ fn configure(
         }
     }
     Ok(())
-}
-
-/// Adds the files and runs the scripts that come last.
-fn late(
-    target: &Target<'_>,
-    root: &Root,
-    request: &Bootstrap,
-    stage: &dyn Fn(&str, usize),
-) -> Result<(), Fault> {
-    if request.files.is_empty() && request.scripts.is_empty() {
-        return Ok(());
-    }
-    stage("adding files and running scripts", 0);
-    let passwd = target.root.join("etc/passwd");
-    let users = fs::read_to_string(&passwd)
-        .map_err(|error| Fault::Told(format!("{}: {error}", passwd.display())))?;
-    for account in &request.accounts {
-        let known = |line: &str| line.split(':').next() == Some(account.name.as_str());
-        if !users.lines().any(known) {
-            target.add_user(account)?;
-        }
-    }
-    for file in &request.files {
-        add(root, file, request.timestamp)
-            .map_err(|error| Fault::Told(format!("{}: {error}", file.path)))?;
-    }
-    for (number, script) in request.scripts.iter().enumerate() {
-        let inside = format!("{OURS}/script-{number}");
-        let path = target.root.join(&inside);
-        fs::write(&path, &script.content)
-            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
-            .map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
-        let program = target.without_services(target.program(&format!("/{inside}")))?;
-        target
-            .run(program)
-            .map_err(|fault| fault.of(format_args!("the script {}", script.name)))?;
-    }
-    Ok(())
-}
-
-fn add(root: &Root, file: &LateFile, timestamp: i64) -> io::Result<()> {
-    let refused = || io::Error::new(io::ErrorKind::InvalidInput, "this is no path of a file");
-    let relative = file.path.trim_start_matches('/').as_bytes();
-    let parts = parts(relative).ok_or_else(refused)?;
-    let (name, parents) = parts.split_last().ok_or_else(refused)?;
-    let place = root.make_place(parents)?;
-    if place.kind(name)?.is_some() {
-        place.remove(name)?;
-    }
-    let mut new = place.create(name)?;
-    new.write(&file.content)?;
-    new.finish(&Attributes {
-        mode: file.mode & 0o7777,
-        uid: 0,
-        gid: 0,
-        mtime: Timespec { tv_sec: timestamp, tv_nsec: 0 },
-    })
 }

@@ -11,10 +11,12 @@
 mod database;
 mod facts;
 mod inside;
+mod late;
 mod modules;
 mod normalise;
 mod order;
 mod place;
+mod restore;
 mod save;
 mod target;
 mod unpack;
@@ -110,13 +112,24 @@ pub struct Bootstrap {
     pub modules: Option<PathBuf>,
     /// What signs the modules that dkms built; those that are kept are not signed.
     pub signing: Option<ModuleKey>,
-    /// Files to add.
-    pub files: Vec<LateFile>,
-    /// Users to make before the scripts run, by the root's own useradd.
+    /// The program that is started again inside the sandbox; `None`: the one that runs.
+    pub program: Option<PathBuf>,
+}
+
+/// What is to be done in a root that [`bootstrap`] made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Late {
+    /// As [`Bootstrap::timestamp`].
+    pub timestamp: i64,
+    /// How long one script may take.
+    pub script_timeout: Duration,
+    /// Users to make first, by the root's own useradd.
     pub accounts: Vec<LateAccount>,
+    /// Files to add before the scripts run.
+    pub files: Vec<LateFile>,
     /// Programs to run, in this order.
     pub scripts: Vec<LateScript>,
-    /// The program that is started again inside the sandbox; `None`: the one that runs.
+    /// As [`Bootstrap::program`].
     pub program: Option<PathBuf>,
 }
 
@@ -251,14 +264,52 @@ pub fn bootstrap(
     output: &Path,
     progress: &mut dyn FnMut(Event),
 ) -> Result<(Tree, DirStore), BootstrapError> {
+    check_clock(request.timestamp)?;
+    let mut request = request.clone();
+    for package in &mut request.packages {
+        package.deb = absolute(&package.deb)?;
+    }
+    if let Some(modules) = &mut request.modules {
+        fs::create_dir_all(&*modules).map_err(at(modules))?;
+        *modules = absolute(modules)?;
+    }
+    let program = request.program.take();
+    let order = |work| inside::Order::Make { request: Box::new(request), work };
+    make(output, program, order, progress)
+}
+
+/// Does in a copy of the tree saved in `base`, which stays as it is, what comes late, and saves the result
+/// in `output`, as [`bootstrap`] does. So a script that fails costs no bootstrap.
+pub fn finish(
+    base: &Path,
+    late: &Late,
+    output: &Path,
+    progress: &mut dyn FnMut(Event),
+) -> Result<(Tree, DirStore), BootstrapError> {
+    check_clock(late.timestamp)?;
+    let (base, mut late) = (absolute(base)?, late.clone());
+    let program = late.program.take();
+    make(output, program, |work| inside::Order::Finish { base, late, work }, progress)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, BootstrapError> {
+    fs::canonicalize(path).map_err(at(path))
+}
+
+/// Has an order, which is told its directory, carried out in the sandbox.
+fn make(
+    output: &Path,
+    program: Option<PathBuf>,
+    order: impl FnOnce(PathBuf) -> inside::Order,
+    progress: &mut dyn FnMut(Event),
+) -> Result<(Tree, DirStore), BootstrapError> {
     let parent = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     fs::create_dir_all(parent).map_err(at(parent))?;
-    let parent = fs::canonicalize(parent).map_err(at(parent))?;
+    let parent = absolute(parent)?;
     // Known before an hour's work is done.
-    check_clock(request.timestamp)?;
     if fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(at(output)(io::ErrorKind::DirectoryNotEmpty.into()));
     }
@@ -269,22 +320,12 @@ pub fn bootstrap(
     if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Err(BootstrapError::Busy(output.to_owned()));
     }
-    let absolute = |path: &Path| fs::canonicalize(path).map_err(at(path));
-    let mut request = request.clone();
-    for package in &mut request.packages {
-        package.deb = absolute(&package.deb)?;
-    }
-    if let Some(modules) = &mut request.modules {
-        fs::create_dir_all(&*modules).map_err(at(modules))?;
-        *modules = absolute(modules)?;
-    }
     let made = work.join(inside::TREE);
     if made.exists() {
         fs::remove_dir_all(&made).map_err(at(&made))?;
     }
-    let program = request.program.take().unwrap_or_else(|| PathBuf::from(OURSELVES));
-    let order = inside::Order::Make { request: Box::new(request), work: work.clone() };
-    let result = command(&program, &order, progress);
+    let program = program.unwrap_or_else(|| PathBuf::from(OURSELVES));
+    let result = command(&program, &order(work.clone()), progress);
     if result.is_ok() {
         fs::rename(&made, output).map_err(at(output))?;
     }

@@ -10,11 +10,12 @@ use tree::{Kind, LayeredBlobs, MemoryBlobs, Tree};
 
 use super::Fault;
 
-/// Saves `tree` in `output`. The files it was scanned from are no longer where they were after this.
+/// Saves `tree` in `output`; what is the same in `base`, a saved tree's, becomes a link to that. The files it was scanned from are no longer where they were after this.
 pub(super) fn save(
     tree: &Tree,
     scanned: ScannedBlobs,
     generated: MemoryBlobs,
+    base: Option<&DirStore>,
     output: &Path,
 ) -> Result<(), Fault> {
     let fault =
@@ -32,7 +33,10 @@ pub(super) fn save(
         if let Some(parent) = place.parent() {
             fs::create_dir_all(parent).map_err(|error| fault(&error))?;
         }
-        adopt(path, &place).map_err(|error| fault(&error))?;
+        let shared = base.is_some_and(|base| fs::hard_link(base.path(&file.blob), &place).is_ok());
+        if !shared {
+            adopt(path, &place).map_err(|error| fault(&error))?;
+        }
     }
     store::save(output, tree, &blobs).map_err(|error| fault(&error))
 }

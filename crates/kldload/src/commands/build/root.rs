@@ -9,9 +9,13 @@ use darksite::lock::Lock;
 use darksite::site::Site;
 use darksite::source::read_index;
 use pkg::deb::parse_packages;
+use pkg::recipe::Document;
 use plan::recipe::{Files, User};
-use rootfs::bootstrap::{Bootstrap, Event, LateAccount, LateFile, LateScript, Package, bootstrap};
+use rootfs::bootstrap::{
+    Bootstrap, Event, Late, LateAccount, LateFile, LateScript, Package, bootstrap, finish,
+};
 use rootfs::personalise::locale;
+use serde_json::json;
 use tree::store::{self, DirStore};
 use tree::{Digest, Tree};
 
@@ -21,7 +25,7 @@ use crate::scratch::Scratch;
 use crate::ui::Ui;
 
 /// Changes when the same packages become another root than before.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Kind of these outputs in the cache.
 const KIND: &str = "roots";
 /// How long one script of a package may take; a kernel module takes minutes.
@@ -38,9 +42,12 @@ pub struct Root {
     _directory: Option<Scratch>,
 }
 
-/// What is asked of the bootstrap.
+/// What is asked of the bootstrap, and of the root that comes out, if anything.
 #[derive(Debug)]
-pub struct Request(Bootstrap);
+pub struct Request {
+    bootstrap: Bootstrap,
+    late: Option<Late>,
+}
 
 /// `SOURCE_DATE_EPOCH`, else the date of the lock: so the same lock gives the same machine.
 pub fn timestamp(lock: &Lock) -> anyhow::Result<i64> {
@@ -76,25 +83,40 @@ pub fn request(
         true => (Vec::new(), Vec::new()),
         false => (recipe.new_files(files)?, recipe.machine.users.iter().map(account).collect()),
     };
-    scripts.extend(own.into_iter().map(|(name, content)| LateScript { name, content }));
+    let lines = std::fs::read_to_string(asked.path()).unwrap_or_default();
+    scripts.extend(own.into_iter().enumerate().map(|(at, (name, content))| {
+        let place = match Document::line_of(&lines, "scripts", at) {
+            Some(line) => format!(" ({}, line {line})", asked.path().display()),
+            None => String::new(),
+        };
+        LateScript { name: format!("{name}{place}"), content }
+    }));
     let late = late.into_iter().map(|file| LateFile {
         path: file.path.trim_start_matches('/').to_owned(),
         mode: file.mode.into(),
         content: file.content.unwrap_or_default(),
     });
-    Ok(Request(Bootstrap {
-        packages: packages.collect(),
-        architecture: lock.architecture.clone(),
+    let late = Late {
         timestamp,
         script_timeout: SCRIPT_LIMIT,
-        jobs: 0,
-        modules: None,
-        signing: recipe.module_key(files)?,
-        files: late.collect(),
         accounts,
+        files: late.collect(),
         scripts,
         program: None,
-    }))
+    };
+    Ok(Request {
+        bootstrap: Bootstrap {
+            packages: packages.collect(),
+            architecture: lock.architecture.clone(),
+            timestamp,
+            script_timeout: SCRIPT_LIMIT,
+            jobs: 0,
+            modules: None,
+            signing: recipe.module_key(files)?,
+            program: None,
+        },
+        late: (!late.scripts.is_empty()).then_some(late),
+    })
 }
 
 fn account(user: &User) -> LateAccount {
@@ -129,27 +151,31 @@ fn manual(asked: &Asked, lock: &Lock, site: &Site) -> anyhow::Result<HashSet<Str
 impl Request {
     /// Names everything that decides what the root is.
     pub fn key(&self) -> String {
-        let Bootstrap {
-            packages, architecture, timestamp, signing, files, accounts, scripts, ..
-        } = &self.0;
+        self.late.as_ref().map_or_else(|| self.base_key(), |late| self.late_key(late))
+    }
+
+    /// Names what decides the root that the scripts find.
+    fn base_key(&self) -> String {
+        let Bootstrap { packages, architecture, timestamp, signing, .. } = &self.bootstrap;
         let packages: Vec<_> = packages
             .iter()
             .map(|package| (&package.name, &package.sha256, package.automatic))
             .collect();
         let program = env!("CARGO_PKG_VERSION");
-        let decides = serde_json::json!([
-            VERSION,
-            program,
-            packages,
-            architecture,
-            timestamp,
-            signing.as_ref().map(|key| Digest::of(key.certificate()).to_string()),
-            files,
-            accounts,
-            scripts
-        ]);
-        Digest::of(decides.to_string().as_bytes()).to_string()
+        let key = signing.as_ref().map(|key| Digest::of(key.certificate()).to_string());
+        digest(&json!([VERSION, program, packages, architecture, timestamp, key]))
     }
+
+    fn late_key(&self, late: &Late) -> String {
+        let Late { accounts, files, scripts, .. } = late;
+        // What messages call a script decides nothing.
+        let scripts: Vec<_> = scripts.iter().map(|script| &script.content).collect();
+        digest(&json!([self.base_key(), accounts, files, scripts]))
+    }
+}
+
+fn digest(decides: &serde_json::Value) -> String {
+    Digest::of(decides.to_string().as_bytes()).to_string()
 }
 
 /// The root, from the cache or made now; without a cache, in `output`.
@@ -163,38 +189,63 @@ pub fn root(
     let Some(cache) = cache else {
         let directory = Scratch::create(&output.join(format!(".{name}.root")))?;
         let path = directory.path().join("root");
-        let (tree, blobs) = make(&request.0, &path, ui)?;
+        let (mut tree, mut blobs) = bootstrap(&request.bootstrap, &path, &mut |e| show(ui, e))?;
+        if let Some(late) = &request.late {
+            let finished = directory.path().join("finished");
+            (tree, blobs) = finish(&path, late, &finished, &mut |e| show(ui, e))?;
+        }
         return Ok(Root { tree, blobs, _directory: Some(directory) });
     };
     let key = request.key();
     if let Some(path) = cache.find(KIND, &key) {
         return loaded(&path, ui);
     }
+    let Some(late) = &request.late else { return base(request, name, cache, ui).and_then(of) };
+    let base = base(request, name, cache, ui)?;
     let begun = cache.begin(KIND, &key)?;
     if let Some(path) = begun.made_meanwhile() {
         return loaded(path, ui);
     }
-    let bootstrap = Bootstrap { modules: Some(cache.modules()), ..request.0.clone() };
-    make(&bootstrap, begun.directory(), ui)?;
-    let path: PathBuf = begun.finish(&format!("{name}: {} packages", bootstrap.packages.len()))?;
+    let finished = finish(&base, late, begun.directory(), &mut |event| show(ui, event));
+    if finished.is_err() {
+        ui.note("the root that the scripts began with is kept: the next build goes on from there");
+    }
+    finished?;
+    of(begun.finish(&format!("{name}: {} scripts", late.scripts.len()))?)
+}
+
+/// Where the cache has the root of the packages, which is made if it is not there.
+fn base(request: &Request, name: &str, cache: &Cache, ui: &mut Ui) -> anyhow::Result<PathBuf> {
+    let key = request.base_key();
+    if let Some(path) = cache.find(KIND, &key) {
+        return Ok(path);
+    }
+    let begun = cache.begin(KIND, &key)?;
+    if let Some(path) = begun.made_meanwhile() {
+        return Ok(path.to_owned());
+    }
+    let wanted = Bootstrap { modules: Some(cache.modules()), ..request.bootstrap.clone() };
+    bootstrap(&wanted, begun.directory(), &mut |event| show(ui, event))?;
+    begun.finish(&format!("{name}: {} packages", wanted.packages.len()))
+}
+
+/// The root that is kept there.
+fn of(path: PathBuf) -> anyhow::Result<Root> {
     let (tree, blobs) = store::load(&path)?;
     Ok(Root { tree, blobs, _directory: None })
 }
 
 fn loaded(path: &Path, ui: &mut Ui) -> anyhow::Result<Root> {
     ui.stage("reading root from cache", 0);
-    let (tree, blobs) = store::load(path)?;
-    Ok(Root { tree, blobs, _directory: None })
+    of(path.to_owned())
 }
 
-fn make(request: &Bootstrap, path: &Path, ui: &mut Ui) -> anyhow::Result<(Tree, DirStore)> {
-    // The last lines that scripts printed: they tell why one failed.
-    let made = bootstrap(request, path, &mut |event| match event {
+fn show(ui: &mut Ui, event: Event) {
+    match event {
         Event::Stage { name, total } => ui.steps(&name, total),
         Event::Step(_) => ui.advance(1),
         Event::Said(_) => {}
         Event::Note(text) => ui.note(&text),
         Event::Warning(text) => ui.warn(&text),
-    });
-    Ok(made?)
+    }
 }
