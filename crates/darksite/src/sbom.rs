@@ -4,10 +4,10 @@
 //! Only the lock, the indexes it names and, for [`licenses`], its packages are read, so the same lock
 //! always gives the same document. What is not told is `NOASSERTION`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use pkg::distribution::DistributionError;
+use pkg::distribution::{Distribution, DistributionError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -39,10 +39,23 @@ pub struct Facts {
 /// What a package says of its licence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct License {
-    /// As an expression of SPDX, if there is one.
-    pub declared: Option<String>,
+    /// As an expression of SPDX.
+    pub declared: String,
     /// In the words of the package.
     pub named: String,
+    /// What the expression names that SPDX does not know.
+    pub extracted: Vec<ExtractedLicense>,
+}
+
+/// A licence that has a name in one document only (chapter 10).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtractedLicense {
+    /// That name: `LicenseRef-` and more.
+    pub id: String,
+    /// What the package calls it.
+    pub name: String,
+    /// Its text.
+    pub text: String,
 }
 
 /// Licences by the packages' digests.
@@ -88,6 +101,7 @@ pub fn spdx(
     licenses: &Licenses,
 ) -> Result<Value, SbomError> {
     let family = family(&lock.distribution)?;
+    let distribution = Distribution::find(&lock.distribution)?;
     let facts = family.facts(lock, store)?;
     let digest = Digest::of(lock.to_string().as_bytes());
     let created = lock.date().unwrap_or(Timestamp::UNIX_EPOCH);
@@ -97,7 +111,17 @@ pub fn spdx(
         .map(|package| {
             let facts = facts.get(&package.blob.digest).cloned().unwrap_or_default();
             let license = licenses.get(&package.blob.digest);
-            package_value(lock, package, &facts, license, family)
+            package_value(lock, package, &facts, license, (family, &distribution))
+        })
+        .collect();
+    let extracted: BTreeMap<&str, Value> = lock
+        .packages
+        .iter()
+        .filter_map(|package| licenses.get(&package.blob.digest))
+        .flat_map(|license| &license.extracted)
+        .map(|ExtractedLicense { id, name, text }| {
+            let value = json!({"licenseId": id, "name": name, "extractedText": text});
+            (id.as_str(), value)
         })
         .collect();
     let describes: Vec<Value> = lock.packages.iter().map(|package| id(package).into()).collect();
@@ -123,6 +147,7 @@ pub fn spdx(
         },
         "documentDescribes": describes,
         "packages": packages,
+        "hasExtractedLicensingInfos": extracted.into_values().collect::<Vec<_>>(),
         "relationships": relationships,
     }))
 }
@@ -132,14 +157,10 @@ fn package_value(
     package: &LockedPackage,
     facts: &Facts,
     license: Option<&License>,
-    family: &dyn Family,
+    (family, distribution): (&dyn Family, &Distribution),
 ) -> Value {
     let LockedPackage { name, version, architecture, component, .. } = package;
-    // A directory of this machine is no place from which anybody could have it (7.7).
-    let location = match lock.suite(&package.suite).map(|suite| &suite.mirror) {
-        Some(mirror @ Location::Http(_)) => mirror.join(&package.path).to_string(),
-        Some(Location::File(_)) | None => "NOASSERTION".to_owned(),
-    };
+    let location = location(lock, package, distribution);
     let supplier = match &facts.maintainer {
         Some(maintainer) => match maintainer.split_once(" <") {
             Some((name, address)) => {
@@ -157,8 +178,7 @@ fn package_value(
         quoted(version),
         lock.codename
     );
-    let declared = license.and_then(|license| license.declared.as_deref());
-    let declared = declared.unwrap_or("NOASSERTION");
+    let declared = license.map_or("NOASSERTION", |license| &license.declared);
     let mut value = json!({
         "SPDXID": id(package),
         "name": name,
@@ -204,6 +224,41 @@ fn package_value(
     value
 }
 
+/// From where anybody can have it (7.7). A distribution's mirrors have many names, and a machine's sources
+/// have one: so has the document. Snapshots stay what they are.
+fn location(lock: &Lock, package: &LockedPackage, distribution: &Distribution) -> String {
+    let Some(suite) = lock.suite(&package.suite) else { return "NOASSERTION".to_owned() };
+    let Location::Http(mirror) = &suite.mirror else {
+        // A directory of this machine.
+        return "NOASSERTION".to_owned();
+    };
+    let release = distribution.release.get(&lock.codename);
+    let suites =
+        release.into_iter().flat_map(|release| release.suites.iter().chain(&release.optional));
+    let archive = suites
+        .filter(|known| known.name == suite.name)
+        .find_map(|known| distribution.archive.get(&known.archive))
+        .filter(|archive| domain(&archive.mirror) == domain(mirror))
+        .filter(|archive| host(&archive.snapshot) != host(mirror));
+    match archive {
+        Some(archive) => Location::Http(archive.mirror.clone()),
+        None => suite.mirror.clone(),
+    }
+    .join(&package.path)
+    .to_string()
+}
+
+fn host(address: &str) -> Option<&str> {
+    address.split_once("://")?.1.split(['/', ':']).next()
+}
+
+/// Whose an address is: `debian.org`.
+fn domain(address: &str) -> Option<&str> {
+    let host = host(address)?;
+    let start = host.rmatch_indices('.').nth(1).map_or(0, |(dot, _)| dot + 1);
+    host.get(start..)
+}
+
 /// A name for the package within the document; the digest makes it unique.
 fn id(package: &LockedPackage) -> String {
     let digest = package.blob.digest.to_string();
@@ -212,7 +267,7 @@ fn id(package: &LockedPackage) -> String {
 }
 
 /// Letters, digits, dots and dashes only.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect()
 }
 
@@ -228,4 +283,35 @@ fn quoted(text: &str) -> String {
         }
     }
     quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn official_archives_have_one_name() {
+        let official = &Distribution::find("debian").unwrap().archive["main"];
+        let of = |mirror: &str, suite: &str| {
+            let digest = "0".repeat(64);
+            let text = format!(
+                "kldload-lock 1\ndistribution debian trixie amd64\nrequest hello\n\
+                 suite {suite} 2025-05-17T08:05:41Z {digest} 10 {mirror}\n\
+                 index {suite} {digest} 0 main/binary-amd64/Packages.xz\n\
+                 package hello 1 amd64 7 {digest} {suite}/main pool/h.deb\n"
+            );
+            let lock = crate::lock::parse(&text).unwrap();
+            location(&lock, &lock.packages[0], &Distribution::find("debian").unwrap())
+        };
+        let here = format!("{}/pool/h.deb", official.mirror);
+        for name in ["http://ftp.de.debian.org/debian", "https://mirrors.debian.org:443/x/debian"] {
+            assert_eq!(of(name, "trixie"), here);
+        }
+        let snapshot = format!("{}/20250520T000000Z", official.snapshot);
+        for kept in ["http://mirror.example/debian", &snapshot] {
+            assert_eq!(of(kept, "trixie"), format!("{kept}/pool/h.deb"));
+        }
+        assert_eq!(of("http://ftp.debian.org/x", "own"), "http://ftp.debian.org/x/pool/h.deb");
+        assert_eq!(of("file:/srv/debian", "trixie"), "NOASSERTION");
+    }
 }

@@ -6,11 +6,12 @@ use std::io::{BufReader, Read};
 use std::sync::{Mutex, PoisonError};
 
 use archive::tar::{EntryKind, Reader, TarError};
-use pkg::deb::{Deb, DebError, licenses, spdx_expression};
+use pkg::deb::{self, Deb, DebError, spdx_expression};
+use tree::Digest;
 
 use crate::lock::{Lock, LockedPackage};
 use crate::parallel::each;
-use crate::sbom::{License, Licenses, SbomError};
+use crate::sbom::{ExtractedLicense, License, Licenses, SbomError, plain};
 use crate::store::{Store, at};
 
 /// Longest copyright file looked at, in bytes: of a part the licences would be incomplete.
@@ -56,12 +57,30 @@ pub(super) fn read(
         },
     };
     let known = lock.packages.iter().filter_map(|package| {
-        let names = licenses(text(&package.name)?)?;
-        let declared = spdx_expression(&names);
-        let named = names.into_iter().collect::<Vec<_>>().join("; ");
-        Some((package.blob.digest, License { declared, named }))
+        let copyright = deb::Copyright::parse(text(&package.name)?)?;
+        let mut extracted = Vec::new();
+        let declared = spdx_expression(&copyright.names, &mut |name| {
+            let license = extract(name, &copyright, &package.name);
+            extracted.push(license.clone());
+            license.id
+        });
+        let named = copyright.names.into_iter().collect::<Vec<_>>().join("; ");
+        Some((package.blob.digest, License { declared, named, extracted }))
     });
     Ok(known.collect())
+}
+
+/// A licence that SPDX does not know. Packages give the same name to different texts, and so the text is in
+/// the identifier.
+fn extract(name: &str, copyright: &deb::Copyright, package: &str) -> ExtractedLicense {
+    let text = match copyright.text(name) {
+        Some(text) => text.to_owned(),
+        None => format!("/usr/share/doc/{package}/copyright names {name:?} and has no text of it."),
+    };
+    let digest = Digest::of(text.as_bytes()).to_string();
+    let plain: String = plain(name).chars().take(40).collect();
+    let id = format!("LicenseRef-{plain}-{}", digest.get(..12).unwrap_or_default());
+    ExtractedLicense { id, name: name.to_owned(), text }
 }
 
 fn copyright(package: &LockedPackage, store: &Store) -> Result<Option<Copyright>, SbomError> {

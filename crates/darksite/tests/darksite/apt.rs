@@ -50,7 +50,8 @@ fn have(programs: &[&str]) -> bool {
 /// A copyright file as DEP 5 wants it.
 const COPYRIGHT: &str = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n\
      Files: *\nCopyright: Some One\nLicense: GPL-3+\n\n\
-     Files: x\nCopyright: Another One\nLicense: Expat\n Permission is hereby granted ...\n";
+     Files: x\nCopyright: Another One\nLicense: Expat\n Permission is hereby granted ...\n\n\
+     Files: y\nCopyright: nobody\nLicense: public-domain\n Take it.\n .\n It is yours.\n";
 
 /// Packages a directory with dpkg-deb; returns the .deb.
 fn deb(directory: &Path, control: &str) -> PathBuf {
@@ -296,9 +297,17 @@ fn apt_takes_what_we_publish() {
     let document = sbom::spdx(&lock, "test", site.store(), &licenses).unwrap();
     spdx::assert_good(&document);
     for package in document["packages"].as_array().unwrap() {
-        assert_eq!(package["licenseDeclared"], "GPL-3.0-or-later AND MIT", "{package}");
-        assert_eq!(package["licenseComments"], "the package says: Expat; GPL-3+");
+        let gift = document["hasExtractedLicensingInfos"][0]["licenseId"].as_str().unwrap();
+        let declared = format!("GPL-3.0-or-later AND {gift} AND MIT");
+        assert_eq!(package["licenseDeclared"], declared, "{package}");
+        assert_eq!(package["licenseComments"], "the package says: Expat; GPL-3+; public-domain");
     }
+    let gift = &document["hasExtractedLicensingInfos"];
+    assert_eq!(gift.as_array().unwrap().len(), 1);
+    assert_eq!(gift[0]["extractedText"], "Take it.\n\nIt is yours.");
+    let mut lost = document.clone();
+    lost["hasExtractedLicensingInfos"] = serde_json::json!([]);
+    assert!(spdx::problems(&lost)[0].starts_with("10.1: "));
 
     let keyring = key.keyring();
     for place in [&first.path, &medium] {

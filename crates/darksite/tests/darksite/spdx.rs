@@ -19,6 +19,7 @@ pub fn problems(document: &Value) -> Vec<String> {
         judge.rule(ids.insert(id.to_owned()), "7.2", format!("{id} occurs twice"));
     }
     judge.relationships(document, &ids);
+    judge.extracted(document);
     judge.problems
 }
 
@@ -180,6 +181,25 @@ impl Judge {
         ] {
             self.rule(holds, section, format!("{key} of {}", package["name"]));
         }
+    }
+
+    /// 10.1, 10.2: what an expression names that SPDX does not know has a text here, and nothing else has.
+    fn extracted(&mut self, document: &Value) {
+        let own = |text: &str| -> Vec<String> {
+            let words = text.split(|c: char| c.is_whitespace() || "()".contains(c));
+            words.filter(|word| word.starts_with("LicenseRef-")).map(str::to_owned).collect()
+        };
+        let packages = list(document, "packages").iter();
+        let named: BTreeSet<String> =
+            packages.flat_map(|package| own(text(package, "licenseDeclared"))).collect();
+        let mut told = BTreeSet::new();
+        for license in list(document, "hasExtractedLicensingInfos") {
+            let id = text(license, "licenseId");
+            self.rule(told.insert(id.to_owned()), "10.1", format!("{id} occurs twice"));
+            let is_text = !text(license, "extractedText").trim().is_empty();
+            self.rule(is_text, "10.2", format!("extractedText of {id}"));
+        }
+        self.rule(named == told, "10.1", format!("{named:?} are named, {told:?} are there"));
     }
 
     /// 11.1: both ends are there, and the document says what it describes; the short form agrees.

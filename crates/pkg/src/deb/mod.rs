@@ -16,7 +16,7 @@ mod version;
 
 pub use container::{ControlFile, Deb, DebError};
 pub use control::{ControlError, ControlProblem, Field, Paragraph, Paragraphs, paragraphs};
-pub use copyright::{licenses, spdx_expression};
+pub use copyright::{Copyright, spdx_expression};
 pub use packages::{
     IndexError, MultiArch, Package, PackageIndex, Priority, Rejected, parse_packages, write_package,
 };
