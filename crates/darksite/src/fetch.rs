@@ -12,8 +12,9 @@ mod problem;
 pub mod redirect;
 mod transport;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
+use std::mem::{Discriminant, discriminant};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -57,7 +58,8 @@ pub struct Wanted {
 pub enum Event<'a> {
     /// So many bytes arrived.
     Bytes(u64),
-    /// A place failed; another one, or the same after a pause, is asked next.
+    /// A place failed; another one, or the same after a pause, is asked next. Told once for each server and
+    /// kind of problem.
     Retry {
         /// The place.
         location: &'a Location,
@@ -92,6 +94,8 @@ pub struct Fetcher {
     limiter: Option<Limiter>,
     /// How often in a row each server could not be reached.
     unreachable: Mutex<HashMap<String, u32>>,
+    /// Which problems of which servers were told.
+    told: Mutex<HashSet<(String, Discriminant<Problem>)>>,
 }
 
 impl Fetcher {
@@ -99,7 +103,8 @@ impl Fetcher {
     pub fn new(options: Options) -> Result<Self, FetchError> {
         let transport = Transport::new(&options)?;
         let limiter = options.rate.map(Limiter::new);
-        Ok(Self { options, transport, limiter, unreachable: Mutex::default() })
+        let (unreachable, told) = (Mutex::default(), Mutex::default());
+        Ok(Self { options, transport, limiter, unreachable, told })
     }
 
     /// Brings everything that is `wanted` and not there yet into the store, several at a time, and makes
@@ -221,13 +226,22 @@ impl Fetcher {
         // A dead mirror costs its time limit once or twice, not with every file.
         places.sort_by_key(|(location, _)| self.is_unreachable(location));
         let mut failed_rounds = 0;
+        // The last problem is not told here: it is in the error.
+        let mut untold: Option<(&Location, Problem)> = None;
+        let tell = |told: Option<(&Location, Problem)>| {
+            if let Some((location, problem)) = told {
+                self.tell(location, &problem, report);
+            }
+        };
         loop {
             let mut any_progress = false;
             let mut worth_asking = false;
             for (location, last) in &mut places {
-                if last.as_ref().is_some_and(Problem::is_final) {
+                let is_final = |problem: &Problem| problem.is_final_at(location);
+                if last.as_ref().is_some_and(is_final) {
                     continue;
                 }
+                tell(untold.take());
                 let (problem, progress) = match attempt(location) {
                     Ok(()) => {
                         self.remember(location, None);
@@ -238,9 +252,9 @@ impl Fetcher {
                     Err(Refused::Counted { problem, progress }) => (problem, progress),
                 };
                 self.remember(location, Some(&problem));
-                report(Event::Retry { location, problem: &problem });
                 any_progress |= progress;
-                worth_asking |= !problem.is_final();
+                worth_asking |= !is_final(&problem);
+                untold = Some((location, problem.clone()));
                 *last = Some(problem);
             }
             failed_rounds = if any_progress { 0 } else { failed_rounds + 1 };
@@ -251,9 +265,18 @@ impl Fetcher {
                 return Err(Failure { name: name.to_owned(), places: places.collect() }.into());
             }
             if failed_rounds > 0 {
+                tell(untold.take());
                 let pause = self.options.pause.saturating_mul(1 << (failed_rounds - 1).min(16));
                 thread::sleep(pause.min(LONGEST_PAUSE));
             }
+        }
+    }
+
+    /// Each kind of problem of a server once: it is the same with a thousand files.
+    fn tell(&self, location: &Location, problem: &Problem, report: Report<'_>) {
+        let kind = (location.server().to_owned(), discriminant(problem));
+        if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(kind) {
+            report(Event::Retry { location, problem });
         }
     }
 

@@ -85,13 +85,15 @@ impl Reader<'_> {
         suite: &SuiteSource,
         report: Report<'_>,
     ) -> Result<SuiteState, SourceError> {
+        let warn = |error: &SourceError| report(Event::Warning(&error.to_string()));
         let mut mirrors = suite.mirrors.clone();
-        let mut first_error = None;
+        let mut refused = Vec::new();
         while !mirrors.is_empty() {
             let (bytes, mirror, inline) = match self.signed_file(suite, &mirrors, report) {
                 Ok(found) => found,
                 // What a mirror that had one was refused for says more than the silence of the others.
-                Err(error) => return Err(first_error.unwrap_or_else(|| error.into())),
+                Err(error) if refused.is_empty() => return Err(error.into()),
+                Err(_) => break,
             };
             let state = || {
                 let beside = || self.file_of(suite, SIGNATURE, slice::from_ref(&mirror), report);
@@ -106,14 +108,20 @@ impl Reader<'_> {
                     return Err(error);
                 }
                 Err(error) => {
-                    report(Event::Warning(&error.to_string()));
                     mirrors.retain(|other| *other != mirror);
-                    first_error.get_or_insert(error);
+                    refused.push(error);
                 }
-                state => return state,
+                Ok(state) => {
+                    refused.iter().for_each(warn);
+                    return Ok(state);
+                }
             }
         }
-        Err(first_error.unwrap_or_else(|| SourceError::NoMirror { suite: suite.name.clone() }))
+        // Each is told once: the first is the error.
+        let mut refused = refused.into_iter();
+        let first = refused.next();
+        refused.for_each(|error| warn(&error));
+        Err(first.unwrap_or_else(|| SourceError::NoMirror { suite: suite.name.clone() }))
     }
 
     /// The signed file as some mirror has it, and whether the signature is inside.
@@ -189,7 +197,7 @@ impl Reader<'_> {
             {
                 return Err(dated(format!(
                     "was valid until {until}: the mirror is stale; use another one, or allow it with \
-                     check-valid-until = false"
+                     check_valid_until = false in the recipe or --ignore-valid-until"
                 )));
             }
             if date > self.now.saturating_add(CLOCKS_DIFFER).unwrap_or(self.now) {

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::iter;
 use std::path::PathBuf;
 
 use thiserror::Error;
 use tree::Digest;
 
+use super::MOST_FAILURES;
 use crate::Location;
 use crate::store::StoreError;
 
@@ -67,8 +69,10 @@ pub enum Problem {
 
 impl Problem {
     /// Whether asking again is useless.
-    pub(super) fn is_final(&self) -> bool {
+    pub(super) fn is_final_at(&self, location: &Location) -> bool {
         match self {
+            // A disk says the same each time.
+            _ if matches!(location, Location::File(_)) => true,
             Self::NotFound | Self::OtherSize { .. } | Self::TooLong { .. } | Self::Redirect(_) => {
                 true
             }
@@ -113,9 +117,13 @@ impl fmt::Display for Failure {
         if self.places.is_empty() {
             return f.write_str(": there is no mirror to ask");
         }
-        for (number, (location, problem)) in self.places.iter().enumerate() {
-            let separator = if number == 0 { ": " } else { "; " };
-            write!(f, "{separator}{location}: {problem}")?;
+        // One problem of several places is told once.
+        for (number, alike) in self.places.chunk_by(|one, next| one.1 == next.1).enumerate() {
+            f.write_str(if number == 0 { ": " } else { "; " })?;
+            for (number, (location, _)) in alike.iter().enumerate() {
+                write!(f, "{}{location}", if number == 0 { "" } else { ", " })?;
+            }
+            alike.first().map_or(Ok(()), |(_, problem)| write!(f, ": {problem}"))?;
         }
         Ok(())
     }
@@ -125,7 +133,7 @@ impl fmt::Display for Failure {
 #[derive(Debug, Error)]
 pub enum FetchError {
     /// Nobody delivered one file or several.
-    #[error("{first}{}", others(.more))]
+    #[error("{first}{}", others(more))]
     Failed {
         /// The first of them.
         first: Failure,
@@ -153,12 +161,13 @@ pub enum FetchError {
     Store(#[from] StoreError),
 }
 
+/// A line for each, as each has its own reason.
 fn others(more: &[Failure]) -> String {
-    match more {
-        [] => String::new(),
-        [one] => format!(" (and {})", one.name),
-        [one, rest @ ..] => format!(" (and {} and {} more)", one.name, rest.len()),
+    let mut lines: String = more.iter().map(|failure| format!("\n{failure}")).collect();
+    if more.len() + 1 >= MOST_FAILURES {
+        lines.push_str("\nwhat else is missing was not asked for any more");
     }
+    lines
 }
 
 impl From<Failure> for FetchError {
@@ -171,6 +180,16 @@ impl FetchError {
     /// Whether it is one file that a place says it does not have.
     pub fn is_not_found_somewhere(&self) -> bool {
         matches!(self, Self::Failed { first, more } if more.is_empty() && first.is_not_found_somewhere())
+    }
+
+    /// Whether some place had other bytes than those that are wanted.
+    pub fn is_wrong_content(&self) -> bool {
+        let Self::Failed { first, more } = self else { return false };
+        let wrong = |problem: &Problem| {
+            matches!(problem, Problem::Digest { .. } | Problem::OtherSize { .. })
+        };
+        let mut failures = iter::once(first).chain(more);
+        failures.any(|failure| failure.places.iter().any(|(_, problem)| wrong(problem)))
     }
 
     /// One error of several: one of the store is worst.
