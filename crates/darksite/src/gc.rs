@@ -20,7 +20,7 @@ pub struct Removed {
 }
 
 /// Removes all snapshots but the newest `keep` (all stay if that is `None`; the current one always
-/// stays), then every blob that no snapshot and no lock names. With `dry_run` it only tells.
+/// stays) and those without a lock, which serve nobody, then every blob that no snapshot and no lock names. With `dry_run` it only tells.
 pub fn collect(site: &Site, keep: Option<usize>, dry_run: bool) -> Result<Removed, SiteError> {
     let _guard = site.guard_alone()?;
     let mut removed = Removed::default();
@@ -44,6 +44,8 @@ pub fn collect(site: &Site, keep: Option<usize>, dry_run: bool) -> Result<Remove
             needed.extend(lock?.blobs().map(|blob| blob.digest));
         }
     }
+    let halves = site.halves()?.into_iter().filter(|id| Some(id) != current.as_ref());
+    removed.snapshots.extend(halves);
     if !dry_run {
         for id in &removed.snapshots {
             // Under a name that is no snapshot's, so that half a repository is never seen as one.
@@ -56,8 +58,8 @@ pub fn collect(site: &Site, keep: Option<usize>, dry_run: bool) -> Result<Remove
                 fs::remove_dir_all(entry.path()).map_err(at(&entry.path()))?;
             }
         }
-        removed.bytes += site.store().remove_partials()?;
     }
+    removed.bytes += site.store().remove_partials(dry_run)?;
     for (blob, length) in site.store().list()? {
         if needed.contains(&blob) {
             removed.kept += 1;

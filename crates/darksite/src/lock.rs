@@ -6,12 +6,13 @@
 //! ```text
 //! kldload-lock 1
 //! distribution debian trixie amd64
+//! asked recommends false
 //! suite trixie 2025-05-17T08:05:41Z DIGEST SIZE http://ftp.debian.org/debian
 //! index trixie main/binary-amd64/Packages.xz DIGEST SIZE
 //! package bash 5.2.37-2 amd64 1489456 DIGEST trixie/main pool/main/b/bash/bash_5.2.37-2_amd64.deb
 //! ```
 //!
-//! `suite` has the date of its signed `Release` file, the digest and length of that file and the archive
+//! `asked` has a key and its value, for what decided and shows nowhere else. `suite` has the date of its signed `Release` file, the digest and length of that file and the archive
 //! it came from; where the signature was a file of its own, a `signature` line follows. `index` is what
 //! the packages of a component were read from. Paths come last, as they may contain blanks.
 
@@ -44,6 +45,8 @@ pub struct Lock {
     pub requests: Vec<String>,
     /// Which versions were preferred, in words, in the recipe's order, which counts.
     pub pins: Vec<String>,
+    /// What else of the recipe decided, as a key and its value; empty in locks of old, which do not tell.
+    pub asked: Vec<(String, String)>,
     /// The suites, in the order of the source.
     pub suites: Vec<LockedSuite>,
     /// The packages, by name, architecture, version.

@@ -75,15 +75,19 @@ pub fn indexes(
 }
 
 /// Where a suite's files may be: its mirrors, the one of the lock, the archive of snapshots some hours
-/// after the suite's date.
+/// after the suite's date. If the lock's is among the mirrors it is the first of them that was good when
+/// the lock was made: whoever was refused then comes behind.
 fn archives(
     suite: &LockedSuite,
     places: Places,
     hours: impl IntoIterator<Item = i64>,
 ) -> Vec<Location> {
     let Places { mut mirrors, snapshots } = places;
-    if !mirrors.contains(&suite.mirror) {
-        mirrors.push(suite.mirror.clone());
+    // As they are shown, as a lock keeps no passwords.
+    let good = suite.mirror.to_string();
+    match mirrors.iter().position(|mirror| mirror.to_string() == good) {
+        Some(at) => mirrors.get_mut(..=at).unwrap_or_default().rotate_right(1),
+        None => mirrors.push(suite.mirror.clone()),
     }
     if let Some(archive) = snapshots {
         let later = |hours| suite.date.saturating_add(SignedDuration::from_hours(hours));
@@ -116,8 +120,10 @@ mod tests {
             mirrors: vec!["http://new.example".parse().unwrap()],
             snapshots: Some("http://snap.example/archive/debian".parse().unwrap()),
         };
-        let wanted = packages(&lock, &places);
-        let locations: Vec<String> = wanted[0].locations.iter().map(ToString::to_string).collect();
+        let locations = |places: &dyn Fn(&LockedSuite) -> Places| -> Vec<String> {
+            let wanted = packages(&lock, places);
+            wanted[0].locations.iter().map(ToString::to_string).collect()
+        };
         let expected = [
             "http://new.example/pool/a.deb",
             "http://old.example/debian/pool/a.deb",
@@ -125,6 +131,15 @@ mod tests {
             "http://snap.example/archive/debian/20250518T200541Z/pool/a.deb",
             "http://snap.example/archive/debian/20250517T080541Z/pool/a.deb",
         ];
-        assert_eq!(locations, expected);
+        assert_eq!(locations(&places), expected);
+        // The mirror that was good goes before one that was not.
+        let refused = |_: &LockedSuite| Places {
+            mirrors: ["http://bad.example", "http://old.example/debian", "http://other.example"]
+                .map(|mirror| mirror.parse().unwrap())
+                .to_vec(),
+            snapshots: None,
+        };
+        let expected = ["http://old.example/debian", "http://bad.example", "http://other.example"];
+        assert_eq!(locations(&refused), expected.map(|mirror| format!("{mirror}/pool/a.deb")));
     }
 }

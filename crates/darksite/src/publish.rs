@@ -23,6 +23,7 @@ use crate::lock::{Blob, Lock};
 use crate::site::{CURRENT, KEY_FILE, LOCK_FILE, Site, SiteError, read_lock};
 use crate::source::SourceError;
 use crate::store::{Store, StoreError, at, digest_of, sync_file_system};
+use crate::verify;
 
 /// Directory of a repository that keeps what the distribution signed.
 pub(crate) const UPSTREAM: &str = "upstream";
@@ -90,9 +91,7 @@ pub fn publish(
     let text = lock.to_string();
     let public = key.public_armor()?;
     let snapshots = site.snapshots_directory();
-    // Others that publish now wait here, or two would take one id.
-    let alone = fs::File::open(&snapshots).map_err(at(&snapshots))?;
-    flock(&alone, FlockOperation::LockExclusive).map_err(|error| at(&snapshots)(error.into()))?;
+    let _alone = alone(&snapshots)?;
     let known = site.current().filter(|id| {
         let holds = |name: &str, content: &str| {
             fs::read(snapshots.join(id).join(name)).is_ok_and(|found| found == content.as_bytes())
@@ -106,43 +105,106 @@ pub fn publish(
     let date = date(site, now)?;
     let digest = Digest::of(text.as_bytes()).to_string();
     let id = format!("{}-{}", date.strftime(ID_DATE), digest.get(..8).unwrap_or_default());
+    let path = snapshots.join(&id);
+    place(make(site, family, lock, key, Times { date, now })?, &path)?;
+    make_current(site, &id)?;
+    Ok(Published { id, path, packages: lock.packages.len(), fresh: true })
+}
+
+/// Others that publish now wait here, or two would take one id.
+fn alone(snapshots: &Path) -> Result<fs::File, StoreError> {
+    let alone = fs::File::open(snapshots).map_err(at(snapshots))?;
+    flock(&alone, FlockOperation::LockExclusive).map_err(|error| at(snapshots)(error.into()))?;
+    Ok(alone)
+}
+
+/// Makes a repository under a name that is no snapshot's, and waits until it is on disk.
+fn make(
+    site: &Site,
+    family: &dyn Family,
+    lock: &Lock,
+    key: &SigningKey,
+    times: Times,
+) -> Result<tempfile::TempDir, PublishError> {
+    let snapshots = site.snapshots_directory();
     let work = tempfile::Builder::new()
         .prefix(".new-")
         .permissions(fs::Permissions::from_mode(0o755))
         .tempdir_in(&snapshots)
         .map_err(at(&snapshots))?;
-    let mut repository = Repository::new(site.store(), work.path(), date);
+    let mut repository = Repository::new(site.store(), work.path(), times.date);
 
     for (path, blob) in upstream(family, lock) {
         repository.link(&path, &blob)?;
     }
-    family.publish(&mut repository, lock, key, Times { date, now })?;
-    repository.write(KEY_FILE, public.as_bytes())?;
-    repository.write(LOCK_FILE, text.as_bytes())?;
-
-    let path = snapshots.join(&id);
+    family.publish(&mut repository, lock, key, times)?;
+    repository.write(KEY_FILE, key.public_armor()?.as_bytes())?;
+    repository.write(LOCK_FILE, lock.to_string().as_bytes())?;
     sync_file_system(work.path())?;
+    Ok(work)
+}
+
+/// Gives what was made the name of a snapshot.
+fn place(work: tempfile::TempDir, path: &Path) -> Result<(), StoreError> {
     let work = work.keep();
     let placed = fs::set_permissions(&work, fs::Permissions::from_mode(0o755))
-        .and_then(|()| fs::rename(&work, &path));
-    if let Err(error) = placed {
-        // The error above is the one that counts; gc removes what stays.
+        .and_then(|()| fs::rename(&work, path));
+    placed.map_err(|error| {
+        // This error is the one that counts; gc removes what stays.
         let _ = fs::remove_dir_all(&work);
-        return Err(at(&path)(error).into());
+        at(path)(error)
+    })
+}
+
+/// Makes snapshots anew whose own files, as indexes and signatures, are damaged or missing, each with its id
+/// and date, and tells how many. What they have of the store is for [`relink`]. One that cannot be made is
+/// left as it is; `warn` hears of it.
+pub fn remake(
+    site: &Site,
+    key: &SigningKey,
+    now: Timestamp,
+    warn: &mut dyn FnMut(&str),
+) -> Result<usize, PublishError> {
+    let snapshots = site.snapshots_directory();
+    let _alone = alone(&snapshots)?;
+    let mut remade = 0;
+    for id in site.snapshots()? {
+        let path = snapshots.join(&id);
+        // relink tells of locks that cannot be read.
+        let (Some(date), Ok(lock)) = (date_of(&id), read_lock(&path.join(LOCK_FILE))) else {
+            continue;
+        };
+        let Ok(family) = family(&lock.distribution) else { continue };
+        if verify::is_published(family, &path, &lock, now) {
+            continue;
+        }
+        match make(site, family, &lock, key, Times { date, now }) {
+            Ok(work) => {
+                // Under a name that gc removes, whatever happens.
+                let old = snapshots.join(format!(".old-{id}"));
+                fs::rename(&path, &old).map_err(at(&path))?;
+                place(work, &path)?;
+                fs::remove_dir_all(&old).map_err(at(&old))?;
+                remade += 1;
+            }
+            Err(error) => warn(&format!("snapshot {id} is damaged, and left as it is: {error}")),
+        }
     }
-    make_current(site, &id)?;
-    Ok(Published { id, path, packages: lock.packages.len(), fresh: true })
+    Ok(remade)
 }
 
 /// When something is published: now, but after everything that was published before, as clients refuse to go
 /// back.
 fn date(site: &Site, now: Timestamp) -> Result<Timestamp, SiteError> {
-    let of = |id: &String| {
-        let (date, _) = id.split_once('-')?;
-        let date = civil::DateTime::strptime(ID_DATE, date).ok()?;
-        date.to_zoned(TimeZone::UTC).ok()?.timestamp().checked_add(1.second()).ok()
-    };
-    Ok(site.snapshots()?.iter().filter_map(of).fold(now, Timestamp::max))
+    let next = |id: &String| date_of(id)?.checked_add(1.second()).ok();
+    Ok(site.snapshots()?.iter().filter_map(next).fold(now, Timestamp::max))
+}
+
+/// When the snapshot of this id was made; `None` if it is no such id.
+pub(crate) fn date_of(id: &str) -> Option<Timestamp> {
+    let (date, _) = id.split_once('-')?;
+    let date = civil::DateTime::strptime(ID_DATE, date).ok()?;
+    Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
 /// Files that the distribution signed, or whose digest such a file has, and where a repository keeps them.
@@ -199,7 +261,7 @@ pub fn relink(site: &Site, warn: &mut dyn FnMut(&str)) -> Result<usize, SiteErro
 }
 
 /// Whether a file has the content of a blob.
-fn holds(path: &Path, blob: &Blob) -> bool {
+pub(crate) fn holds(path: &Path, blob: &Blob) -> bool {
     digest_of(path).is_ok_and(|(digest, size)| (Blob { digest, size }) == *blob)
 }
 

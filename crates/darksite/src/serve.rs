@@ -8,12 +8,12 @@ pub mod request;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags, openat};
@@ -25,8 +25,12 @@ use request::Request;
 
 /// Connections at the same time; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 128;
-/// How long a client may be silent.
+/// How long a client may be silent in the middle of an answer.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long a client may take from one answer to the end of the next request, however it trickles.
+const IDLE: Duration = Duration::from_secs(10);
+/// How often a connection that waits for a request looks whether others need its place.
+const LOOK: Duration = Duration::from_millis(250);
 /// Longest head of a request, in bytes.
 const HEAD: usize = 16 << 10;
 
@@ -48,7 +52,7 @@ pub struct Server {
 
 impl Server {
     /// Listens at `address` for requests of files in `directory`: a darksite or a repository.
-    pub fn bind(address: SocketAddr, directory: &Path) -> io::Result<Self> {
+    pub fn bind(address: impl ToSocketAddrs, directory: &Path) -> io::Result<Self> {
         let directory = fs::canonicalize(directory)?;
         let root = match directory.join("snapshots").is_dir() {
             true => Root::Site(directory),
@@ -81,9 +85,8 @@ impl Server {
             let (root, log, count) =
                 (Arc::clone(&self.root), Arc::clone(&log), Leave(Arc::clone(&open)));
             let started = thread::Builder::new().spawn(move || {
-                let _count = count;
                 // A client that hangs up is no concern of ours.
-                let _ = converse(&connection, &root, &*log);
+                let _ = converse(&connection, &root, &*log, &count.0);
             });
             // Without a thread the connection is dropped, which the client can try again.
             drop(started);
@@ -102,13 +105,18 @@ impl Drop for Leave {
 }
 
 /// Answers the requests of one connection.
-fn converse(connection: &TcpStream, root: &Root, log: &dyn Fn(&str, u16)) -> io::Result<()> {
-    connection.set_read_timeout(Some(SILENCE))?;
+fn converse(
+    connection: &TcpStream,
+    root: &Root,
+    log: &dyn Fn(&str, u16),
+    open: &AtomicUsize,
+) -> io::Result<()> {
+    connection.set_read_timeout(Some(LOOK))?;
     connection.set_write_timeout(Some(SILENCE))?;
     connection.set_nodelay(true)?;
     let mut unread = Vec::new();
     loop {
-        let head = match read_head(connection, &mut unread)? {
+        let head = match read_head(connection, &mut unread, open)? {
             Some(head) => head,
             None => return Ok(()),
         };
@@ -128,9 +136,15 @@ fn converse(connection: &TcpStream, root: &Root, log: &dyn Fn(&str, u16)) -> io:
     }
 }
 
-/// The next request's head, with the empty line at its end. What follows stays in `unread`.
-fn read_head(mut connection: &TcpStream, unread: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+/// The next request's head, with the empty line at its end. What follows stays in `unread`. `None` if there
+/// comes none, or if nothing of it is there and others wait for a place.
+fn read_head(
+    mut connection: &TcpStream,
+    unread: &mut Vec<u8>,
+    open: &AtomicUsize,
+) -> io::Result<Option<Vec<u8>>> {
     let mut chunk = [0; 4096];
+    let begun = Instant::now();
     loop {
         if let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
             let rest = unread.split_off(end + 4);
@@ -139,9 +153,19 @@ fn read_head(mut connection: &TcpStream, unread: &mut Vec<u8>) -> io::Result<Opt
         if unread.len() > HEAD {
             return Ok(Some(std::mem::take(unread)));
         }
-        match connection.read(&mut chunk)? {
-            0 => return Ok(None),
-            read => unread.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+        match connection.read(&mut chunk) {
+            Ok(0) => return Ok(None),
+            Ok(read) => unread.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if unread.is_empty() && open.load(Ordering::Acquire) >= CONNECTIONS {
+                    return Ok(None);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if begun.elapsed() >= IDLE {
+            return Ok(None);
         }
     }
 }

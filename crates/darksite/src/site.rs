@@ -19,6 +19,7 @@ use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
 use crate::lock::{self, Lock, LockError};
+use crate::publish::date_of;
 use crate::seen::Seen;
 use crate::store::{Store, StoreError, at, write_file};
 
@@ -178,11 +179,21 @@ impl Site {
 
     /// Ids of the snapshots, the oldest first.
     pub fn snapshots(&self) -> Result<Vec<String>, SiteError> {
+        // What begins with a dot is not complete.
+        self.directories(|name, has_lock| !name.starts_with('.') && has_lock)
+    }
+
+    /// Directories that are named as snapshots are, and have lost their lock.
+    pub(crate) fn halves(&self) -> Result<Vec<String>, SiteError> {
+        self.directories(|name, has_lock| date_of(name).is_some() && !has_lock)
+    }
+
+    /// Names where the snapshots are, sorted; `wanted` hears of each whether it has a lock.
+    fn directories(&self, wanted: impl Fn(&str, bool) -> bool) -> Result<Vec<String>, SiteError> {
         let mut found = Vec::new();
         for entry in entries(&self.snapshots_directory())? {
             let name = entry.file_name().to_string_lossy().into_owned();
-            // What begins with a dot is not complete.
-            if !name.starts_with('.') && entry.path().join(LOCK_FILE).is_file() {
+            if wanted(&name, entry.path().join(LOCK_FILE).is_file()) {
                 found.push(name);
             }
         }

@@ -183,8 +183,9 @@ impl Store {
         fs::remove_file(&path).map_err(at(&path))
     }
 
-    /// Removes what downloads left unfinished and no process is writing; tells how many bytes.
-    pub fn remove_partials(&self) -> Result<u64, StoreError> {
+    /// Removes what downloads left unfinished and no process is writing; tells how many bytes. With `dry_run`
+    /// it only tells.
+    pub fn remove_partials(&self, dry_run: bool) -> Result<u64, StoreError> {
         let mut removed = 0;
         for entry in entries(&self.root.join(PARTIAL))? {
             let path = entry.path();
@@ -194,7 +195,9 @@ impl Store {
                 continue;
             }
             removed += file.metadata().map_err(at(&path))?.len();
-            fs::remove_file(&path).map_err(at(&path))?;
+            if !dry_run {
+                fs::remove_file(&path).map_err(at(&path))?;
+            }
         }
         Ok(removed)
     }

@@ -15,10 +15,10 @@ use jiff::Timestamp;
 use pkg::openpgp::Keyring;
 use tree::Digest;
 
-use crate::family::family;
+use crate::family::{Family, family};
 use crate::lock::{Blob, Lock};
 use crate::parallel::each;
-use crate::publish::{UPSTREAM, linked};
+use crate::publish::{UPSTREAM, holds, linked};
 use crate::site::{LOCK_FILE, Site, SiteError, read_lock};
 use crate::store::{Store, digest_of};
 
@@ -96,6 +96,22 @@ pub fn site(
         snapshot(site, &id, now, &mut findings)?;
     }
     Ok(findings.contents(advance))
+}
+
+/// Whether the files of its own that a snapshot has are what our key says. Its packages, which may be many, are
+/// not read.
+pub(crate) fn is_published(
+    family: &dyn Family,
+    directory: &Path,
+    lock: &Lock,
+    now: Timestamp,
+) -> bool {
+    let mut findings = Findings::default();
+    family.verify_published(directory, lock, now, &mut findings);
+    let packages: HashSet<PathBuf> =
+        family.pool(lock).into_iter().map(|(path, _)| directory.join(path)).collect();
+    let mut own = findings.files.iter().filter(|(path, _)| !packages.contains(*path));
+    findings.problems.is_empty() && own.all(|(path, blob)| holds(path, blob))
 }
 
 /// Verifies a snapshot whose lock is verified.

@@ -8,8 +8,10 @@ use ::image::verify::VerifyError;
 use archive::OpenError;
 use archive::tar::ImportError;
 use darksite::deb::resolve::ResolveError;
+use darksite::fetch::FetchError;
 use darksite::publish::PublishError;
 use darksite::source::SourceError;
+use darksite::store::StoreError;
 use pkg::deb::SolveError;
 use plan::PlanError;
 use plan::image::ImageError;
@@ -29,10 +31,20 @@ const REFUSED: u8 = 4;
 /// Something is not what a signature, a digest or a comparison says.
 pub const MISMATCH: u8 = 5;
 
+/// Something is not what a signature, a digest or a comparison says; the text says what.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Mismatch(pub String);
+
 /// Refused for safety; the text says why and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(pub String);
+
+/// The input is not what it should be; the text says what is expected.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
 
 /// Prints `error` with its causes and gives the exit code that belongs to it.
 pub fn report(error: &anyhow::Error) -> ExitCode {
@@ -73,12 +85,12 @@ fn code(error: &anyhow::Error) -> u8 {
     if causes(error).filter_map(|cause| cause.downcast_ref()).any(differs) {
         return MISMATCH;
     }
-    if causes(error)
-        .any(|cause| matches!(cause.downcast_ref(), Some(BootstrapError::Damaged { .. })))
-    {
-        return MISMATCH;
-    }
-    if causes(error).any(|cause| suite_error(cause).is_some_and(is_mismatch)) {
+    let differs = |cause: &(dyn Error + 'static)| {
+        suite_error(cause).is_some_and(is_mismatch)
+            || is_wrong_content(cause)
+            || matches!(cause.downcast_ref(), Some(BootstrapError::Damaged { .. }))
+    };
+    if causes(error).any(differs) {
         return MISMATCH;
     }
     let invalid = causes(error).any(|cause| {
@@ -108,6 +120,7 @@ fn code(error: &anyhow::Error) -> u8 {
         }
         cause.is::<PlanError>()
             || cause.is::<ImageProblem>()
+            || cause.is::<Invalid>()
             || cause.downcast_ref().is_some_and(is_damage)
             || matches!(cause.downcast_ref(), Some(disk::export::WriteError::Size { .. }))
             || is_bad_request(cause)
@@ -139,6 +152,13 @@ fn is_bad_request(cause: &(dyn Error + 'static)) -> bool {
         || cause.is::<pkg::openpgp::KeyError>()
         || matches!(cause.downcast_ref(), Some(ResolveError::Solve(error)) if is_of_request(error))
         || matches!(cause.downcast_ref(), Some(PublishError::Unknown { .. }))
+        || matches!(
+            cause.downcast_ref(),
+            Some(FetchError::Proxy { .. } | FetchError::Certificates { .. })
+        )
+        || suite_error(cause).is_some_and(|error| {
+            matches!(error, SourceError::NoComponent { .. } | SourceError::NoIndex { .. })
+        })
 }
 
 fn is_of_request(error: &SolveError) -> bool {
@@ -155,5 +175,17 @@ fn suite_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a SourceError> 
 
 fn is_mismatch(error: &SourceError) -> bool {
     use SourceError as S;
-    matches!(error, S::Signature { .. } | S::OtherSuite { .. } | S::Date { .. } | S::NoDate { .. })
+    match error {
+        S::Signature { .. } | S::OtherSuite { .. } | S::Date { .. } | S::NoDate { .. } => true,
+        S::Fetch(error) | S::Indexes { source: error, .. } => error.is_wrong_content(),
+        S::Store(error) => matches!(error, StoreError::Damaged { .. }),
+        _ => false,
+    }
+}
+
+/// Whether what was fetched, or lies in the store, has other bytes than its name tells.
+fn is_wrong_content(cause: &(dyn Error + 'static)) -> bool {
+    cause.is::<Mismatch>()
+        || cause.downcast_ref().is_some_and(FetchError::is_wrong_content)
+        || matches!(cause.downcast_ref(), Some(StoreError::Damaged { .. }))
 }

@@ -405,6 +405,7 @@ fn a_lock_from_elsewhere_is_believed_as_little_as_a_mirror() {
     };
     refused(&["sync", "recipe.toml", "--dir", "third"], "do not have one 666 with this digest");
     assert!(!world.path("third/current").exists());
+    says(&world, 5, &["sync", "recipe.toml", "--dir", "third"], &[]);
     // Another key.
     world.write("recipe.lock", &lock);
     let stranger = SigningKey::generate("stranger", Timestamp::now() - 48.hours()).unwrap();
@@ -565,6 +566,30 @@ fn the_order_of_mirrors() {
 
     // An apt without sources, and that of another distribution, say nothing.
     let built_in = &Distribution::find("debian").unwrap().archive["main"].mirror;
+    // One suite of an archive says where the archive is; another archive is elsewhere.
+    world.write("main/sources.list", format!("deb {host} stable main\n"));
+    let list = format!("deb mirror+file:{} trixie-updates main\n", world.path("mirrors").display());
+    world.write("list/sources.list", list);
+    world.write("mirrors", format!("{host}\n"));
+    let main = plain.replace(", \"trixie-security\"", "");
+    world.write("main.toml", main);
+    for apt in ["main", "list"] {
+        let directory = format!("{apt}.site");
+        let args = ["sync", "main.toml", "--dir", &directory];
+        let output = world.on_host(apt, "debian", &args).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{apt}: {error}");
+        fs::remove_file(world.path("main.lock")).unwrap();
+    }
+    // What a mirror does not have, the built-in one is asked for.
+    world.write("updates.toml", plain.replace("trixie-security", "trixie-updates"));
+    let output = world.on_host("main", "debian", &["sync", "updates.toml"]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && error.contains(&format!("{host}/dists/trixie-updates")),
+        "{error}"
+    );
+    assert!(error.contains(built_in), "{error}");
     let hosts = [("no-apt", "debian"), ("apt", "other")];
     let children = hosts.map(|(apt, os_release)| {
         let directory = format!("{os_release}.site");
@@ -648,10 +673,222 @@ fn mistakes_are_named_with_the_right_exit_code() {
     fails(5, &["sync", "near.toml", "--keyring", "other.asc"], "not signed by a trusted key");
     fails(1, &["verify", "--dir", "nowhere"], "nowhere is no darksite");
     fails(2, &["sync"], "RECIPE|LIST");
+    fails(2, &["sync", "recipe.toml", "--limit-rate", "0"], "nothing arrives at 0 bytes");
+    fails(2, &["serve", "--listen", "localhost"], "as in localhost:3142");
+    fs::create_dir_all(world.path("empty/blobs")).unwrap();
+    fails(3, &["verify", "--dir", "empty"], "there is nothing to verify");
+    let components = fs::read_to_string(world.path("recipe.toml")).unwrap();
+    world.write("component.toml", components.replace("[\"main\"]", "[\"man\"]"));
+    fails(3, &["sync", "component.toml"], "has no component man; it has main");
     world.write("old.lock", "kldload-lock 9\n");
     fails(
         3,
         &["sync", "recipe.toml", "--lock", "old.lock"],
         "old.lock: line 1: a lock of version 9",
     );
+}
+
+/// Runs that must end with a code, and say something on standard error.
+fn says(world: &World, code: i32, args: &[&str], with: &[&str]) -> String {
+    let output = world.command(args).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
+    for with in with {
+        assert!(error.contains(with), "{error} does not tell {with:?}");
+    }
+    error
+}
+
+#[test]
+fn a_lock_of_another_recipe_is_refused_with_the_keys_that_differ() {
+    let world = World::new();
+    let date = Timestamp::now() - 3.hours();
+    world.archive(date, &[("one", "1", ""), ("three", "1", "")]);
+    for suite in ["trixie-updates", "trixie-backports"] {
+        world.suite(suite, date, &[]);
+    }
+    world.write("extra.txt", "three\n");
+    let recipe = fs::read_to_string(world.path("recipe.toml")).unwrap();
+    world.run(0, &["sync", "recipe.toml"]);
+    let lock = fs::read_to_string(world.path("recipe.lock")).unwrap();
+    assert!(
+        lock.contains("\nasked components main\n") && lock.contains("\nasked optional absent\n")
+    );
+    let suites = |all: &str| recipe.replace("[\"trixie\"]", all);
+    let changes = [
+        ("optional", recipe.replace("[\"absent\"]", "[\"absent\", \"three\"]")),
+        ("optional_sets", format!("{recipe}optional_sets = [\"extra.txt\"]\n")),
+        ("recommends", format!("{recipe}recommends = true\n")),
+        ("suites", suites("[\"trixie\", \"trixie-updates\"]")),
+        ("components", recipe.replace("[\"main\"]", "[\"main\", \"contrib\"]")),
+        ("snapshot", format!("{recipe}snapshot = \"2025-05-20T00:00:00Z\"\n")),
+        (
+            "backports",
+            format!("{}backports = true\n", suites("[\"trixie\", \"trixie-backports\"]")),
+        ),
+    ];
+    for (key, changed) in &changes {
+        world.write("recipe.toml", changed);
+        let told = format!("made when the recipe had other {key}; kldload darksite update");
+        says(&world, 3, &["sync", "recipe.toml"], &[&told, "recipe.lock: "]);
+    }
+    // What update makes is taken.
+    for (key, changed) in &changes {
+        if !["components", "snapshot"].contains(key) {
+            world.write("recipe.toml", changed);
+            world.run(0, &["update", "recipe.toml"]);
+            world.run(0, &["sync", "recipe.toml"]);
+        }
+    }
+    // A lock of old does not tell; only the suites are known.
+    let old: Vec<&str> = lock.lines().filter(|line| !line.starts_with("asked ")).collect();
+    world.write("recipe.lock", old.join("\n") + "\n");
+    world.write("recipe.toml", &changes[0].1);
+    world.run(0, &["sync", "recipe.toml"]);
+    world.write("recipe.toml", &changes[3].1);
+    says(&world, 3, &["sync", "recipe.toml"], &["other suites;"]);
+}
+
+#[test]
+fn each_lock_is_judged_by_its_own_keys() {
+    let world = World::new();
+    let date = Timestamp::now() - 3.hours();
+    world.archive(date, &[("one", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    // Another recipe, whose archive another key signed.
+    let recipe = fs::read_to_string(world.path("recipe.toml")).unwrap();
+    let other = World::new();
+    other.archive(date, &[("one", "2", "")]);
+    let archive = other.path("archive").display().to_string();
+    let recipe = recipe.replace("key.asc", "other.asc");
+    let recipe = recipe.replace(&world.path("archive").display().to_string(), &archive);
+    world.write("other.asc", other.key.public_armor().unwrap());
+    world.write("other.toml", recipe);
+    world.run(0, &["sync", "other.toml"]);
+    for alone in ["key.asc", "other.asc"] {
+        world.run(5, &["verify", "--keyring", alone]);
+    }
+    world.run(0, &["verify", "--keyring", "key.asc", "--keyring", "other.asc"]);
+}
+
+#[test]
+fn what_is_published_and_damaged_is_made_anew() {
+    let world = World::new();
+    let date = Timestamp::now() - 3.hours();
+    world.archive(date, &[("one", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    let older = fs::canonicalize(world.path("darksite/current")).unwrap();
+    world.archive(date + 1.hour(), &[("one", "2", "")]);
+    world.run(0, &["update", "recipe.toml"]);
+    let synced = event(&world.run(0, &["sync", "recipe.toml"]), "synced");
+    let newer = fs::canonicalize(world.path("darksite/current")).unwrap();
+    for (place, damage) in [
+        (&newer, "dists/trixie/main/binary-amd64/Packages"),
+        (&newer, "dists/trixie/InRelease"),
+        (&older, "dists/trixie/main/binary-amd64/Packages.xz"),
+        (&older, "darksite.asc"),
+    ] {
+        let before = fs::read(place.join("dists/trixie/main/binary-amd64/Packages")).unwrap();
+        fs::write(place.join(damage), "damaged").unwrap();
+        world.run(5, &["verify", "--keyring", "key.asc"]);
+        let events = world.run(0, &["sync", "recipe.toml"]);
+        let warning = event(&events, "warning").to_string();
+        assert!(warning.contains("1 snapshots with damaged or missing indexes"), "{warning}");
+        let again = event(&events, "synced");
+        assert_eq!((&again["snapshot"], &again["fresh"]), (&synced["snapshot"], &false.into()));
+        world.run(0, &["verify", "--keyring", "key.asc"]);
+        if damage.ends_with(".xz") {
+            let after = fs::read(place.join("dists/trixie/main/binary-amd64/Packages")).unwrap();
+            assert_eq!(before, after);
+        }
+    }
+    let left = fs::read_dir(world.path("darksite/snapshots")).unwrap().count();
+    assert_eq!(left, 2, "nothing else is left");
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_told_once() {
+    let world = World::new();
+    let names: Vec<String> = (0..9).map(|number| format!("p{number}")).collect();
+    let packages: Vec<(&str, &str, &str)> = names.iter().map(|name| (&**name, "1", "")).collect();
+    world.archive(Timestamp::now() - 3.hours(), &packages);
+    world.write("lab.txt", names.join("\n"));
+    world.run(0, &["update", "recipe.toml"]);
+    // Lost; wrong bytes of the right length.
+    let pool = |name: &str| world.path(&format!("archive/pool/main/{name}_1_all.deb"));
+    let good = fs::read(pool("p0")).unwrap();
+    // Nobody else is asked: the archive of snapshots would be far away.
+    let alone = |code: i32, directory: &str| {
+        let mut command = world.command(&["sync", "recipe.toml", "--dir", directory]);
+        for proxy in ["http_proxy", "https_proxy"] {
+            command.env(proxy, "http://127.0.0.1:1");
+        }
+        let output = command.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{error}");
+        error
+    };
+    fs::write(pool("p0"), vec![b'x'; good.len()]).unwrap();
+    let error = alone(5, "darksite");
+    assert_eq!(
+        error.matches("wrong content").count(),
+        2,
+        "once as it happens, once at the end: {error}"
+    );
+    names.iter().for_each(|name| fs::remove_file(pool(name)).unwrap());
+    let error = alone(1, "another");
+    let lines = |with: &str| error.lines().filter(|line| line.contains(with)).count();
+    assert_eq!(lines("cannot fetch pool/main/p"), 9, "{error}");
+    assert!(lines("warning: ") <= 4, "{error}");
+
+    // A signature that nobody trusts is told once, and is no good content.
+    let stranger = World::new();
+    world.write("other.asc", stranger.key.public_armor().unwrap());
+    let error = says(&world, 5, &["update", "recipe.toml", "--keyring", "other.asc"], &[]);
+    assert_eq!(error.matches("not signed by a trusted key").count(), 1, "{error}");
+}
+
+#[test]
+fn gc_tells_of_downloads_and_takes_snapshots_without_a_lock() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    let removed = |args: &[&str]| event(&world.run(0, args), "removed");
+    let half = "darksite/snapshots/20200101T000000Z-0123abcd";
+    world.write(&format!("{half}/pool/x"), "x");
+    world.write("darksite/snapshots/notes/x", "somebody's own");
+    let partial = format!("darksite/partial/{}", Digest::of(b"x"));
+    world.write(&partial, "12345");
+    let dry = removed(&["gc", "-n"]);
+    assert_eq!(
+        (&dry["bytes"], &dry["snapshots"][0]),
+        (&5.into(), &"20200101T000000Z-0123abcd".into())
+    );
+    assert!(world.path(half).exists() && world.path(&partial).exists());
+    let wet = removed(&["gc"]);
+    assert_eq!((&wet["bytes"], &wet["snapshots"]), (&dry["bytes"], &dry["snapshots"]));
+    assert!(!world.path(half).exists() && !world.path(&partial).exists());
+    assert!(world.path("darksite/snapshots/notes/x").exists());
+    assert_eq!(removed(&["gc", "-n"])["bytes"], 0);
+}
+
+#[test]
+fn the_environment_names_mirrors_or_none() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    let recipe = fs::read_to_string(world.path("recipe.toml")).unwrap();
+    let mirror = recipe.lines().find(|line| line.starts_with("mirror")).unwrap();
+    world.write("plain.toml", recipe.replace(mirror, ""));
+    let address = format!("file:{}", world.path("archive").display());
+    let sync = |value: &str, args: &[&str]| {
+        let output = world.command(args).env("KLDLOAD_MIRROR", value).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for empty in ["", " \t"] {
+        assert_eq!(sync(empty, &["sync", "recipe.toml"]).0, Some(0));
+    }
+    let (code, error) = sync(&format!(" file:/nowhere\n{address} "), &["sync", "plain.toml"]);
+    assert_eq!(code, Some(0), "{error}");
+    let (code, error) = sync("file:/nowhere nonsense", &["update", "plain.toml"]);
+    assert!(code == Some(3) && error.contains("KLDLOAD_MIRROR: \"nonsense\""), "{error}");
 }

@@ -200,6 +200,8 @@ fn add(to: &mut Vec<String>, from: &[String]) {
 /// comments. `file` is for messages.
 pub fn parse_set(file: &str, text: &str) -> Result<Vec<String>, ProfileError> {
     let mut packages = Vec::new();
+    // Some editors put a byte order mark there.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (at, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
         if line.is_empty() {
@@ -258,7 +260,7 @@ mod tests {
     fn sets() {
         let set = parse_set(
             "lab.txt",
-            "# ours\nr-base  # statistics\n\nvim\nr-base\nzfs/trixie-backports\n",
+            "\u{feff}# ours\nr-base  # statistics\n\nvim\nr-base\nzfs/trixie-backports\n",
         );
         assert_eq!(set.unwrap(), ["r-base", "vim", "zfs/trixie-backports"]);
         let error = parse_set("lab.txt", "a\nb c\n").unwrap_err().to_string();

@@ -21,8 +21,41 @@ pub struct HostSource {
     pub check_valid_until: Option<bool>,
 }
 
+/// Names that are given to one release after the other, or to none.
+const ALIASES: [&str; 7] =
+    ["stable", "oldstable", "oldoldstable", "testing", "unstable", "sid", "experimental"];
+
+/// Reads the lists of mirrors that sources name.
+pub type ReadList<'a> = &'a dyn Fn(&Path) -> String;
+
+/// What an address of apt stands for: itself, or the mirrors in a file (apt-transport-mirror(1)).
+fn archives(address: &str, read: ReadList<'_>) -> Vec<Location> {
+    let Some(list) = address.strip_prefix("mirror+").filter(|list| list.starts_with("file:"))
+    else {
+        return address.parse().into_iter().collect();
+    };
+    match list.parse() {
+        Ok(Location::File(path)) => parse_mirrors(&read(&path)),
+        _ => Vec::new(),
+    }
+}
+
+/// Reads a list of mirrors: an address a line, and what apt should know of it. Those with a number of
+/// priority come first, the lowest before all.
+pub fn parse_mirrors(text: &str) -> Vec<Location> {
+    let line = |line: &str| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let location = words.next()?.parse().ok()?;
+        let priority = words.find_map(|word| word.strip_prefix("priority:")?.parse::<u32>().ok());
+        Some((priority.unwrap_or(u32::MAX), location))
+    };
+    let mut found: Vec<(u32, Location)> = text.lines().filter_map(line).collect();
+    found.sort_by_key(|(priority, _)| *priority);
+    found.into_iter().map(|(_, location)| location).collect()
+}
+
 /// Reads a file in the one-line format. Lines that cannot be used are left out: they are not ours.
-pub fn parse_one_line(text: &str) -> Vec<HostSource> {
+pub fn parse_one_line(text: &str, read: ReadList<'_>) -> Vec<HostSource> {
     let mut found = Vec::new();
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -42,15 +75,17 @@ pub fn parse_one_line(text: &str) -> Vec<HostSource> {
             .split_whitespace()
             .find_map(|option| option.strip_prefix("check-valid-until="))
             .and_then(yes);
-        if let Ok(location) = address.parse() {
-            found.push(HostSource { location, suite: suite.to_owned(), check_valid_until });
-        }
+        found.extend(archives(address, read).into_iter().map(|location| HostSource {
+            location,
+            suite: suite.to_owned(),
+            check_valid_until,
+        }));
     }
     found
 }
 
 /// Reads a file in the deb822 format; stanzas after one that is no stanza are left out.
-pub fn parse_deb822(text: &str) -> Vec<HostSource> {
+pub fn parse_deb822(text: &str, read: ReadList<'_>) -> Vec<HostSource> {
     let mut found = Vec::new();
     for stanza in paragraphs(text).map_while(Result::ok) {
         let words = |name: &str| {
@@ -65,7 +100,7 @@ pub fn parse_deb822(text: &str) -> Vec<HostSource> {
         }
         let check_valid_until = stanza.get("Check-Valid-Until").and_then(yes);
         let (uris, suites): (Vec<String>, Vec<String>) = (words("URIs"), words("Suites"));
-        for location in uris.iter().filter_map(|uri| uri.parse::<Location>().ok()) {
+        for location in uris.iter().flat_map(|uri| archives(uri, read)) {
             found.extend(suites.iter().map(|suite| HostSource {
                 location: location.clone(),
                 suite: suite.clone(),
@@ -102,11 +137,11 @@ impl HostApt {
     /// as if it were empty: there are other mirrors.
     pub fn read(directory: &Path) -> Self {
         let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-        let mut sources = parse_one_line(&read(&directory.join("sources.list")));
+        let mut sources = parse_one_line(&read(&directory.join("sources.list")), &read);
         for path in files(&directory.join("sources.list.d")) {
             match path.extension().and_then(|extension| extension.to_str()) {
-                Some("list") => sources.extend(parse_one_line(&read(&path))),
-                Some("sources") => sources.extend(parse_deb822(&read(&path))),
+                Some("list") => sources.extend(parse_one_line(&read(&path), &read)),
+                Some("sources") => sources.extend(parse_deb822(&read(&path), &read)),
                 _ => {}
             }
         }
@@ -119,13 +154,18 @@ impl HostApt {
         Self { sources, ignores_valid_until: ignores_valid_until(&configuration) }
     }
 
-    /// The archives it uses for a suite like `trixie-updates`: those of any release (`codenames`) with the
-    /// same ending, as a mirror has them all. Tells too whether `Valid-Until` counts there.
-    pub fn mirrors(&self, suffix: &str, codenames: &[String]) -> (Vec<Location>, bool) {
+    /// The archives it uses for suites like `trixie-updates`: those of any release (`codenames`, and what
+    /// releases are called in turn) with one of the endings `suffixes`, as a mirror has them all. Tells too
+    /// whether `Valid-Until` counts there.
+    pub fn mirrors(&self, suffixes: &[&str], codenames: &[String]) -> (Vec<Location>, bool) {
         let mut found: Vec<Location> = Vec::new();
         let mut check = !self.ignores_valid_until;
+        let names = || codenames.iter().map(String::as_str).chain(ALIASES);
         for source in &self.sources {
-            let ours = codenames.iter().any(|name| source.suite == format!("{name}{suffix}"));
+            let ours = names().any(|name| {
+                let suffix = source.suite.strip_prefix(name);
+                suffix.is_some_and(|suffix| suffixes.contains(&suffix))
+            });
             if ours && !found.contains(&source.location) {
                 check = source.check_valid_until.unwrap_or(check);
                 found.push(source.location.clone());
@@ -154,6 +194,10 @@ fn yes(text: &str) -> Option<bool> {
 mod tests {
     use super::*;
 
+    fn nothing(_: &Path) -> String {
+        String::new()
+    }
+
     fn shown(sources: &[HostSource]) -> Vec<String> {
         let show = |source: &HostSource| {
             format!("{} {} {:?}", source.location, source.suite, source.check_valid_until)
@@ -172,7 +216,7 @@ mod tests {
                     deb http://b.example/\n";
         let expected =
             ["http://a.example/debian trixie None", "file:/srv/debian trixie-updates Some(false)"];
-        assert_eq!(shown(&parse_one_line(text)), expected);
+        assert_eq!(shown(&parse_one_line(text, &nothing)), expected);
     }
 
     #[test]
@@ -187,8 +231,8 @@ mod tests {
             "http://b.example trixie Some(false)",
             "http://b.example trixie-updates Some(false)",
         ];
-        assert_eq!(shown(&parse_deb822(text)), expected);
-        assert!(parse_deb822("no stanza").is_empty());
+        assert_eq!(shown(&parse_deb822(text, &nothing)), expected);
+        assert!(parse_deb822("no stanza", &nothing).is_empty());
     }
 
     #[test]
@@ -207,12 +251,37 @@ mod tests {
         let apt = HostApt::read(root);
         let codenames = ["bookworm".to_owned(), "trixie".to_owned()];
         let show = |suffix: &str| {
-            let (mirrors, check) = apt.mirrors(suffix, &codenames);
+            let (mirrors, check) = apt.mirrors(&[suffix], &codenames);
             (mirrors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), check)
         };
         assert_eq!(show(""), ("http://a.example http://b.example".to_owned(), false));
         assert_eq!(show("-updates"), ("http://b.example http://a.example".to_owned(), false));
         assert_eq!(show("-security").0, "");
+        assert_eq!(apt.mirrors(&["-updates", "-backports"], &codenames).0.len(), 2);
+    }
+
+    #[test]
+    fn lists_of_mirrors_and_names_in_turn() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let list = "# ours\nhttp://far.example/debian\tpriority:9\nhttp://any.example/debian\n\
+                    http://near.example/debian priority:1 type:index # here\nftp://x\n";
+        fs::write(root.join("mirrors.txt"), list).unwrap();
+        let list = format!("mirror+file:{}/mirrors.txt", root.display());
+        let sources = format!("deb {list} stable main\ndeb mirror+http://x/ trixie main\n");
+        fs::write(root.join("sources.list"), sources).unwrap();
+        fs::create_dir(root.join("sources.list.d")).unwrap();
+        let stanza = format!("Types: deb\nURIs: {list}\nSuites: oldstable-security\n");
+        fs::write(root.join("sources.list.d/a.sources"), stanza).unwrap();
+        let apt = HostApt::read(root);
+        for suffix in ["", "-security"] {
+            let (mirrors, _) = apt.mirrors(&[suffix], &["trixie".to_owned()]);
+            let mirrors: Vec<String> = mirrors.iter().map(ToString::to_string).collect();
+            assert_eq!(
+                mirrors,
+                ["near", "far", "any"].map(|name| format!("http://{name}.example/debian"))
+            );
+        }
     }
 
     #[test]

@@ -112,6 +112,7 @@ fn choose(
         });
     }
     let mut lock = Lock {
+        asked: Vec::new(),
         distribution: question.distribution.to_owned(),
         codename: question.codename.to_owned(),
         architecture: reader.architecture.to_owned(),

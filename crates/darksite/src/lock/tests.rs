@@ -6,6 +6,7 @@ fn text(packages: &[&str]) -> String {
     let mut text = format!(
         "kldload-lock 1\ndistribution debian trixie amd64\nrequest bash\n\
          pin 990 version 5.*: bash\npin -1 release sid: *\n\
+         asked recommends false\nasked optional_sets lab.txt: a b\n\
          suite trixie 2025-05-17T08:05:41Z {EMPTY} 10 http://ftp.debian.org/debian\n\
          signature trixie {EMPTY} 3\n\
          index trixie {EMPTY} 0 main/binary-amd64/Packages.xz\n\
@@ -25,6 +26,7 @@ fn read_and_written() {
     assert_eq!(lock.to_string(), text);
     assert_eq!(lock.packages[1].component, "updates/main");
     assert_eq!(lock.packages[0].path, "pool/x y.deb");
+    assert_eq!(lock.asked[0], ("recommends".to_owned(), "false".to_owned()));
     assert_eq!(lock.blobs().count(), 6);
     assert_eq!(lock.date().unwrap().to_string(), "2025-05-18T08:05:41Z");
 }
@@ -38,16 +40,16 @@ fn errors_name_the_line() {
         ("kldload-lock 1", "kldload-lock x", "\"x\" is not a version"),
         ("distribution debian trixie amd64\n", "", "line 1: the line \"distribution\" is missing"),
         ("debian trixie amd64", "debian ../../x amd64", "line 2: \"../../x\" is not a codename"),
-        ("a 1.0 amd64", "a 1.0 ..", "line 10: \"..\" is not an architecture"),
+        ("a 1.0 amd64", "a 1.0 ..", "line 12: \"..\" is not an architecture"),
         ("request bash", "reqest bash", "line 3: \"reqest\" is not a kind of line"),
-        ("pool/x y.deb", "../x", "line 10: the path \"../x\""),
-        (" 7 ", " seven ", "line 10: \"seven\" is not a size"),
-        ("amd64 7", "amd64", "line 10"),
-        ("trixie/main", "sid/main", "line 10: \"sid/main\" is of no suite"),
-        ("index trixie", "index sid", "line 8: the suite sid has no line"),
-        ("suite trixie-security", "suite trixie", "line 9: the suite trixie occurs a second time"),
-        ("2025-05-17T08:05:41Z", "yesterday", "line 6: \"yesterday\" is not a date"),
-        ("suite trixie ", "suite ../x ", "line 6: the path"),
+        ("pool/x y.deb", "../x", "line 12: the path \"../x\""),
+        (" 7 ", " seven ", "line 12: \"seven\" is not a size"),
+        ("amd64 7", "amd64", "line 12"),
+        ("trixie/main", "sid/main", "line 12: \"sid/main\" is of no suite"),
+        ("index trixie", "index sid", "line 10: the suite sid has no line"),
+        ("suite trixie-security", "suite trixie", "line 11: the suite trixie occurs a second time"),
+        ("2025-05-17T08:05:41Z", "yesterday", "line 8: \"yesterday\" is not a date"),
+        ("suite trixie ", "suite ../x ", "line 8: the path"),
     ] {
         assert!(good.contains(from), "{from}");
         let error = parse(&good.replacen(from, to, 1)).unwrap_err().to_string();

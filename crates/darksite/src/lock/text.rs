@@ -28,6 +28,9 @@ impl fmt::Display for Lock {
         for pin in &self.pins {
             writeln!(f, "pin {pin}")?;
         }
+        for (key, value) in &self.asked {
+            writeln!(f, "asked {key} {value}")?;
+        }
         for suite in &self.suites {
             let Blob { digest, size } = suite.release;
             writeln!(f, "suite {} {} {digest} {size} {}", suite.name, suite.date, suite.mirror)?;
@@ -73,11 +76,15 @@ pub fn parse(text: &str) -> Result<Lock, LockError> {
                 lock.codename = line.name("a codename")?;
                 lock.architecture = line.name("an architecture")?;
             }
-            kind @ ("request" | "pin") if line.rest.chars().any(char::is_control) => {
+            kind @ ("request" | "pin" | "asked") if line.rest.chars().any(char::is_control) => {
                 return Err(line.bad(format!("a {kind} with control characters")));
             }
             "request" => lock.requests.push(line.rest.to_owned()),
             "pin" => lock.pins.push(line.rest.to_owned()),
+            "asked" => {
+                let key = line.word("a key")?;
+                lock.asked.push((key.to_owned(), line.rest.to_owned()));
+            }
             "suite" => {
                 let name = line.suite_name()?;
                 if lock.suite(&name).is_some() {

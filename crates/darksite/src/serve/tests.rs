@@ -1,7 +1,7 @@
 use super::*;
 
 fn start(directory: &Path) -> SocketAddr {
-    let server = Server::bind("127.0.0.1:0".parse().unwrap(), directory).unwrap();
+    let server = Server::bind("localhost:0", directory).unwrap();
     let address = server.address().unwrap();
     thread::spawn(|| server.run(|_, _| {}));
     address
@@ -13,6 +13,35 @@ fn ask(address: SocketAddr, text: &str) -> String {
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
     answer
+}
+
+#[test]
+fn who_is_silent_keeps_nobody_away() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("pool")).unwrap();
+    fs::write(directory.path().join("pool/a"), "0123456789").unwrap();
+    let address = start(directory.path());
+    let silent: Vec<TcpStream> =
+        (0..CONNECTIONS + 12).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let begun = Instant::now();
+    assert!(get(address, "/pool/a").ends_with("0123456789"));
+    assert!(begun.elapsed() < IDLE / 2, "{:?}", begun.elapsed());
+    drop(silent);
+    // Nor does who trickles.
+    let mut slow = TcpStream::connect(address).unwrap();
+    slow.write_all(b"GET /pool/a HTTP/1.1\r\nX: ").unwrap();
+    let mut writes = slow.try_clone().unwrap();
+    let trickle = move || {
+        while writes.write_all(b"x").is_ok() && begun.elapsed() < IDLE * 3 {
+            thread::sleep(LOOK);
+        }
+    };
+    let trickle = thread::spawn(trickle);
+    let (begun, mut answer) = (Instant::now(), Vec::new());
+    // Closed, or reset where bytes of the request were not read.
+    let _ = slow.read_to_end(&mut answer);
+    assert!(answer.is_empty() && begun.elapsed() < IDLE * 2, "{:?}", begun.elapsed());
+    trickle.join().unwrap();
 }
 
 fn get(address: SocketAddr, path: &str) -> String {

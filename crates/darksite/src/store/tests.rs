@@ -58,7 +58,7 @@ fn two_writers_of_one_blob_do_not_disturb_each_other() {
     first.publish().unwrap();
     store.settle().unwrap();
     assert_eq!(store.verify(&blob).unwrap(), 5);
-    assert_eq!(store.remove_partials().unwrap(), 0);
+    assert_eq!(store.remove_partials(false).unwrap(), 0);
     assert_eq!(fs::read_dir(store.root.join(PARTIAL)).unwrap().count(), 0);
 }
 
@@ -96,7 +96,8 @@ fn what_is_left_over_is_bounded_and_can_be_removed() {
     assert_eq!(partial.length(), 0);
     partial.write(b"he").unwrap();
     drop(partial);
-    assert_eq!(store.remove_partials().unwrap(), 2);
+    assert_eq!(store.remove_partials(true).unwrap(), 2);
+    assert_eq!(store.remove_partials(false).unwrap(), 2);
 }
 
 #[test]

@@ -227,6 +227,7 @@ pub fn mirror(site: &Site, archive: &Path, key: &SigningKey, names: &[&str]) -> 
         codename: "trixie".to_owned(),
         architecture: "amd64".to_owned(),
         pins: Vec::new(),
+        asked: Vec::new(),
         requests: names.iter().map(|name| (*name).to_owned()).collect(),
         suites: vec![state.locked],
         packages: found,
@@ -267,7 +268,7 @@ fn apt_takes_what_we_publish() {
     // From here on nothing of upstream is needed.
     fs::remove_dir_all(root.join("upstream")).unwrap();
 
-    let server = Server::bind("127.0.0.1:0".parse().unwrap(), site.root()).unwrap();
+    let server = Server::bind("127.0.0.1:0", site.root()).unwrap();
     let http = format!("http://{}/", server.address().unwrap());
     std::thread::spawn(|| server.run(|_, _| {}));
     let medium = root.join("medium");
@@ -491,7 +492,7 @@ fn apt_hears_of_a_state_that_is_current_again() {
     let (old, new) = (mirrored("3"), mirrored("2"));
     let fresh = |lock| published(&site, lock, jiff::Timestamp::now()).fresh;
     assert!(fresh(&old));
-    let server = Server::bind("127.0.0.1:0".parse().unwrap(), site.root()).unwrap();
+    let server = Server::bind("127.0.0.1:0", site.root()).unwrap();
     let http = format!("http://{}/", server.address().unwrap());
     std::thread::spawn(|| server.run(|_, _| {}));
     let addresses = [format!("file:{}", site.root().join(CURRENT).display()), http];

@@ -1,5 +1,6 @@
 //! What is asked for: a recipe or a list of packages, and from where.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -23,6 +24,7 @@ use plan::recipe::Recipe;
 use tree::Digest;
 
 use super::shown;
+use crate::failure::Invalid;
 use crate::ui::Ui;
 
 /// Own profiles, beside the recipe.
@@ -201,11 +203,11 @@ impl Asked {
     pub fn check_lock(&self, lock: &Lock, ui: &mut Ui) -> anyhow::Result<()> {
         let path = self.lock_path();
         let refuse = |problem: String| {
-            anyhow::anyhow!(
+            anyhow::Error::from(Invalid(format!(
                 "{}: {problem}; kldload darksite update {} chooses anew, --lock names another file",
                 path.display(),
                 self.path.display()
-            )
+            )))
         };
         let Packages { release, architecture, .. } = &self.recipe.packages;
         for (what, asked, locked) in [
@@ -231,10 +233,55 @@ impl Asked {
         if pins != lock.pins {
             return Err(refuse("made with other pins".to_owned()));
         }
+        let other = self.other_keys(lock);
+        if !other.is_empty() {
+            let other: Vec<String> = other.into_iter().collect();
+            return Err(refuse(format!("made when the recipe had other {}", other.join(", "))));
+        }
         for name in lock.requests.iter().filter(|name| !self.requests().contains(name)) {
             ui.warn(&format!("{}: nobody asks for {name:?} any more", path.display()));
         }
         Ok(())
+    }
+
+    /// What decides which packages are chosen, besides those that are asked for and pins, as a lock keeps it.
+    fn deciding(&self) -> Vec<(String, String)> {
+        let Request { essential, priority, recommends, optional, .. } = &self.request;
+        let mut keys = vec![("essential", essential.to_string())];
+        keys.extend(priority.map(|least| ("priority", format!("{least:?}").to_lowercase())));
+        keys.push(("recommends", recommends.to_string()));
+        // All suites are read with the same.
+        keys.extend(self.suites.first().map(|suite| ("components", suite.components.join(" "))));
+        keys.extend(self.recipe.packages.snapshot.map(|date| ("snapshot", date.to_string())));
+        keys.extend(optional.iter().map(|set| match set.packages.as_slice() {
+            [package] if *package == set.name => ("optional", package.clone()),
+            packages => ("optional_sets", format!("{}: {}", set.name, packages.join(" "))),
+        }));
+        keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    /// The recipe's keys that decide otherwise than they did when `lock` was made.
+    fn other_keys(&self, lock: &Lock) -> BTreeSet<String> {
+        let names = self.suites.iter().map(|suite| suite.name.as_str());
+        let locked = lock.suites.iter().map(|suite| suite.name.as_str());
+        let (names, locked): (BTreeSet<&str>, BTreeSet<&str>) = (names.collect(), locked.collect());
+        let release = self.distribution.release.get(&self.recipe.packages.release);
+        let optional = release.map(|release| release.optional.as_slice()).unwrap_or_default();
+        let key = |name: &&str| match optional.iter().any(|suite| suite.name == **name) {
+            true => "backports".to_owned(),
+            false => "suites".to_owned(),
+        };
+        let mut other: BTreeSet<String> = names.symmetric_difference(&locked).map(key).collect();
+        let deciding = self.deciding();
+        let lacking = |all: &[(String, String)], of: &[(String, String)]| -> Vec<String> {
+            all.iter().filter(|one| !of.contains(one)).map(|(key, _)| key.clone()).collect()
+        };
+        // Locks of old do not tell.
+        if !lock.asked.is_empty() {
+            other.extend(lacking(&deciding, &lock.asked));
+            other.extend(lacking(&lock.asked, &deciding));
+        }
+        other
     }
 
     /// The distribution that the recipe names.
@@ -267,11 +314,12 @@ impl Asked {
             suites: &self.suites,
             request: &request,
         };
-        let resolved = {
+        let mut resolved = {
             let shared = Mutex::new(&mut *ui);
             resolve(&reader, &question, &|event| shown(&shared, event))?
         };
         resolved.warnings.iter().for_each(|warning| ui.warn(warning));
+        resolved.lock.asked = self.deciding();
         Ok(resolved.lock)
     }
 
@@ -393,6 +441,7 @@ fn suites(recipe: &Packages, distribution: &Distribution) -> anyhow::Result<Vec<
         true => release.components.clone(),
         false => recipe.components.clone(),
     };
+    let environment = from_environment(&std::env::var("KLDLOAD_MIRROR").unwrap_or_default())?;
     let host = host_apt(distribution);
     let codenames: Vec<String> = distribution.release.keys().cloned().collect();
     let optional = release.optional.iter().filter(|_| recipe.backports);
@@ -416,14 +465,20 @@ fn suites(recipe: &Packages, distribution: &Distribution) -> anyhow::Result<Vec<
         let is_main = suite.archive == "main";
         let asked = if is_main { &recipe.mirror } else { &recipe.security_mirror };
         let suffix = suite.name.strip_prefix(codename.as_str()).unwrap_or_default();
-        let (of_host, host_checks) = host.mirrors(suffix, &codenames);
-        let from_environment = std::env::var("KLDLOAD_MIRROR").ok().filter(|_| is_main);
+        let (mut of_host, host_checks) = host.mirrors(&[suffix], &codenames);
+        if of_host.is_empty() {
+            // Who has another suite of this archive may have this one too. If not, the built-in mirror does.
+            let suffixes = endings(distribution, &suite.archive);
+            of_host = host.mirrors(&suffixes, &codenames).0;
+            of_host.extend((!of_host.is_empty()).then(|| archive.mirror.parse()).transpose()?);
+        }
+        let from_environment = environment.as_ref().filter(|_| is_main);
         let (mirrors, check): (Vec<Location>, bool) = if let Some(date) = recipe.snapshot {
             (vec![snapshot(&archive.snapshot.parse()?, date)], false)
         } else if !asked.0.is_empty() {
             (locations(asked)?, true)
         } else if let Some(address) = from_environment {
-            (vec![address.parse().context("KLDLOAD_MIRROR")?], true)
+            (address.clone(), true)
         } else if !of_host.is_empty() {
             (of_host, host_checks)
         } else {
@@ -438,6 +493,23 @@ fn suites(recipe: &Packages, distribution: &Distribution) -> anyhow::Result<Vec<
         });
     }
     Ok(suites)
+}
+
+/// `KLDLOAD_MIRROR`: addresses with blanks between, the preferred one first. Empty is as if it were not set.
+fn from_environment(value: &str) -> anyhow::Result<Option<Vec<Location>>> {
+    let addresses: Result<Vec<Location>, _> = value.split_whitespace().map(str::parse).collect();
+    Ok(Some(addresses.context("KLDLOAD_MIRROR")?).filter(|addresses| !addresses.is_empty()))
+}
+
+/// How the names of an archive's suites end, after those of their releases.
+fn endings<'a>(distribution: &'a Distribution, archive: &str) -> Vec<&'a str> {
+    let releases = distribution.release.iter();
+    let all = releases.flat_map(|(codename, release)| {
+        let suites = release.suites.iter().chain(&release.optional);
+        let suites = suites.filter(|suite| suite.archive == archive);
+        suites.filter_map(|suite| suite.name.strip_prefix(codename.as_str()))
+    });
+    all.collect()
 }
 
 fn locations(addresses: &Addresses) -> Result<Vec<Location>, LocationError> {

@@ -1,7 +1,6 @@
 //! `kldload darksite serve`: the repository over HTTP.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -25,12 +24,22 @@ Examples:
 pub struct ServeArgs {
     #[command(flatten)]
     common: Common,
-    /// Address and port to listen at
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3142")]
-    listen: SocketAddr,
+    /// Address or name of this host, and port, to listen at
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3142", value_parser = place)]
+    listen: String,
     /// Print each request and its status
     #[arg(short, long)]
     verbose: bool,
+}
+
+/// Something to listen at; whether this host has it shows later.
+fn place(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("an address or a name, and a port, are expected, as in localhost:3142".to_owned()),
+    }
 }
 
 /// Runs the command.
@@ -44,7 +53,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let lock = read_lock(&repository.join(LOCK_FILE)).with_context(|| {
         format!("{} is neither a darksite nor a copy of one", directory.display())
     })?;
-    let server = Server::bind(args.listen, directory)
+    let server = Server::bind(args.listen.as_str(), directory)
         .with_context(|| format!("cannot listen at {}", args.listen))?;
     let address = server.address()?;
     let (json, verbose) = (args.common.json, args.verbose);

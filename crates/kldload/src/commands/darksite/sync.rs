@@ -10,13 +10,14 @@ use darksite::fetch::{Fetcher, Options, Proxies, Summary};
 use darksite::keys;
 use darksite::lock::Lock;
 use darksite::packages::packages;
-use darksite::publish::{publish, relink};
+use darksite::publish::{publish, relink, remake};
 use darksite::site::{Site, write_lock};
 use darksite::verify;
 use serde_json::json;
 
 use super::asked::{Asked, AskedArgs};
 use super::{Common, human, now, shown};
+use crate::failure::Mismatch;
 use crate::size;
 use crate::ui::Ui;
 
@@ -46,8 +47,8 @@ pub struct SyncArgs {
 #[derive(Debug, Clone, Args)]
 pub struct NetworkArgs {
     /// Fetch at most so many bytes a second, all connections together
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
-    limit_rate: Option<u64>,
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    limit_rate: Option<NonZeroU64>,
     /// Files fetched at the same time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
@@ -59,7 +60,7 @@ impl NetworkArgs {
         let proxies = Proxies::from_variables(|name| std::env::var(name).ok());
         Ok(Fetcher::new(Options {
             threads: self.parallel.into(),
-            rate: self.limit_rate.and_then(NonZeroU64::new),
+            rate: self.limit_rate,
             proxies,
             certificates: std::env::var_os("SSL_CERT_FILE")
                 .filter(|path| !path.is_empty())
@@ -67,6 +68,12 @@ impl NetworkArgs {
             ..Options::default()
         })?)
     }
+}
+
+fn rate(text: &str) -> Result<NonZeroU64, String> {
+    let wrong =
+        || "nothing arrives at 0 bytes a second; without the option there is no limit".to_owned();
+    NonZeroU64::new(size::parse(text)?).ok_or_else(wrong)
 }
 
 /// Brings what the lock of a recipe names; makes the lock if there is none. Where everything is here
@@ -86,7 +93,7 @@ pub fn bring(
             if site.lock(&name).as_ref() != Some(&lock) {
                 ui.stage("verifying the lock", 0);
                 verify::lock(&lock, site.store(), asked.keyring())
-                    .map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))?;
+                    .map_err(|problem| Mismatch(format!("{}: {problem}", path.display())))?;
             }
             lock
         }
@@ -124,6 +131,10 @@ pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
     ui.stage("publishing", 0);
     let now = now()?;
     let key = keys::signing_key(&site.keys(), now)?;
+    let remade = remake(&site, &key, now, &mut |why| ui.warn(why))?;
+    if remade > 0 {
+        ui.warn(&format!("{remade} snapshots with damaged or missing indexes were made anew"));
+    }
     let published = publish(&site, &lock, &key, now)?;
     let text = format!(
         "{}: {} packages, {}; fetched {} ({})\n{}",

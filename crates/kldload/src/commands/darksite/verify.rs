@@ -5,19 +5,22 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
+use darksite::lock::Lock;
 use darksite::site::{LOCK_FILE, read_lock};
 use darksite::verify::{self, Verified, repository};
+use pkg::openpgp::Keyring;
 use serde_json::json;
 
 use super::asked::keyring;
 use super::{Common, human, now};
-use crate::failure::MISMATCH;
+use crate::failure::{Invalid, MISMATCH};
 use crate::ui::Ui;
 
 /// Check every byte against key, Release file, index and package, without network
 ///
 /// Without a directory, all locks of the darksite are checked against its store, and all snapshots as
-/// the repositories that they are; with one, the repository that was copied there.
+/// the repositories that they are; with one, the repository that was copied there. Each lock is judged by the
+/// keys of its own distribution and release.
 /// Ends with 5 if anything is wrong.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -27,11 +30,26 @@ Examples:
 pub struct VerifyArgs {
     /// A repository made by kldload darksite copy
     repository: Option<PathBuf>,
-    /// File with the keys to trust instead of the distribution's own
+    /// File with keys to trust besides each distribution's own; may be given several times
     #[arg(long, value_name = "FILE")]
-    keyring: Option<PathBuf>,
+    keyring: Vec<PathBuf>,
     #[command(flatten)]
     common: Common,
+}
+
+/// Whom to trust with a lock: the keys of its own distribution and release, and those in files.
+fn trusted(lock: &Lock, files: &[PathBuf]) -> anyhow::Result<Keyring> {
+    let mut all = Keyring::default();
+    for path in files {
+        all.extend(keyring(lock, Some(path))?);
+    }
+    match keyring(lock, None) {
+        Ok(own) => all.extend(own),
+        // Of a release that is not known, somebody may have the keys.
+        Err(error) if files.is_empty() => return Err(error),
+        Err(_) => {}
+    }
+    Ok(all)
 }
 
 /// Runs the command.
@@ -44,7 +62,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         let advance = |bytes| shared.lock().unwrap_or_else(PoisonError::into_inner).advance(bytes);
         let one = |path: &std::path::Path| -> anyhow::Result<Verified> {
             let lock = read_lock(&path.join(LOCK_FILE))?;
-            let keyring = keyring(&lock, args.keyring.as_deref())?;
+            let keyring = trusted(&lock, &args.keyring)?;
             Ok(repository(path, &keyring, now, &advance)?)
         };
         match &args.repository {
@@ -52,8 +70,15 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
             None => {
                 let site = args.common.existing()?;
                 let _guard = site.guard()?;
-                let keys = |lock: &darksite::lock::Lock| {
-                    keyring(lock, args.keyring.as_deref()).map_err(|error| format!("{error:#}"))
+                if site.locks()?.is_empty() {
+                    let empty = format!(
+                        "{}: there is nothing to verify; kldload darksite sync brings something",
+                        site.root().display()
+                    );
+                    return Err(Invalid(empty).into());
+                }
+                let keys = |lock: &Lock| {
+                    trusted(lock, &args.keyring).map_err(|error| format!("{error:#}"))
                 };
                 verify::site(&site, &keys, now, &advance)?
             }
