@@ -16,7 +16,7 @@ use pgp::composed::{
 };
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData};
-use pgp::types::{KeyDetails, KeyVersion, Password};
+use pgp::types::{KeyDetails, KeyVersion, Password, SignedUser, Tag};
 use thiserror::Error;
 
 /// Largest signature or keyring that is read, in bytes; Debian's keyring has 60 KiB.
@@ -448,7 +448,9 @@ impl SigningKey {
             .preferred_hash_algorithms([HashAlgorithm::Sha512].into_iter().collect())
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        let key = params.generate(rand::rngs::OsRng).map_err(|error| failed(error.to_string()))?;
+        let mut key =
+            params.generate(rand::rngs::OsRng).map_err(|error| failed(error.to_string()))?;
+        bind(&mut key, now).map_err(|error| failed(error.to_string()))?;
         Ok(Self { key })
     }
 
@@ -536,6 +538,40 @@ impl SigningKey {
     }
 }
 
+/// Dates what a key says of itself to when it is made. rPGP dates it to this second, and sqv, apt's verifier since
+/// Debian 13, takes no signature that is older.
+fn bind(key: &mut SignedSecretKey, made: Timestamp) -> Result<(), pgp::errors::Error> {
+    let primary = &key.primary_key;
+    for SignedUser { id, signatures } in &mut key.details.users {
+        for signature in signatures {
+            let Some(mut config) = signature.config().cloned() else { continue };
+            let dated =
+                |one: &Subpacket| matches!(one.data, SubpacketData::SignatureCreationTime(_));
+            config.hashed_subpackets.retain(|one| !dated(one));
+            let date = SubpacketData::SignatureCreationTime(stamp(made));
+            config.hashed_subpackets.push(Subpacket::regular(date)?);
+            let (public, nothing) = (primary.public_key(), Password::empty());
+            *signature = config.sign_certification(primary, public, &nothing, Tag::UserId, id)?;
+        }
+    }
+    Ok(())
+}
+
 fn stamp(now: Timestamp) -> pgp::types::Timestamp {
     pgp::types::Timestamp::from_secs(u32::try_from(now.as_second()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_bound_when_it_is_made() {
+        let made = "2020-05-20T12:00:00Z".parse().unwrap();
+        let key = SigningKey::generate("Lab <lab@example.org>", made).unwrap().key;
+        let user = &key.details.users[0];
+        user.verify_bindings(key.primary_key.public_key()).unwrap();
+        let dates: Vec<_> = user.signatures.iter().map(Signature::created).collect();
+        assert_eq!(dates, [Some(stamp(made))]);
+    }
 }
