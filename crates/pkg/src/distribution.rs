@@ -6,6 +6,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::openpgp::{KeyError, Keyring};
+use crate::recipe::nearest;
 
 /// A distribution that comes with this program.
 struct Known {
@@ -44,6 +45,8 @@ pub struct Distribution {
     pub name: String,
     /// Its family of packages, as `deb`.
     pub family: String,
+    /// The architectures that its archive has.
+    pub architectures: Vec<String>,
     /// Its archives by name.
     pub archive: BTreeMap<String, Archive>,
     /// Its releases by codename.
@@ -91,9 +94,9 @@ pub struct SuiteSource {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DistributionError {
     /// It is not known.
-    #[error("{what} {name:?} is not known; known are {}", known.join(", "))]
+    #[error("{what} {name:?} is not known; {}", nearest(name, known))]
     Unknown {
-        /// Distribution, release or key.
+        /// Distribution, release, architecture, suite or key.
         what: &'static str,
         /// The name.
         name: String,
@@ -142,6 +145,15 @@ impl Distribution {
         })
     }
 
+    /// Whether packages of this architecture can be had.
+    pub fn has_architecture(&self, name: &str) -> Result<(), DistributionError> {
+        if self.architectures.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        let (what, known) = ("the architecture", self.architectures.clone());
+        Err(DistributionError::Unknown { what, name: name.to_owned(), known })
+    }
+
     /// The keys that sign the suites of a release.
     pub fn keyring(&self, codename: &str) -> Result<Keyring, DistributionError> {
         let keys = KNOWN.iter().find(|known| known.name == self.name).map(|known| known.keys);
@@ -185,8 +197,12 @@ mod tests {
     #[test]
     fn unknown_names() {
         let error = Distribution::find("debain").unwrap_err().to_string();
-        assert_eq!(error, "the distribution \"debain\" is not known; known are debian");
+        assert_eq!(error, "the distribution \"debain\" is not known; did you mean \"debian\"?");
         let error = Distribution::find("debian").unwrap().release("sarge").unwrap_err().to_string();
         assert_eq!(error, "the release \"sarge\" is not known; known are bookworm, forky, trixie");
+        let debian = Distribution::find("debian").unwrap();
+        debian.has_architecture("arm64").unwrap();
+        let error = debian.has_architecture("amd46").unwrap_err().to_string();
+        assert_eq!(error, "the architecture \"amd46\" is not known; did you mean \"amd64\"?");
     }
 }

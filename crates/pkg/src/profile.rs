@@ -23,6 +23,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::recipe::{explained, is_request, nearest, requests};
+
 /// The built-in profiles of each distribution.
 const KNOWN: &[(&str, &str)] = &[("debian", include_str!("../data/debian/profiles.toml"))];
 
@@ -38,7 +40,7 @@ struct Table {
     essential: Option<bool>,
     priority: Option<String>,
     recommends: Option<bool>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "requests")]
     packages: Vec<String>,
     #[serde(default)]
     exclude: Vec<String>,
@@ -49,7 +51,7 @@ struct Table {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Part {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "requests")]
     packages: Vec<String>,
     #[serde(default)]
     exclude: Vec<String>,
@@ -87,7 +89,7 @@ pub struct Profiles {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProfileError {
     /// There is none of this name.
-    #[error("the profile {name:?} is not known; known are {}", known.join(", "))]
+    #[error("the profile {name:?} is not known; {}", nearest(name, known))]
     Unknown {
         /// The name.
         name: String,
@@ -131,7 +133,8 @@ impl Profiles {
     /// for messages.
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), ProfileError> {
         let tables: BTreeMap<String, Table> = toml::from_str(text).map_err(|error| {
-            ProfileError::File { file: file.to_owned(), message: error.to_string() }
+            let message = explained(text, &error).to_string();
+            ProfileError::File { file: file.to_owned(), message }
         })?;
         for (name, table) in &tables {
             let known =
@@ -207,8 +210,7 @@ pub fn parse_set(file: &str, text: &str) -> Result<Vec<String>, ProfileError> {
         if line.is_empty() {
             continue;
         }
-        let fine = |c: char| c.is_ascii_alphanumeric() || "+-._=/:~".contains(c);
-        if !line.starts_with(|c: char| c.is_ascii_alphanumeric()) || !line.chars().all(fine) {
+        if !is_request(line) {
             return Err(ProfileError::Set {
                 file: file.to_owned(),
                 line: at + 1,
@@ -247,11 +249,15 @@ mod tests {
         assert_eq!(lab.packages.last().unwrap(), "r-base");
         assert!(!lab.packages.contains(&"jq".to_owned()) && lab.exclude == ["vim"]);
         let error = profiles.get("lap", "forky").unwrap_err().to_string();
-        assert_eq!(error, "the profile \"lap\" is not known; known are core, desktop, lab, server");
+        assert_eq!(error, "the profile \"lap\" is not known; did you mean \"lab\"?");
         profiles.add("x", "[a]\nextends = \"b\"\n[b]\nextends = \"a\"\n").unwrap();
         assert_eq!(profiles.get("a", "x"), Err(ProfileError::Circle("a".to_owned())));
         let error = profiles.add("x.toml", "[a]\npackage = []\n").unwrap_err().to_string();
-        assert!(error.starts_with("x.toml: ") && error.contains("line 2"), "{error}");
+        let expected = "x.toml: line 2: unknown key \"package\"; did you mean \"packages\"?";
+        assert_eq!(error, expected);
+        let error =
+            profiles.add("x.toml", "[a]\npackages = [\n\"VIM\"]\n").unwrap_err().to_string();
+        assert!(error.starts_with("x.toml: line 3: \"VIM\": packages are asked for"), "{error}");
         let error = profiles.add("x.toml", "[a]\npriority = \"high\"\n").unwrap_err().to_string();
         assert!(error.contains("a: priority is \"high\""), "{error}");
     }
@@ -263,7 +269,7 @@ mod tests {
             "\u{feff}# ours\nr-base  # statistics\n\nvim\nr-base\nzfs/trixie-backports\n",
         );
         assert_eq!(set.unwrap(), ["r-base", "vim", "zfs/trixie-backports"]);
-        let error = parse_set("lab.txt", "a\nb c\n").unwrap_err().to_string();
+        let error = parse_set("lab.txt", "aa\nb c\n").unwrap_err().to_string();
         assert_eq!(error, "lab.txt: line 2: \"b c\" is not the name of a package");
     }
 }

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use toml::Spanned;
-use toml::de::{DeTable, Deserializer};
+use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::fields::fields;
 
@@ -61,13 +61,29 @@ impl<'a> Document<'a> {
     }
 }
 
-impl Document<'_> {
-    /// In which line, from 1, the element `at` of the list `key` begins.
-    pub fn line_of(text: &str, key: &str, at: usize) -> Option<usize> {
-        let table = DeTable::parse(text).ok()?.into_inner();
-        let element = table.get(key)?.get_ref().as_array()?.get(at)?;
-        Some(line(text, element.span().start))
+impl RecipeError {
+    /// The value at `place` has this problem. A place is keys and positions with dots between, as
+    /// `users.1.uid`; where a key is not told, the table that would have it is to blame.
+    pub fn at(text: &str, place: &str, problem: String) -> Self {
+        Self { line: line_of(text, place).unwrap_or(1), problem }
     }
+}
+
+/// In which line of a recipe the value at `place` begins, as [`RecipeError::at`] says it.
+pub fn line_of(text: &str, place: &str) -> Option<usize> {
+    let table = DeTable::parse(text).ok()?;
+    let mut steps = place.split('.');
+    let mut value = table.get_ref().get(steps.next()?)?;
+    for step in steps {
+        let inner = match value.get_ref() {
+            DeValue::Table(table) => table.get(step),
+            DeValue::Array(array) => step.parse().ok().and_then(|at: usize| array.get(at)),
+            _ => None,
+        };
+        let Some(inner) = inner else { break };
+        value = inner;
+    }
+    Some(line(text, value.span().start))
 }
 
 fn line(text: &str, at: usize) -> usize {
@@ -75,7 +91,7 @@ fn line(text: &str, at: usize) -> usize {
 }
 
 /// The error with its line, and with the nearest word where one is unknown.
-fn explained(text: &str, error: &toml::de::Error) -> RecipeError {
+pub(crate) fn explained(text: &str, error: &toml::de::Error) -> RecipeError {
     let line = line(text, error.span().map_or(0, |span| span.start));
     let message = error.message().lines().next().unwrap_or_default();
     // serde's: unknown field `x`, expected one of `a`, `b`
@@ -87,20 +103,45 @@ fn explained(text: &str, error: &toml::de::Error) -> RecipeError {
         Some((word, known)) if message.starts_with("unknown variant `") => {
             unknown("value", word, known)
         }
-        _ => message.to_owned(),
+        _ => told(message),
     };
     RecipeError { line, problem }
 }
 
+/// serde's message in the words of recipes; types have names that only programmers know.
+fn told(message: &str) -> String {
+    let Some((problem, expected)) = message.split_once(", expected ") else {
+        return message.to_owned();
+    };
+    let expected = match expected {
+        "a sequence" => "a list, as [\"a\", \"b\"]",
+        "a map" => "a table, as { key = \"value\" }",
+        "a boolean" => "true or false",
+        "u32" => "a number from 0 to 4294967295",
+        "i16" => "a number from -32768 to 32767",
+        "a string" => "text in quotes",
+        other => match other.strip_prefix("struct ") {
+            Some(_) => "a table, as { key = \"value\" }",
+            None => other,
+        },
+    };
+    format!("{problem}; {expected} is expected")
+}
+
 fn unknown(what: &str, word: &str, known: &[&str]) -> String {
+    format!("unknown {what} {word:?}; {}", nearest(word, known))
+}
+
+/// What to write instead of a word that is not known: the nearest one, or any of them.
+pub fn nearest<T: AsRef<str>>(word: &str, known: &[T]) -> String {
     let limit = (word.chars().count() / 3).max(1);
-    let near = known.iter().map(|known| (strsim::osa_distance(word, known), known));
+    let near = known.iter().map(AsRef::as_ref).map(|one| (strsim::osa_distance(word, one), one));
     match near.filter(|(distance, _)| *distance <= limit).min() {
-        Some((_, near)) => format!("unknown {what} {word:?}; did you mean {near:?}?"),
+        Some((_, near)) => format!("did you mean {near:?}?"),
         None => {
-            let mut known = known.to_vec();
+            let mut known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
             known.sort_unstable();
-            format!("unknown {what} {word:?}; known are {}", known.join(", "))
+            format!("known are {}", known.join(", "))
         }
     }
 }
@@ -152,6 +193,24 @@ mod tests {
     }
 
     #[test]
+    fn places_have_lines() {
+        let text = "pears = 1\n[walnut]\nweight = 3\n[[nuts]]\nkind = \"a\"\n[[nuts]]\nkinds = [\n\"b\",\n\"c\",\n]\n";
+        for (place, line) in [
+            ("pears", 1),
+            ("walnut", 2),
+            ("walnut.weight", 3),
+            ("walnut.size", 2),
+            ("nuts.0.kind", 5),
+            ("nuts.1", 6),
+            ("nuts.1.kinds.1", 9),
+            ("nuts.7", 4),
+            ("apples", 1),
+        ] {
+            assert_eq!(RecipeError::at(text, place, String::new()).line, line, "{place}");
+        }
+    }
+
+    #[test]
     fn errors_name_the_line_and_the_nearest_word() {
         for (text, message) in [
             ("pears = 1\npeers = 2\n", "line 2: unknown key \"peers\"; did you mean \"pears\"?"),
@@ -162,7 +221,7 @@ mod tests {
             ),
             ("[walnut]\nweigth = 1\n", "line 2: unknown key \"weigth\"; did you mean \"weight\"?"),
             ("kind = \"bosk\"\n", "line 1: unknown value \"bosk\"; did you mean \"bosc\"?"),
-            ("\npears = \"two\"\n", "line 2: invalid type: string \"two\", expected u32"),
+            ("\npears = \"two\"\n", "line 2: invalid type: string \"two\"; a number from 0 to"),
             ("pears = 1\n\n[walnut]\n", "line 3: missing field `weight`"),
             ("pears = 1\npears = 2\n", "line 2: duplicate key"),
             ("pears\n", "line 1: "),
@@ -171,9 +230,9 @@ mod tests {
             assert!(error.starts_with(message), "{error:?} is not {message:?}");
         }
         let text = "x = 1\n\n[[walnuts]]\nweight = 1\n\n[[walnuts]]\nweight = 2\n";
-        let lines = [0, 1, 2].map(|at| Document::line_of(text, "walnuts", at));
-        assert_eq!(lines, [Some(3), Some(6), None]);
-        assert_eq!(Document::line_of("a = [\n  1,\n  2]\n", "a", 1), Some(3));
+        let lines = ["walnuts.0", "walnuts.1.weight", "pears"].map(|place| line_of(text, place));
+        assert_eq!(lines, [Some(3), Some(7), None]);
+        assert_eq!(line_of("a = [\n  1,\n  2]\n", "a.1"), Some(3));
         assert!(Document::parse(&"[a.b]\n".repeat(LONGEST)).is_err());
         assert!(read(&"x = [".repeat(100_000)).is_err());
     }

@@ -18,9 +18,13 @@
 
 mod document;
 mod fields;
+mod inside;
 mod packages;
 mod pin;
 
-pub use document::{Document, RecipeError};
-pub use packages::{Addresses, Packages, without_credentials};
+pub(crate) use document::explained;
+pub use document::{Document, RecipeError, line_of, nearest};
+pub use inside::inside;
+pub(crate) use packages::requests;
+pub use packages::{Addresses, Packages, is_request, without_credentials};
 pub use pin::{Pin, PinTarget};

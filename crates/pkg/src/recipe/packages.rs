@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::Pin;
+use super::{Pin, inside};
 
 /// Which packages a recipe wants, and from where.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -31,14 +31,17 @@ pub struct Packages {
     /// A profile's packages: `core`, `server`, `desktop`, or one of profiles.toml beside the recipe.
     pub profile: Option<String>,
     /// Packages that must be there: `name`, `name=version` or `name/suite`.
+    #[serde(deserialize_with = "requests")]
     pub packages: Vec<String>,
     /// Files of further packages, a package a line, beside the recipe.
     pub sets: Vec<String>,
     /// Packages that are left out, with a warning, if they cannot be had.
+    #[serde(deserialize_with = "requests")]
     pub optional: Vec<String>,
     /// Files as in `sets`, each of which is left out as a whole if it cannot be had.
     pub optional_sets: Vec<String>,
     /// Packages that must not be there.
+    #[serde(deserialize_with = "names")]
     pub exclude: Vec<String>,
     /// Packages, named with `*` and `?`, whose version `kldload darksite update` keeps as the lock has it.
     pub hold: Vec<String>,
@@ -54,6 +57,76 @@ pub struct Packages {
     #[serde(deserialize_with = "date", serialize_with = "written")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub snapshot: Option<Timestamp>,
+}
+
+/// Lists whose every word is judged, so that an error has the word's line.
+pub(crate) fn requests<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(Vec::<Asked>::deserialize(from)?.into_iter().map(|asked| asked.0).collect())
+}
+
+fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(Vec::<Named>::deserialize(from)?.into_iter().map(|named| named.0).collect())
+}
+
+struct Asked(String);
+
+struct Named(String);
+
+impl<'de> Deserialize<'de> for Asked {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        inside::<_, String, _>(from)
+    }
+}
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        inside::<_, String, _>(from)
+    }
+}
+
+impl TryFrom<String> for Asked {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let expected = "packages are asked for as name, name=version or name/suite; names have at \
+                        least two of a-z 0-9 + - .";
+        if is_request(&text) { Ok(Self(text)) } else { Err(format!("{text:?}: {expected}")) }
+    }
+}
+
+impl TryFrom<String> for Named {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let expected = "names of packages have at least two of a-z 0-9 + - .";
+        if is_name(&text) { Ok(Self(text)) } else { Err(format!("{text:?}: {expected}")) }
+    }
+}
+
+/// Whether `text` can ask for a package: `name`, `name=version` or `name/suite`.
+pub fn is_request(text: &str) -> bool {
+    let version = |c: char| c.is_ascii_alphanumeric() || "+-.:~".contains(c);
+    let suite = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
+    let all = |word: &str, fine: &dyn Fn(char) -> bool| !word.is_empty() && word.chars().all(fine);
+    match (text.split_once('='), text.split_once('/')) {
+        (Some((name, rest)), _) => is_name(name) && all(rest, &version),
+        (None, Some((name, rest))) => is_name(name) && all(rest, &suite),
+        (None, None) => is_name(text),
+    }
+}
+
+/// The names that Debian's policy (5.6.1) permits; dpkg itself reads more. `name:architecture` is one.
+fn is_name(text: &str) -> bool {
+    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let plain = |name: &str, least| {
+        name.len() >= least
+            && name.bytes().next().is_some_and(lower)
+            && name.bytes().all(|byte| lower(byte) || b"+-.".contains(&byte))
+    };
+    match text.split_once(':') {
+        Some((name, architecture)) => plain(name, 2) && plain(architecture, 2),
+        None => plain(text, 2),
+    }
 }
 
 fn date<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
@@ -175,6 +248,18 @@ mod tests {
     }
 
     #[test]
+    fn what_can_be_asked_for() {
+        for fine in
+            ["vim", "g++", "libc6:i386", "0ad", "zfs-dkms/trixie-backports", "bash=5.2.37-2+b5"]
+        {
+            assert!(is_request(fine), "{fine}");
+        }
+        for wrong in ["v", "-vim", "vim ", "vim,nano", "vim=1 2", "vim/", "vi_m", "libc6:"] {
+            assert!(!is_request(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
     fn errors_name_line_and_value() {
         for (text, message) in [
             (
@@ -183,9 +268,19 @@ mod tests {
             ),
             ("miror = \"x\"\n", "line 1: unknown key \"miror\"; did you mean \"mirror\"?"),
             ("zzzzzzzz = 1", "line 1: unknown key \"zzzzzzzz\"; known are architecture"),
-            ("release = 1", "line 1: invalid type: integer `1`, expected a string"),
+            ("release = 1", "line 1: invalid type: integer `1`; text in quotes is expected"),
             ("\nmirror = 1", "line 2: an address or a list of addresses"),
             ("\nrelease =", "line 2: "),
+            (
+                "packages = [\"vim\",\n\"\"]",
+                "line 2: \"\": packages are asked for as name, name=version",
+            ),
+            ("packages = [\"VIM\"]", "line 1: \"VIM\": packages are asked for"),
+            ("packages = [\"vim=\"]", "line 1: \"vim=\": packages are asked for"),
+            ("\noptional = [\"v\"]", "line 2: \"v\": packages are asked for"),
+            ("exclude = [\n\"vim/sid\"]", "line 2: \"vim/sid\": names of packages have"),
+            ("packages = \"vim\"", "line 1: invalid type: string \"vim\"; a list, as"),
+            ("backports = 1", "line 1: invalid type: integer `1`; true or false is expected"),
             ("\n\nsnapshot = \"may\"", "line 3: \"may\" is no date: a date like"),
         ] {
             let error = read(text).unwrap_err().to_string();

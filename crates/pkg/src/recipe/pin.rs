@@ -1,14 +1,15 @@
 //! Pins: which versions of packages a recipe prefers, and which it keeps away.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::inside;
 
 /// What wins against all that nothing pins, and is no more than a preference.
 const PREFERRED: i16 = 990;
 
 /// For these packages, versions like this one, or of this suite, have that priority.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "PinTable")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(with = "PinTable")]
 pub struct Pin {
     /// Packages: names with `*` and `?`, or `src:NAME` for all that a source package makes.
@@ -43,6 +44,12 @@ struct PinTable {
     /// 990 (the default) and more: preferred; 500: like any; 1 to 99: only if there is nothing else;
     /// below 0: never.
     priority: Option<i16>,
+}
+
+impl<'de> Deserialize<'de> for Pin {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        inside::<_, PinTable, _>(from)
+    }
 }
 
 impl TryFrom<PinTable> for Pin {
@@ -114,6 +121,10 @@ mod tests {
                 "line 2: a pin cannot have priority 0",
             ),
             ("packages = [\"a\"]\nsuite = \"a\"\npriority = 40000", "line 5: "),
+            (
+                "packages = [\"a\"]\nsuite = \"a\"\n\n[[pins]]\npackages = []\nsuite = \"b\"",
+                "line 6: a pin without packages",
+            ),
             ("package = [\"a\"]", "line 3: unknown key \"package\"; did you mean \"packages\"?"),
             ("suite = \"a\"", "line 2: missing field `packages`"),
         ] {

@@ -9,7 +9,7 @@ use darksite::lock::Lock;
 use darksite::site::Site;
 use darksite::source::read_index;
 use pkg::deb::parse_packages;
-use pkg::recipe::Document;
+use pkg::recipe::line_of;
 use plan::recipe::{Files, User};
 use rootfs::bootstrap::{
     Bootstrap, Event, Late, LateAccount, LateFile, LateScript, Package, bootstrap, finish,
@@ -85,7 +85,7 @@ pub fn request(
     };
     let lines = std::fs::read_to_string(asked.path()).unwrap_or_default();
     scripts.extend(own.into_iter().enumerate().map(|(at, (name, content))| {
-        let place = match Document::line_of(&lines, "scripts", at) {
+        let place = match line_of(&lines, &format!("scripts.{at}")) {
             Some(line) => format!(" ({}, line {line})", asked.path().display()),
             None => String::new(),
         };
