@@ -182,15 +182,24 @@ pub fn remake(
             Ok(work) => {
                 // Under a name that gc removes, whatever happens.
                 let old = snapshots.join(format!(".old-{id}"));
+                remove(&old)?;
                 fs::rename(&path, &old).map_err(at(&path))?;
                 place(work, &path)?;
-                fs::remove_dir_all(&old).map_err(at(&old))?;
+                remove(&old)?;
                 remade += 1;
             }
             Err(error) => warn(&format!("snapshot {id} is damaged, and left as it is: {error}")),
         }
     }
     Ok(remade)
+}
+
+/// Removes a directory that may not be there.
+fn remove(directory: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(directory)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// When something is published: now, but after everything that was published before, as clients refuse to go
