@@ -81,13 +81,15 @@ fn code(error: &anyhow::Error) -> u8 {
     if causes(error).any(|cause| cause.is::<Refused>()) {
         return REFUSED;
     }
+    if causes(error).any(is_wrong_content) {
+        return MISMATCH;
+    }
     let differs = |cause: &VerifyError| !matches!(cause, VerifyError::Source { .. });
     if causes(error).filter_map(|cause| cause.downcast_ref()).any(differs) {
         return MISMATCH;
     }
     let differs = |cause: &(dyn Error + 'static)| {
         suite_error(cause).is_some_and(is_mismatch)
-            || is_wrong_content(cause)
             || matches!(cause.downcast_ref(), Some(BootstrapError::Damaged { .. }))
     };
     if causes(error).any(differs) {
