@@ -5,7 +5,8 @@
 //! KIND/KEY/               an output, complete
 //! KIND/KEY/kept.json      what it is, how large; its time tells when it was last used
 //! KIND/.KEY.new/          an output that is being made, or was when the builder was killed
-//! modules/                kernel modules, by what they were compiled from
+//! modules/KEY/modules/    kernel modules, as `rootfs::bootstrap` keeps them
+//! modules/KEY/key         what they were compiled from; its time tells when they were last used
 //! ```
 
 use std::fs::{self, File};
@@ -22,7 +23,9 @@ const KEPT: &str = "kept.json";
 /// How the name ends of the file that builders of a key lock.
 const TURN: &str = ".turn";
 /// Directory of kernel modules, which has its own order.
-const MODULES: &str = "modules";
+pub const MODULES: &str = "modules";
+/// File that tells what modules were compiled from, written last.
+const COMPILED: &str = "key";
 
 /// A cache.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ pub struct Kept {
 /// An output of the cache.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// What kind: `roots`, `licences`, `images`.
+    /// What kind: `roots`, `licences`, `images`, `modules`.
     pub kind: String,
     /// Hash of what decided it; for what is not complete, a name with a dot in front.
     pub key: String,
@@ -147,13 +150,18 @@ impl Cache {
         let mut found = Vec::new();
         for kind in children(&self.root)? {
             let name = name_of(&kind);
-            if !kind.is_dir() || name == MODULES {
+            if !kind.is_dir() {
                 continue;
             }
             for path in children(&kind)? {
-                let kept = fs::read(path.join(KEPT)).ok();
-                let kept = kept.and_then(|text| serde_json::from_slice(&text).ok());
-                let at = if kept.is_some() { path.join(KEPT) } else { path.clone() };
+                let (file, kept) = match name == MODULES {
+                    true => (COMPILED, compiled(&path)?),
+                    false => {
+                        let kept = fs::read(path.join(KEPT)).ok();
+                        (KEPT, kept.and_then(|text| serde_json::from_slice(&text).ok()))
+                    }
+                };
+                let at = if kept.is_some() { path.join(file) } else { path.clone() };
                 let used = fs::metadata(at).and_then(|metadata| metadata.modified());
                 found.push(Entry {
                     kind: name.clone(),
@@ -178,11 +186,23 @@ impl Cache {
         }
         remove(&gone)
     }
+}
 
-    /// Removes all kernel modules.
-    pub fn remove_modules(&self) -> anyhow::Result<()> {
-        remove(&self.modules())
+/// What kernel modules these are; `None`: they are not complete.
+fn compiled(path: &Path) -> anyhow::Result<Option<Kept>> {
+    // Until it has its name, it has one that begins with a dot.
+    let Ok(facts) = fs::read_to_string(path.join(COMPILED)) else { return Ok(None) };
+    if name_of(path).starts_with('.') {
+        return Ok(None);
     }
+    let kernel = facts.lines().find_map(|line| line.strip_prefix("kernel ")).unwrap_or_default();
+    let sources = facts.lines().filter_map(|line| line.split_once(' '));
+    let sources: Vec<String> = sources
+        .filter(|(name, _)| name.ends_with("-dkms"))
+        .map(|(name, rest)| format!("{name} {}", rest.split(' ').next().unwrap_or_default()))
+        .collect();
+    let what = format!("{} for {kernel}", sources.join(", "));
+    Ok(Some(Kept { what, bytes: size(path)? }))
 }
 
 /// An output that is being made.
@@ -300,6 +320,27 @@ mod tests {
         assert_eq!(complete.len(), 1);
         assert_eq!(complete[0].kept, Some(Kept { what: "pears".to_owned(), bytes: 5 }));
         assert!(all.iter().any(|entry| entry.key == ".a.new"));
+        all.iter().for_each(|entry| cache.remove(entry).unwrap());
+        assert!(cache.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn modules_are_listed_and_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let modules = directory.path().join(MODULES);
+        let key = "kernel 6.12.1-amd64\nconfig 0\ndkms 3.1 all\nzfs-dkms 2.3.2-2 all\n";
+        for name in ["a", ".tmpx"] {
+            fs::create_dir_all(modules.join(name).join("modules")).unwrap();
+            fs::write(modules.join(name).join("modules/zfs.ko"), "12345").unwrap();
+            fs::write(modules.join(name).join(COMPILED), key).unwrap();
+        }
+        let cache = Cache::open_alone(directory.path()).unwrap();
+        let all = cache.list().unwrap();
+        let complete: Vec<&Entry> = all.iter().filter(|entry| entry.kept.is_some()).collect();
+        assert_eq!((all.len(), complete.len(), &*complete[0].kind), (2, 1, MODULES));
+        let kept = complete[0].kept.as_ref().unwrap();
+        assert_eq!(kept.what, "zfs-dkms 2.3.2-2 for 6.12.1-amd64");
+        assert_eq!(kept.bytes, 5 + key.len() as u64);
         all.iter().for_each(|entry| cache.remove(entry).unwrap());
         assert!(cache.list().unwrap().is_empty());
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cache::{Cache, Entry};
+use crate::cache::{Cache, Entry, MODULES};
 use crate::size;
 use crate::time;
 use crate::ui::Ui;
@@ -56,7 +56,8 @@ struct ListArgs {
 
 /// Remove what was not used for long, and what killed builds have left
 ///
-/// Nothing is lost that a build does not make again. Refused while a build is running.
+/// Nothing is lost that a build does not make again. The kernel modules that were used last stay: they
+/// are small, and compiling them takes minutes. Refused while a build is running.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -72,7 +73,7 @@ struct GcArgs {
     /// Keep no more than this, the last used first
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     max_size: Option<u64>,
-    /// Remove everything, kernel modules too
+    /// Remove everything, the last used kernel modules too
     #[arg(long)]
     all: bool,
     /// Print one JSON object a line
@@ -127,9 +128,6 @@ fn gc(args: &GcArgs) -> anyhow::Result<ExitCode> {
             removed += u64::from(entry.kept.is_some());
             bytes += entry.kept.as_ref().map_or(0, |kept| kept.bytes);
         }
-        if args.all {
-            cache.remove_modules()?;
-        }
     }
     let text = format!("removed {removed}, {}", size::human(bytes));
     ui.result(&text, json!({"event": "removed", "outputs": removed, "bytes": bytes}));
@@ -140,11 +138,14 @@ fn gc(args: &GcArgs) -> anyhow::Result<ExitCode> {
 fn superfluous<'a>(entries: &'a [Entry], args: &GcArgs, now: SystemTime) -> Vec<&'a Entry> {
     let longest = Duration::from_secs(args.days.saturating_mul(86_400));
     let mut total = 0u64;
+    let mut modules = false;
     let goes = |entry: &&Entry| {
         let Some(kept) = &entry.kept else { return true };
+        let first_modules = entry.kind == MODULES && !std::mem::replace(&mut modules, true);
         let old = now.duration_since(entry.used).is_ok_and(|age| age > longest);
         let after = total.saturating_add(kept.bytes);
-        if args.all || old || args.max_size.is_some_and(|most| after > most) {
+        let superfluous = old || args.max_size.is_some_and(|most| after > most);
+        if args.all || superfluous && !first_modules {
             return true;
         }
         total = after;
@@ -184,5 +185,18 @@ mod tests {
         assert_eq!(gone(60, None, false), ".b");
         assert_eq!(gone(60, Some(19), false), ".b c d");
         assert_eq!(gone(60, None, true), "a .b c d");
+
+        // Of modules, which take minutes, the last used ones stay.
+        let module = |key, days| Entry { kind: MODULES.to_owned(), ..entry(key, days, Some(10)) };
+        let entries = [entry("a", 1, Some(10)), module("m", 40), module("n", 41)];
+        let gone = |max_size, all| {
+            let directory = DirectoryArgs { directory: None };
+            let args = GcArgs { directory, days: 30, max_size, all, json: false };
+            let gone = superfluous(&entries, &args, now);
+            gone.iter().map(|entry| entry.key.clone()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(gone(None, false), "n");
+        assert_eq!(gone(Some(5), false), "a n");
+        assert_eq!(gone(None, true), "a m n");
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use archive::compress::{self, Format, MAGIC_LENGTH, Peek};
 
@@ -141,9 +142,13 @@ pub(super) fn kernels(root: &Path, facts: &[Facts]) -> Result<Vec<Kernel>, Fault
 pub(super) fn restore(cache: &Path, kernels: &[Kernel], directory: &Path) -> Result<bool, Fault> {
     let mut found = false;
     for kernel in kernels {
-        let kept = cache.join(&kernel.key).join("modules");
+        let place = cache.join(&kernel.key);
+        let kept = place.join("modules");
         if kept.is_dir() {
             copy(&kept, directory)?;
+            // What was not used for long is removed some day; a time that cannot be set only makes that earlier.
+            let key = File::options().write(true).open(place.join("key"));
+            let _ = key.and_then(|key| key.set_modified(SystemTime::now()));
             found = true;
         }
     }
