@@ -145,7 +145,10 @@ fn is_damage(error: &disk::image::OpenError) -> bool {
 
 /// Whether a recipe, a lock, or what they ask for is to blame.
 fn is_bad_request(cause: &(dyn Error + 'static)) -> bool {
-    cause.is::<pkg::recipe::RecipeError>()
+    use rootfs::personalise::PersonaliseError;
+    cause.is::<Invalid>()
+        || cause.downcast_ref().is_some_and(|error| !matches!(error, PersonaliseError::Rootfs(_)))
+        || cause.is::<pkg::recipe::RecipeError>()
         || cause.is::<plan::recipe::FileError>()
         || cause.is::<darksite::lock::LockError>()
         || cause.is::<darksite::LocationError>()

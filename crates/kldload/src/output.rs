@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use blk::{ReadAt, WriteBehind};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open, statvfs};
 use tempfile::TempPath;
 use tree::{Digest, Hasher};
 
 use crate::failure::Refused;
 use crate::fleeting::Fleeting;
+use crate::size;
 
 /// Starts names that only last until a file has its own.
 const TEMPORARY: &str = ".kldload-";
@@ -167,6 +168,7 @@ pub fn sha256(file: &File, progress: &mut dyn FnMut(u64)) -> io::Result<Digest> 
 /// unless something is in them: a refused or interrupted request leaves no trace.
 #[derive(Debug)]
 pub struct OutputDirectory {
+    path: PathBuf,
     /// The lowest first, as they have to go.
     _made: Vec<Fleeting>,
 }
@@ -187,8 +189,28 @@ impl OutputDirectory {
                 }
             }
         }
-        Ok(Self { _made: made })
+        Ok(Self { path: path.to_owned(), _made: made })
     }
+
+    /// Finds out whether files can be made in it. Nothing is left of the attempt.
+    pub fn check(&self) -> anyhow::Result<()> {
+        OutputFile::create(&self.path.join("check")).map(drop)
+    }
+}
+
+/// Refuses to begin what takes at least so many bytes where there is no room for it.
+pub fn room(directory: &Path, least: u64) -> anyhow::Result<()> {
+    let failed = || format!("cannot use {}", directory.display());
+    let space = statvfs(directory).map_err(io::Error::from).with_context(failed)?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    anyhow::ensure!(
+        free >= least,
+        "{}: {} are free there, and what is to be made takes at least {}",
+        directory.display(),
+        size::human(free),
+        size::human(least)
+    );
+    Ok(())
 }
 
 fn directory_of(path: &Path) -> PathBuf {
@@ -237,5 +259,13 @@ mod tests {
         whole.fill(0);
         whole[0] = b'x';
         assert_eq!(sha256(&file, &mut |_| ()).unwrap(), Digest::of(&whole));
+    }
+
+    #[test]
+    fn room_is_asked_for_before() {
+        let directory = tempfile::tempdir().unwrap();
+        room(directory.path(), 0).unwrap();
+        let error = room(directory.path(), u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("are free there, and what is to be made takes at least"), "{error}");
     }
 }

@@ -54,8 +54,10 @@ fn plan_touches_nothing_and_names_mistakes() {
     fs::write(&recipe, text).unwrap();
     let output = kldload(directory.path(), &["plan", "pear.toml"]);
     let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("pear.toml names the file alice.pub"), "{error}");
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    let expected =
+        "pear.toml: line 4: the recipe names the file alice.pub, which cannot be read: No";
+    assert!(error.contains(expected), "{error}");
     fs::write(directory.path().join("alice.pub"), "ssh-ed25519 AAAA\n").unwrap();
     let output = kldload(directory.path(), &["plan", "pear.toml"]);
     let error = String::from_utf8(output.stderr).unwrap();
@@ -78,7 +80,145 @@ fn plan_touches_nothing_and_names_mistakes() {
     assert_eq!(output.status.code(), Some(3));
     let expected = "pear.toml: line 2: unknown key \"disk_sise\"; did you mean \"disk_size\"?";
     assert!(error.contains(expected), "{error}");
+    fs::write(&recipe, b"\xff").unwrap();
+    let output = kldload(directory.path(), &["plan", "pear.toml"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(error.contains("pear.toml: it is not text in UTF-8"), "{error}");
     fs::write(&recipe, "[image]\ndisk_size = \"100M\"\n").unwrap();
     let output = kldload(directory.path(), &["plan", "pear.toml"]);
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A lock of so many lines as are needed to be one.
+fn lock(release: &str, request: &str) -> String {
+    format!("kldload-lock 1\ndistribution debian {release} amd64\nrequest {request}\n")
+}
+
+/// Runs in a directory with these files, expecting an exit code and a message.
+fn says(files: &[(&str, &str)], args: &[&str], code: i32, message: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    let output = kldload(directory.path(), args);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {error}");
+    assert!(error.contains(message), "{args:?}: {error:?} is not {message:?}");
+    // Neither a darksite nor a lock, no output directory.
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), files.len(), "{args:?}");
+}
+
+#[test]
+fn unknown_names_have_their_line_and_the_nearest_one() {
+    let plan = ["plan", "pear.toml"];
+    for (text, message) in [
+        (
+            "\ndistribution = \"debain\"",
+            "line 2: the distribution \"debain\" is not known; did you mean \"debian\"?",
+        ),
+        (
+            "\nrelease = \"trixei\"",
+            "line 2: the release \"trixei\" is not known; did you mean \"trixie\"?",
+        ),
+        (
+            "architecture = \"amd46\"",
+            "line 1: the architecture \"amd46\" is not known; did you mean \"amd64\"?",
+        ),
+        (
+            "profile = \"sever\"",
+            "line 1: the profile \"sever\" is not known; did you mean \"server\"?",
+        ),
+        (
+            "suites = [\"trixie\",\n\"trixie-update\"]",
+            "line 2: debian trixie has no suite \"trixie-update\"; did you mean \"trixie-updates\"?",
+        ),
+        (
+            "sets = [\n\"lab.txt\"]",
+            "line 2: the recipe names the file lab.txt, which cannot be read: No such file",
+        ),
+        ("keyring = \"no.asc\"", "line 1: the recipe names the file no.asc, which cannot be read"),
+        ("mirror = \"gopher://x\"", "line 1: "),
+        ("packages = [\"\"]", "line 1: \"\": packages are asked for as"),
+        ("packages = [\"VIM\"]", "line 1: \"VIM\": packages are asked for as"),
+    ] {
+        says(&[("pear.toml", text)], &plan, 3, &format!("pear.toml: {message}"));
+    }
+    let own = [("pear.toml", "profile = \"lab\""), ("profiles.toml", "[lab]\npackage = []")];
+    says(
+        &own,
+        &plan,
+        3,
+        "profiles.toml: line 2: unknown key \"package\"; did you mean \"packages\"?",
+    );
+    let args = ["darksite", "sync", "pear.toml", "--suite", "trixei"];
+    says(&[("pear.toml", "")], &args, 3, "kldload: --suite: the release \"trixei\" is not known");
+    let formats = ["build", "pear.toml", "-f", "vhd,vhd-dynamic"];
+    says(&[("pear.toml", "")], &formats, 3, "vhd and vhd-dynamic would have the same name");
+}
+
+#[test]
+fn a_lock_of_something_else_is_refused_before_anything_is_done() {
+    for args in [&["plan", "pear.toml"][..], &["build", "pear.toml", "--dry-run"]] {
+        let recipe = ("pear.toml", "packages = [\"vim\"]\n");
+        let other = lock("bookworm", "vim");
+        let message =
+            "pear.lock: made for release bookworm, trixie is asked for; kldload darksite update";
+        says(&[recipe, ("pear.lock", &other)], args, 3, message);
+        let lacking = lock("trixie", "nano");
+        let message = "pear.lock: made before \"vim\" was asked for";
+        says(&[recipe, ("pear.lock", &lacking)], args, 3, message);
+    }
+}
+
+#[test]
+fn where_nothing_can_be_written_nothing_is_begun() {
+    // A file is in the way; permissions hold nobody back who is root.
+    let files = [("pear.toml", ""), ("out", "")];
+    says(&files, &["build", "pear.toml"], 1, "cannot create a file in out: Not a directory");
+    says(&files, &["build", "pear.toml", "-o", "out/more"], 1, "cannot create out/more: Not a dir");
+}
+
+#[test]
+fn the_digest_is_of_all_that_decides() {
+    let directory = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    let digest = |args: &[&str], epoch: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kldload"));
+        command.args(args).arg("--json").current_dir(directory.path()).env_remove("KLDLOAD_MIRROR");
+        command.env_remove("SOURCE_DATE_EPOCH");
+        command.envs(epoch.map(|epoch| ("SOURCE_DATE_EPOCH", epoch)));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let event: Value = serde_json::from_slice(&output.stdout).unwrap();
+        event["plan"]["digest"].as_str().unwrap().to_owned()
+    };
+    let recipe = "profile = \"lab\"\nsets = [\"a.txt\"]\noptional_sets = [\"b.txt\"]\n";
+    let plan = ["plan", "pear.toml"];
+    put("pear.toml", recipe);
+    put("a.txt", "vim\n");
+    put("b.txt", "nano\n");
+    put("profiles.toml", "[lab]\nextends = \"core\"\n");
+    let mut seen = vec![digest(&plan, None)];
+    put("pear.toml", &format!("# Pears.\n{recipe}"));
+    put("a.txt", "vim # editor\n");
+    assert_eq!(digest(&plan, None), seen[0], "comments decide nothing");
+    seen.push(digest(&plan, Some("1700000000")));
+    seen.push(digest(&plan, Some("1700000001")));
+    put("a.txt", "vim\njq\n");
+    seen.push(digest(&plan, None));
+    put("b.txt", "nano\njq\n");
+    seen.push(digest(&plan, None));
+    put("profiles.toml", "[lab]\nextends = \"core\"\nrecommends = true\n");
+    seen.push(digest(&plan, None));
+    put("profiles.toml", "[lab]\nextends = \"core\"\nexclude = [\"jq\"]\n");
+    seen.push(digest(&plan, None));
+    // What the command line changes, too.
+    seen.push(digest(&["build", "pear.toml", "--dry-run", "-f", "vmdk"], None));
+    seen.push(digest(&["build", "pear.toml", "--dry-run", "--name", "apple"], None));
+    assert_eq!(digest(&["build", "pear.toml", "--dry-run"], None), seen[6]);
+    let count = seen.len();
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), count);
 }

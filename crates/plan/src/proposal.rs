@@ -13,11 +13,25 @@ use crate::report::{DatasetReport, PartitionReport, datasets, partitions};
 use crate::{PlanError, machine};
 
 /// Changes when the same recipe makes another machine than before.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// What the recipe and the files of its machine leave open.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The packages.
+    pub packages: PackageFacts,
+    /// Name of the images unless the recipe has one; appliances carry it inside.
+    pub name: String,
+    /// `SOURCE_DATE_EPOCH`, if it is set: then it is the time of everything, not that of the lock.
+    pub timestamp: Option<i64>,
+}
 
 /// What is known of the packages.
 #[derive(Debug, Clone, Serialize)]
 pub struct PackageFacts {
+    /// SHA-256 of all that decides which packages are chosen, and which of them are there because of
+    /// others: profiles and sets have their content here.
+    pub digest: String,
     /// What is asked for, the profile's packages included.
     pub requests: Vec<String>,
     /// Where the lock is, or will be.
@@ -40,7 +54,7 @@ pub struct LockFacts {
 /// What a build would do, for people (`Display`) and programs (`Serialize`).
 #[derive(Debug, Clone, Serialize)]
 pub struct Proposal {
-    /// Names everything that decides what is built: recipe, the files it names, lock.
+    /// Names everything that decides what is built: this program, recipe, the files it names, lock, time.
     pub digest: String,
     /// The recipe, with what it leaves to us filled in. Secrets are digests.
     pub recipe: Recipe,
@@ -48,6 +62,10 @@ pub struct Proposal {
     pub files: BTreeMap<String, String>,
     /// The packages.
     pub packages: PackageFacts,
+    /// Name of the images.
+    pub name: String,
+    /// The time of everything, in seconds since 1970; `None`: that of the lock.
+    pub timestamp: Option<i64>,
     /// The partitions, if the size of the disk is told.
     pub partitions: Vec<PartitionReport>,
     /// The dataset that boots.
@@ -58,8 +76,9 @@ pub struct Proposal {
 
 impl Proposal {
     /// What a build of `recipe` would do, with the files it names.
-    pub fn new(recipe: &Recipe, files: &Files, packages: PackageFacts) -> Result<Self, PlanError> {
-        let options = recipe.options(None);
+    pub fn new(recipe: &Recipe, files: &Files, facts: Facts) -> Result<Self, PlanError> {
+        let Facts { packages, name, timestamp } = facts;
+        let options = recipe.options(timestamp);
         let layout: Layout = machine::layout(&options)?;
         let partitions = match options.disk_size {
             Some(size) => partitions(&DiskLayout::new(size, options.esp_size)?),
@@ -69,13 +88,26 @@ impl Proposal {
             .iter()
             .map(|(name, content)| (name.clone(), Digest::of(content).to_string()))
             .collect();
+        let name = recipe.machine.image.name.as_ref().map_or(name, ToString::to_string);
         let lock = packages.locked.as_ref().map(|locked| &locked.digest);
-        let inputs = serde_json::json!([VERSION, recipe, files, lock]);
+        let program = env!("CARGO_PKG_VERSION");
+        let inputs = serde_json::json!([
+            VERSION,
+            program,
+            recipe,
+            files,
+            packages.digest,
+            lock,
+            name,
+            timestamp
+        ]);
         Ok(Self {
             digest: Digest::of(inputs.to_string().as_bytes()).to_string(),
             recipe: recipe.clone(),
             files,
             packages,
+            name,
+            timestamp,
             partitions,
             boot_environment: layout.boot_environment.clone(),
             datasets: datasets(&layout),
@@ -195,7 +227,10 @@ impl fmt::Display for Proposal {
             writeln!(f, "  {:<24} {place}", dataset.name)?;
         }
         let outputs: Vec<&str> = machine.image.outputs.iter().map(|output| output.name()).collect();
-        line(f, "outputs", &outputs.join(" "))?;
+        line(f, "outputs", &format!("{}: {}", self.name, outputs.join(" ")))?;
+        if let Some(seconds) = self.timestamp {
+            line(f, "times", &format!("{seconds} seconds since 1970, as SOURCE_DATE_EPOCH says"))?;
+        }
         line(f, "digest", &self.digest)
     }
 }
@@ -205,6 +240,15 @@ mod tests {
     use super::*;
 
     fn proposal(text: &str, files: &[(&str, &str)], lock: Option<&str>) -> Proposal {
+        changed(text, files, lock, |facts| facts)
+    }
+
+    fn changed(
+        text: &str,
+        files: &[(&str, &str)],
+        lock: Option<&str>,
+        change: fn(Facts) -> Facts,
+    ) -> Proposal {
         let recipe = Recipe::parse(text).unwrap();
         let files = files
             .iter()
@@ -215,21 +259,34 @@ mod tests {
             packages: 2,
             bytes: 3_000_000,
         });
-        let packages =
-            PackageFacts { requests: vec!["vim".to_owned()], lock: "pear.lock".to_owned(), locked };
-        Proposal::new(&recipe, &files, packages).unwrap()
+        let packages = PackageFacts {
+            digest: "asked".to_owned(),
+            requests: vec!["vim".to_owned()],
+            lock: "pear.lock".to_owned(),
+            locked,
+        };
+        let facts = Facts { packages, name: "pears".to_owned(), timestamp: None };
+        Proposal::new(&recipe, &files, change(facts)).unwrap()
     }
 
     #[test]
     fn digest_is_of_what_decides() {
         let text = "hostname = \"pear\"\n[[files]]\npath = \"/etc/motd\"\nsource = \"motd\"\n";
         let digest = |text: &str, motd, lock| proposal(text, &[("motd", motd)], lock).digest;
+        let other = |change| changed(text, &[("motd", "a")], None, change).digest;
         let first = digest(text, "a", None);
         assert_eq!(first, digest(&format!("# pears\n{text}"), "a", None));
         for other in [
             digest(&text.replace("pear", "apple"), "a", None),
             digest(text, "b", None),
             digest(text, "a", Some("0")),
+            // Sets and profiles may say other things under the same names.
+            other(|mut facts| {
+                facts.packages.digest.push('!');
+                facts
+            }),
+            other(|facts| Facts { name: "apples".to_owned(), ..facts }),
+            other(|facts| Facts { timestamp: Some(0), ..facts }),
         ] {
             assert_ne!(first, other);
         }
@@ -249,7 +306,7 @@ mod tests {
             "/etc/motd 0600 root:root",
             "tank, boots from tank/ROOT/first",
             "  tank/docker              /var/lib/docker",
-            "qcow2 vhd-dynamic",
+            "pear: qcow2 vhd-dynamic",
             "  esp        512 MiB at ",
         ] {
             assert!(text.contains(told), "{told:?} is not in\n{text}");

@@ -20,6 +20,7 @@ use plan::recipe::FileName;
 use plan::{Options, Plan};
 use serde_json::json;
 
+use crate::failure::Invalid;
 use crate::formats::Format;
 use crate::output::{OutputDirectory, OutputFile};
 use crate::size;
@@ -132,12 +133,11 @@ impl MachineArgs {
 }
 
 /// `SOURCE_DATE_EPOCH`, if it is set: seconds since 1970.
-fn source_date_epoch() -> anyhow::Result<Option<i64>> {
+pub fn source_date_epoch() -> anyhow::Result<Option<i64>> {
     let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
-    let seconds = text.parse().with_context(|| {
-        format!("SOURCE_DATE_EPOCH={text} is not a number of seconds since 1970")
-    })?;
-    Ok(Some(seconds))
+    let wrong =
+        |_| Invalid(format!("SOURCE_DATE_EPOCH={text} is not a number of seconds since 1970"));
+    Ok(Some(text.parse().map_err(wrong)?))
 }
 
 /// Runs the command.
@@ -154,9 +154,10 @@ fn of_tree(args: &BuildArgs, tree: &Path) -> anyhow::Result<ExitCode> {
     let name = args.name.as_ref().map(ToString::to_string).map_or_else(|| image_name(tree), Ok)?;
     let usual = [Product::Image(Format::Qcow2)];
     let wanted: &[Product] = if args.format.is_empty() { &usual } else { &args.format };
-    let products = Products::new(wanted).map_err(anyhow::Error::msg)?;
+    let products = Products::new(wanted)?;
     let options = args.machine.options()?;
-    let _directory = OutputDirectory::create(&args.output)?;
+    let directory = OutputDirectory::create(&args.output)?;
+    directory.check()?;
 
     let (tree, blobs) = read_tree(tree, &args.output, &mut ui)?;
     ui.stage("planning", 0);

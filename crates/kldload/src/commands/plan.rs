@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use darksite::lock::Lock;
-use plan::proposal::{LockFacts, PackageFacts, Proposal};
+use pkg::deb::{Pin, Request};
+use plan::proposal::{Facts, LockFacts, PackageFacts, Proposal};
 use plan::recipe::Files;
 use serde_json::json;
 
-use super::darksite::asked::{Asked, AskedArgs};
+use super::build::source_date_epoch;
+use super::darksite::asked::{Asked, AskedArgs, unreadable};
 use crate::ui::Ui;
 
 /// Print what a build of a recipe would do, without touching anything
@@ -35,7 +37,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.json);
     let asked = Asked::read(&args.asked)?;
     let files = read_files(&asked)?;
-    let proposal = propose(&asked, &files, asked.lock()?.as_ref())?;
+    let proposal = propose(&asked, &files, asked.fitting_lock(&mut ui)?.as_ref())?;
     let value = json!({"event": "plan", "plan": proposal});
     ui.result(proposal.to_string().trim_end(), value);
     Ok(ExitCode::SUCCESS)
@@ -49,27 +51,33 @@ pub fn propose(asked: &Asked, files: &Files, lock: Option<&Lock>) -> anyhow::Res
         bytes: lock.size(),
     });
     let packages = PackageFacts {
+        digest: tree::Digest::of(chosen_by(asked.request()).to_string().as_bytes()).to_string(),
         requests: asked.requests().to_vec(),
         lock: asked.lock_path().display().to_string(),
         locked,
     };
-    let proposed = Proposal::new(asked.recipe(), files, packages);
+    let facts = Facts { packages, name: asked.name(), timestamp: source_date_epoch()? };
+    let proposed = Proposal::new(asked.recipe(), files, facts);
     proposed.with_context(|| asked.path().display().to_string())
+}
+
+/// All that decides which packages are chosen, and which of them apt calls automatic.
+fn chosen_by(request: &Request) -> serde_json::Value {
+    let Request { packages, essential, priority, recommends, policy, optional } = request;
+    let pins: Vec<String> = policy.pins.iter().map(Pin::to_string).collect();
+    let optional: Vec<_> = optional.iter().map(|set| (&set.name, &set.packages)).collect();
+    let priority = priority.map(|least| format!("{least:?}"));
+    json!([packages, essential, priority, recommends, policy.excluded, pins, optional])
 }
 
 /// Reads the files that the recipe names, and finds out whether they are what they should be.
 pub fn read_files(asked: &Asked) -> anyhow::Result<Files> {
     let folder = asked.path().parent().unwrap_or(Path::new(""));
     let mut files = Files::new();
-    for name in asked.recipe().files() {
+    for (place, name) in asked.recipe().files() {
         let path: PathBuf = folder.join(name);
-        let content = std::fs::read(&path).with_context(|| {
-            format!(
-                "{} names the file {}, which lies beside it",
-                asked.path().display(),
-                path.display()
-            )
-        })?;
+        let content = std::fs::read(&path);
+        let content = content.map_err(|error| asked.blame(&place, &unreadable(&path, &error)))?;
         files.insert(name.to_owned(), content);
     }
     asked.recipe().check(&files).with_context(|| asked.path().display().to_string())?;

@@ -1,13 +1,14 @@
 //! `[[users]]`: who can log in.
 
+use pkg::recipe::inside;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::text::{AbsolutePath, Name, PasswordHash, SshKey};
+use super::word::{Word, word};
 
 /// A user. `root` is there already; what is told of it is changed.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "Table")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(with = "Table")]
 pub struct User {
     /// Login name.
@@ -35,7 +36,7 @@ pub struct User {
 }
 
 /// What a user may do as root, with `sudo`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sudo {
     /// Nothing, unless by a group.
@@ -45,6 +46,24 @@ pub enum Sudo {
     Password,
     /// Everything.
     NoPassword,
+}
+
+impl Word for Sudo {
+    const ALL: &'static [Self] = &[Self::None, Self::Password, Self::NoPassword];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Password => "password",
+            Self::NoPassword => "no_password",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Sudo {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        word(from)
+    }
 }
 
 /// A user.
@@ -78,6 +97,12 @@ struct Table {
     shell: Option<AbsolutePath>,
     /// Home directory; `/home/NAME` if it is not told.
     home: Option<AbsolutePath>,
+}
+
+impl<'de> Deserialize<'de> for User {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        inside::<_, Table, _>(from)
+    }
 }
 
 impl TryFrom<Table> for User {

@@ -1,7 +1,8 @@
 //! `[[files]]` and `[[scripts]]`: what is added late.
 
+use pkg::recipe::inside;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::text::{AbsolutePath, Mode, Name};
 
@@ -34,8 +35,7 @@ impl Source {
 }
 
 /// A file to add, in place of any that is there.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "FileTable")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(with = "FileTable")]
 pub struct AddedFile {
     /// Where.
@@ -69,6 +69,12 @@ struct FileTable {
     group: Option<Name>,
 }
 
+impl<'de> Deserialize<'de> for AddedFile {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        inside::<_, FileTable, _>(from)
+    }
+}
+
 impl TryFrom<FileTable> for AddedFile {
     type Error = String;
 
@@ -86,8 +92,7 @@ impl TryFrom<FileTable> for AddedFile {
 
 /// A script that is run once, in the finished root, without network; the first line names its
 /// interpreter.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "ScriptTable")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(with = "ScriptTable")]
 pub struct Script {
     /// What messages call it.
@@ -108,6 +113,12 @@ struct ScriptTable {
     source: Option<String>,
     /// The script itself.
     content: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Script {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        inside::<_, ScriptTable, _>(from)
+    }
 }
 
 impl TryFrom<ScriptTable> for Script {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rootfs::personalise::{Account, AptSources, Keyboard, Machine, NewFile, Services};
-use rootfs::personalise::{Network, Sudo};
+use rootfs::personalise::{Network, PersonaliseError, Sudo};
 use rootfs::signing::{ModuleKey, PrivateKey, SigningError};
 use thiserror::Error;
 
@@ -103,6 +103,52 @@ impl Recipe {
         let certificate = bytes(&signing.certificate, files)?;
         let key = ModuleKey::new(key, certificate).map_err(failed(&signing.certificate))?;
         Ok(Some(key))
+    }
+
+    /// Where the recipe asks for what a root cannot be made: the place of that value.
+    pub fn place_of(&self, error: &PersonaliseError) -> Option<String> {
+        use PersonaliseError as E;
+        let machine = &self.machine;
+        let of_user = |name: &str| machine.users.iter().position(|user| user.name.as_str() == name);
+        let unit = |name: &String| {
+            let services = &machine.services;
+            let lists = [
+                ("enable", &services.enable),
+                ("disable", &services.disable),
+                ("mask", &services.mask),
+            ];
+            lists.into_iter().find_map(|(list, units)| {
+                let at = units.iter().position(|unit| unit.as_str() == name)?;
+                Some(format!("services.{list}.{at}"))
+            })
+        };
+        match error {
+            E::Missing { path, .. } if path.starts_with("/usr/share/zoneinfo/") => {
+                Some("time_zone".to_owned())
+            }
+            E::Missing { path, .. } if path.starts_with("/usr/lib/locale/") => {
+                Some("locale".to_owned())
+            }
+            E::Missing { path, .. } => {
+                let at = machine.users.iter().position(|user| user.shell.as_str() == path)?;
+                Some(format!("users.{at}.shell"))
+            }
+            E::Group { user, group } => {
+                let at = of_user(user)?;
+                let groups = &machine.users.get(at)?.groups;
+                let group = groups.iter().position(|one| one.as_str() == group)?;
+                Some(format!("users.{at}.groups.{group}"))
+            }
+            E::Uid { user, .. } => Some(format!("users.{}.uid", of_user(user)?)),
+            E::Full(user) => Some(format!("users.{}", of_user(user)?)),
+            E::Owner { path, kind, .. } => {
+                let at = machine.files.iter().position(|file| file.path.as_str() == path)?;
+                let key = if *kind == "user" { "owner" } else { "group" };
+                Some(format!("files.{at}.{key}"))
+            }
+            E::Unit(name) | E::NotInstallable(name) | E::Local(name) => unit(name),
+            _ => None,
+        }
     }
 
     /// Whether all files are what the recipe takes them for.

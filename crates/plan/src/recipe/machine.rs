@@ -1,8 +1,9 @@
 //! The keys of a recipe that say what the machine is to be.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::word::{Word, word};
 use super::{
     AddedFile, CloudInit, FileName, HostName, KernelArgument, Keyboard, Locale, Network, Pool,
     Script, Size, TimeZone, Unit, User,
@@ -83,7 +84,7 @@ impl Default for Image {
 }
 
 /// What a build writes: a format of images, or a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Output {
     /// QEMU copy-on-write version 3.
@@ -133,6 +134,20 @@ impl Output {
             Self::Gcp => "gcp",
             Self::ZfsStream => "zfs-stream",
         }
+    }
+}
+
+impl Word for Output {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
+impl<'de> Deserialize<'de> for Output {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        word(from)
     }
 }
 

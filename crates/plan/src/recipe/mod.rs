@@ -11,7 +11,9 @@ mod convert;
 mod machine;
 mod network;
 mod pool;
+mod rules;
 mod text;
+mod word;
 
 use pkg::recipe::{Document, Packages, RecipeError};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -46,24 +48,34 @@ impl Recipe {
         let mut document = Document::parse(text)?;
         let (packages, machine) = (document.take()?, document.take()?);
         document.finish()?;
-        Ok(Self { packages, machine })
+        let recipe = Self { packages, machine };
+        match rules::judge(&recipe) {
+            Ok(()) => Ok(recipe),
+            Err(wrong) => Err(RecipeError::at(text, &wrong.place, wrong.problem)),
+        }
     }
 
-    /// The files that the machine's part names, as they are written there: paths beside the recipe.
-    pub fn files(&self) -> Vec<&str> {
+    /// The files that the machine's part names, as they are written there: paths beside the recipe. Each has
+    /// the place of its name, as [`RecipeError::at`] takes it.
+    pub fn files(&self) -> Vec<(String, &str)> {
         let machine = &self.machine;
-        let users = machine.users.iter().flat_map(|user| {
-            [user.password_hash_file.as_deref(), user.ssh_keys_file.as_deref()]
-                .into_iter()
-                .flatten()
-        });
-        let sources = machine.files.iter().map(|file| &file.source);
-        let sources = sources.chain(machine.scripts.iter().map(|script| &script.source));
-        let keys = machine
-            .module_signing
-            .iter()
-            .flat_map(|signing| [signing.key.as_str(), signing.certificate.as_str()]);
-        users.chain(sources.filter_map(Source::file)).chain(keys).collect()
+        let mut files: Vec<(String, Option<&str>)> = Vec::new();
+        for (at, user) in machine.users.iter().enumerate() {
+            let hash = user.password_hash_file.as_deref();
+            files.push((format!("users.{at}.password_hash_file"), hash));
+            files.push((format!("users.{at}.ssh_keys_file"), user.ssh_keys_file.as_deref()));
+        }
+        for (at, file) in machine.files.iter().enumerate() {
+            files.push((format!("files.{at}.source"), file.source.file()));
+        }
+        for (at, script) in machine.scripts.iter().enumerate() {
+            files.push((format!("scripts.{at}.source"), script.source.file()));
+        }
+        if let Some(signing) = &machine.module_signing {
+            files.push(("module_signing.key".to_owned(), Some(&signing.key)));
+            files.push(("module_signing.certificate".to_owned(), Some(&signing.certificate)));
+        }
+        files.into_iter().filter_map(|(place, file)| Some((place, file?))).collect()
     }
 
     /// The JSON Schema of recipes (draft 2020-12), for editors.

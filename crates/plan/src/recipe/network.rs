@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use pkg::recipe::inside;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::text::{HostName, Interface, Ip};
 
@@ -27,14 +28,20 @@ pub struct Network {
 }
 
 /// An address with the length of its network's prefix, as `192.0.2.10/24`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(into = "String")]
 #[schemars(with = "String")]
 pub struct Cidr {
     /// The address.
     pub address: IpAddr,
     /// Bits of the prefix.
     pub prefix: u8,
+}
+
+impl<'de> Deserialize<'de> for Cidr {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        inside::<_, String, _>(from)
+    }
 }
 
 impl TryFrom<String> for Cidr {

@@ -97,7 +97,14 @@ fn everything() {
         machine.pool.overrides().iter().map(|o| &*o.property).collect::<Vec<_>>(),
         ["com.example:keep", "recordsize", "compression"]
     );
-    assert_eq!(recipe.files(), ["alice.pub", "bob.hash", "more.sh", "mok.key", "mok.der"]);
+    let files = [
+        ("users.0.ssh_keys_file", "alice.pub"),
+        ("users.1.password_hash_file", "bob.hash"),
+        ("scripts.1.source", "more.sh"),
+        ("module_signing.key", "mok.key"),
+        ("module_signing.certificate", "mok.der"),
+    ];
+    assert_eq!(recipe.files(), files.map(|(place, file)| (place.to_owned(), file)));
     // Nobody who reads a plan or a log learns a password's hash.
     let shown = format!("{recipe:?}{}", serde_json::to_string(&recipe).unwrap());
     assert!(!shown.contains("$6$"), "{shown}");
@@ -118,7 +125,7 @@ fn errors_name_line_and_value() {
             "[[users]]\nname = \"a\"\nsudo = \"nopassword\"",
             "line 3: unknown value \"nopassword\"; did you mean \"no_password\"?",
         ),
-        ("[[users]]\nname = \"a\"\nssh_keys = [\n\"x\"]", "line 3: \"x\": a public key is like"),
+        ("[[users]]\nname = \"a\"\nssh_keys = [\n\"x\"]", "line 4: \"x\": a public key is like"),
         (
             "\n[[users]]\nname = \"a\"\nsudo = \"password\"",
             "line 2: user a: sudo with a password needs",
@@ -127,7 +134,7 @@ fn errors_name_line_and_value() {
         ("[image]\nname = \"../x\"", "line 2: \"../x\": the name of an image has no /"),
         ("[image]\nname = \"\"", "line 2: \"\": the name of an image has no /"),
         ("time_zone = \"../x\"", "line 1: \"../x\": a time zone is like"),
-        ("keyboard = 1", "line 1: invalid type: integer `1`, expected a layout like"),
+        ("keyboard = 1", "line 1: invalid type: integer `1`; a layout like"),
         (
             "keyboard = {\nlayot = \"de\" }",
             "line 2: unknown key \"layot\"; did you mean \"layout\"?",
@@ -172,6 +179,117 @@ fn errors_name_line_and_value() {
         assert!(error.starts_with(message), "{error:?} is not {message:?}");
         assert!(!error.contains("secret"), "{error}");
     }
+}
+
+/// What the recipe alone tells is told before anything is fetched or made.
+#[test]
+fn contradictions_name_their_line() {
+    let user = |name: &str, more: &str| format!("[[users]]\nname = \"{name}\"\n{more}\n");
+    let file = |path: &str| format!("[[files]]\npath = \"{path}\"\ncontent = \"\"\n");
+    for (text, message) in [
+        (user("a", "") + &user("a", ""), "line 5: the user \"a\" is there twice"),
+        (user("a", "uid = 7") + &user("b", "uid = 7"), "line 6: the uid 7 is there twice"),
+        (
+            user("a", "groups = [\"adm\",\n\"adm\"]"),
+            "line 4: user a: the group \"adm\" is there twice",
+        ),
+        (file("/a/b") + &file("/a/b"), "line 5: the file \"/a/b\" is there twice"),
+        (file("/a/b") + &file("/a"), "line 2: /a/b cannot be: /a is a file of this recipe"),
+        (
+            "[services]\nenable = [\"a.service\"]\nmask = [\"a.service\"]".to_owned(),
+            "line 3: a.service is enabled as well",
+        ),
+        (
+            "[services]\nenable = [\"a.service\"]\ndisable = [\"a.service\"]".to_owned(),
+            "line 3: a.service is enabled as well",
+        ),
+        (
+            "[services]\nmask = [\"a.service\",\n\"a.service\"]".to_owned(),
+            "line 3: the unit \"a.service\" is there twice",
+        ),
+        (
+            "packages = [\"vim/sid\"]\nexclude = [\"vim\"]".to_owned(),
+            "line 2: \"vim\" is among the packages as well",
+        ),
+        (
+            "locale = \"de_DE.UTF-8\"\nexclude = [\"locales\"]".to_owned(),
+            "line 2: \"locales\" is what another key of this recipe needs",
+        ),
+        ("[image]\noutputs = []".to_owned(), "line 2: no output is asked for; known are qcow2"),
+        (
+            "[image]\noutputs = [\"vhd\",\n\"vhd-dynamic\"]".to_owned(),
+            "line 3: vhd and vhd-dynamic would have the same name",
+        ),
+        ("[image]\nesp_size = 0".to_owned(), "line 2: an ESP of 0 bytes is not possible"),
+        ("[image]\nesp_size = \"32M\"".to_owned(), "line 2: an ESP of 33554432 bytes is not"),
+        ("[image]\nesp_size = 104857601".to_owned(), "line 2: an ESP of 104857601 bytes is not"),
+        ("[image]\n\ndisk_size = \"1G\"".to_owned(), "line 3: the disk has 1073741824 bytes"),
+        ("[image]\ndisk_size = 8589934593".to_owned(), "line 2: the disk's size of 8589934593"),
+        (
+            "kernel_arguments = [\"quiet\",\n\"root=/dev/sda\"]".to_owned(),
+            "line 2: root=/dev/sda: the root is the boot environment's dataset",
+        ),
+        (
+            "\ntime_zone = \"Europe/Berln\"".to_owned(),
+            "line 2: the time zone \"Europe/Berln\" is not known; did you mean \"Europe/Berlin\"?",
+        ),
+        (
+            "locale = \"de_ED.UTF-8\"".to_owned(),
+            "line 1: the locale \"de_ED.UTF-8\" is not known; did you mean \"de_DE.UTF-8\"?",
+        ),
+        (
+            "keyboard = { variant = \"\",\nlayout = \"us,gr,xyzzy\" }".to_owned(),
+            "line 2: the keyboard layout \"xyzzy\" is not known",
+        ),
+        ("keyboard = \"germ\"".to_owned(), "line 1: the keyboard layout \"germ\" is not known"),
+        (
+            user("a", "sudo = true"),
+            "line 3: invalid type: boolean `true`; one of \"none\", \"password\", \"no_password\"",
+        ),
+        (user("a", "") + &user("b", "sudo = \"password\""), "line 4: user b: sudo with a password"),
+        (user("a", "groups = [\n\"adm\",\n\"12\"]"), "line 5: \"12\": a name of users and groups"),
+        ("kernel_arguments = [\n\"a b\"]".to_owned(), "line 2: \"a b\": one kernel argument"),
+        ("[network]\naddresses = [\n\"1/2\"]".to_owned(), "line 3: \"1/2\": an address"),
+        (
+            "[image]\noutputs = [1]".to_owned(),
+            "line 2: invalid type: integer `1`; one of \"qcow2\"",
+        ),
+    ] {
+        let error = Recipe::parse(&text).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error:?} is not {message:?}");
+    }
+    for fine in [
+        "[services]\ndisable = [\"a.service\"]\nmask = [\"a.service\"]",
+        "locale = \"C.UTF-8\"\ntime_zone = \"US/Pacific\"\nkeyboard = \"us,de\"",
+        "locale = \"ca_ES@valencia\"\n[image]\nesp_size = \"33M\"",
+    ] {
+        Recipe::parse(fine).unwrap();
+    }
+}
+
+/// What only the finished root tells has its line all the same.
+#[test]
+fn what_a_root_cannot_be_made_has_a_place() {
+    use rootfs::personalise::PersonaliseError as E;
+    let recipe = Recipe::parse(EVERYTHING).unwrap();
+    let missing = |path: &str| E::Missing {
+        what: String::new(),
+        path: path.to_owned(),
+        package: String::new(),
+    };
+    let (user, group) = ("alice".to_owned(), "adm".to_owned());
+    for (error, place) in [
+        (missing("/usr/share/zoneinfo/Europe/Berlin"), "time_zone"),
+        (missing("/usr/lib/locale/locale-archive"), "locale"),
+        (missing("/bin/bash"), "users.0.shell"),
+        (E::Group { user, group }, "users.0.groups.0"),
+        (E::Uid { user: "bob".to_owned(), uid: 1, other: String::new() }, "users.1.uid"),
+        (E::Unit("apt-daily.timer".to_owned()), "services.disable.0"),
+        (E::NotInstallable("nftables.service".to_owned()), "services.enable.0"),
+    ] {
+        assert_eq!(recipe.place_of(&error).as_deref(), Some(place), "{error}");
+    }
+    assert_eq!(recipe.place_of(&E::Unit("other.service".to_owned())), None);
 }
 
 #[test]

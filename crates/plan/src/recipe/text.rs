@@ -4,15 +4,15 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use pkg::recipe::inside;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A kind of text: its type, its rule, and what to say when it is broken.
 macro_rules! checked {
     ($($(#[$doc:meta])* $name:ident: $fine:expr, $expected:literal;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-        #[serde(try_from = "String")]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
         #[schemars(with = "String")]
         pub struct $name(String);
 
@@ -32,6 +32,12 @@ macro_rules! checked {
                     true => Ok(Self(text)),
                     false => Err(format!("{text:?}: {}", $expected)),
                 }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                inside::<_, String, _>(from)
             }
         }
 
@@ -211,10 +217,15 @@ impl From<Mode> for String {
 }
 
 /// An address, IPv4 or IPv6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(with = "String")]
 pub struct Ip(pub IpAddr);
+
+impl<'de> Deserialize<'de> for Ip {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        inside::<_, String, _>(from)
+    }
+}
 
 impl TryFrom<String> for Ip {
     type Error = String;

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use plan::recipe::Output;
 
+use crate::failure::Invalid;
 use crate::formats::{self, Format};
 
 /// Something that a build makes.
@@ -25,6 +26,14 @@ impl Product {
             Self::Image(format) => format.name(),
             Self::Stream => "zfs-stream",
         }
+    }
+
+    /// What a recipe calls these; nothing if there are none.
+    pub fn outputs(products: &[Self]) -> Option<Vec<Output>> {
+        let named =
+            |product: &Self| Output::ALL.into_iter().find(|&one| Self::from(one) == *product);
+        let outputs: Vec<Output> = products.iter().filter_map(named).collect();
+        Some(outputs).filter(|outputs| !outputs.is_empty())
     }
 
     /// Its file in a directory.
@@ -84,12 +93,13 @@ pub struct Products {
 
 impl Products {
     /// `wanted` without repetitions; images that would have the same file are an error.
-    pub fn new(wanted: &[Product]) -> Result<Self, String> {
+    pub fn new(wanted: &[Product]) -> Result<Self, Invalid> {
         let images = wanted.iter().filter_map(|product| match product {
             Product::Image(format) => Some(*format),
             Product::Stream => None,
         });
-        Ok(Self { images: formats::distinct(images)?, stream: wanted.contains(&Product::Stream) })
+        let images = formats::distinct(images).map_err(Invalid)?;
+        Ok(Self { images, stream: wanted.contains(&Product::Stream) })
     }
 
     /// All of them.
@@ -108,6 +118,7 @@ mod tests {
         for output in Output::ALL {
             let product = Product::from_str(output.name(), false).unwrap();
             assert_eq!((product, product.name()), (output.into(), output.name()));
+            assert_eq!(Product::outputs(&[product]), Some(vec![output]));
         }
     }
 

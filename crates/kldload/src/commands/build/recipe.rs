@@ -21,7 +21,7 @@ use crate::commands::darksite::asked::{Asked, AskedArgs};
 use crate::commands::darksite::now;
 use crate::commands::darksite::sync::{self, NetworkArgs};
 use crate::commands::plan::{propose, read_files};
-use crate::output::OutputDirectory;
+use crate::output::{OutputDirectory, room};
 use crate::ui::Ui;
 
 /// What only builds of recipes take.
@@ -46,17 +46,22 @@ pub struct RecipeArgs {
 pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.json);
     let asked = Asked::read(&AskedArgs::of(path, args.recipe_args.lock.as_deref()))?;
+    let asked = asked.with_images(Product::outputs(&args.format), args.name.clone());
     let recipe = asked.recipe();
     let files = read_files(&asked)?;
     let context = || path.display().to_string();
-    let products = products(args, &asked)?;
+    let wanted: Vec<Product> = recipe.machine.image.outputs.iter().map(|&one| one.into()).collect();
+    let products = Products::new(&wanted)?;
     if args.dry_run {
-        let proposal = propose(&asked, &files, asked.lock()?.as_ref())?;
+        let proposal = propose(&asked, &files, asked.fitting_lock(&mut ui)?.as_ref())?;
         let value = json!({"event": "plan", "plan": proposal});
         ui.result(proposal.to_string().trim_end(), value);
         return Ok(ExitCode::SUCCESS);
     }
 
+    // What cannot be written is known before anything is fetched or made.
+    let directory = OutputDirectory::create(&args.output)?;
+    directory.check()?;
     let site = Site::open(&args.recipe_args.darksite)?;
     let _guard = site.guard()?;
     let fetcher = args.recipe_args.network.fetcher()?;
@@ -64,14 +69,12 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let proposal = propose(&asked, &files, Some(&lock))?;
     let time = root::timestamp(&lock)?;
 
-    let _directory = OutputDirectory::create(&args.output)?;
     let cache = match args.recipe_args.no_cache {
         true => None,
         false => Some(Cache::open(&args.recipe_args.cache.directory()?)?),
     };
     let request = root::request(&asked, &files, &lock, &site, time)?;
-    let name = args.name.as_ref().or(recipe.machine.image.name.as_ref());
-    let name = name.map_or_else(|| asked.name(), ToString::to_string);
+    let name = proposal.name.clone();
     let now = now()?;
     let signer = keys::signing_key(&site.keys(), now)?;
     let formats: Vec<&str> = products.all().map(Product::name).collect();
@@ -83,6 +86,8 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     {
         return Ok(ExitCode::SUCCESS);
     }
+    // Images hold what the packages hold, hardly better compressed: with less than half of it, why begin?
+    room(&args.output, lock.size() / 2)?;
     let root = root::root(&request, &asked.name(), cache.as_ref(), &args.output, &mut ui)?;
 
     ui.stage("personalising", 0);
@@ -90,7 +95,11 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let mut generated = MemoryBlobs::default();
     let machine = recipe.personal(&files, Some(sources(&asked)?)).with_context(context)?;
     let stamp = Timestamp { seconds: time, nanoseconds: 0 };
-    personalise(&mut tree, &root.blobs, &mut generated, &machine, stamp).with_context(context)?;
+    let personal = personalise(&mut tree, &root.blobs, &mut generated, &machine, stamp);
+    personal.map_err(|error| match recipe.place_of(&error) {
+        Some(place) => asked.blame(&place, &error),
+        None => anyhow::Error::new(error).context(context()),
+    })?;
     let blobs = LayeredBlobs { upper: generated, lower: root.blobs };
 
     ui.stage("planning", 0);
@@ -105,14 +114,6 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
         made::keep(cache, &key, &format!("{name}: {}", formats.join(", ")), &made)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What the command line wants, else what the recipe wants.
-fn products(args: &BuildArgs, asked: &Asked) -> anyhow::Result<Products> {
-    let outputs = &asked.recipe().machine.image.outputs;
-    let of_recipe: Vec<Product> = outputs.iter().copied().map(Product::from).collect();
-    let wanted = if args.format.is_empty() { &of_recipe } else { &args.format };
-    Products::new(wanted).map_err(anyhow::Error::msg)
 }
 
 /// The distribution's own archives, whatever mirror this build uses.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::{fmt, io};
 
 use anyhow::Context;
 use clap::Args;
@@ -19,8 +20,8 @@ use pkg::deb::{OptionalSet, Pin, PinTarget, Policy, Priority, Request};
 use pkg::distribution::Distribution;
 use pkg::openpgp::Keyring;
 use pkg::profile::{Profile, Profiles, parse_set};
-use pkg::recipe::{self, Addresses, Packages};
-use plan::recipe::Recipe;
+use pkg::recipe::{self, Addresses, Packages, RecipeError, nearest};
+use plan::recipe::{FileName, Output, Recipe};
 use tree::Digest;
 
 use super::shown;
@@ -66,6 +67,8 @@ pub struct AskedArgs {
 #[derive(Debug)]
 pub struct Asked {
     path: PathBuf,
+    /// What is in it, for errors with their line.
+    text: String,
     lock: Option<PathBuf>,
     recipe: Recipe,
     distribution: Distribution,
@@ -78,8 +81,14 @@ impl Asked {
     /// Reads the recipe and everything it names.
     pub fn read(args: &AskedArgs) -> anyhow::Result<Self> {
         let path = &args.recipe;
-        let read =
-            |path: &Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData => {
+                    Invalid(format!("{}: it is not text in UTF-8", path.display())).into()
+                }
+                _ => anyhow::Error::new(error).context(path.display().to_string()),
+            })
+        };
         let text = read(path)?;
         let mut whole = if path.extension().is_some_and(|extension| extension == "toml") {
             Recipe::parse(&text).with_context(|| path.display().to_string())?
@@ -90,11 +99,24 @@ impl Asked {
         };
         args.change(&mut whole.packages);
         let recipe = &whole.packages;
-        let distribution = Distribution::find(&recipe.distribution)?;
+        let blame = |place: &str, error: &dyn fmt::Display| args.blame(&text, place, error);
+        let distribution = Distribution::find(&recipe.distribution)
+            .map_err(|error| blame("distribution", &error))?;
+        distribution.release(&recipe.release).map_err(|error| blame("release", &error))?;
+        distribution
+            .has_architecture(&recipe.architecture)
+            .map_err(|error| blame("architecture", &error))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let set = |name: &String| -> anyhow::Result<Vec<String>> {
+        let named = |place: &str, name: &str| {
             let path = folder.join(name);
-            Ok(parse_set(&path.display().to_string(), &read(&path)?)?)
+            std::fs::read(&path).map_err(|error| blame(place, &unreadable(&path, &error)))
+        };
+        let set = |place: String, name: &String| -> anyhow::Result<Vec<String>> {
+            let text = named(&place, name)?;
+            let file = folder.join(name).display().to_string();
+            let text = String::from_utf8(text)
+                .map_err(|_| blame(&place, &format!("{file} is not text in UTF-8")))?;
+            Ok(parse_set(&file, &text)?)
         };
         let own_profiles = folder.join(PROFILES);
         let mut profiles = Profiles::built_in(&recipe.distribution)?;
@@ -102,7 +124,10 @@ impl Asked {
             profiles.add(&own_profiles.display().to_string(), &read(&own_profiles)?)?;
         }
         let profile = match &recipe.profile {
-            Some(name) => profiles.get(name, &recipe.release)?,
+            Some(name) => {
+                let profile = profiles.get(name, &recipe.release);
+                profile.map_err(|error| blame("profile", &error))?
+            }
             // Packages alone make no system: what is essential comes with them.
             None => Profile {
                 essential: true,
@@ -112,16 +137,17 @@ impl Asked {
         };
         let mut packages = [profile.packages.clone(), recipe.packages.clone()].concat();
         packages.extend(whole.implied_packages().into_iter().map(str::to_owned));
-        for name in &recipe.sets {
-            packages.extend(set(name)?);
+        for (at, name) in recipe.sets.iter().enumerate() {
+            packages.extend(set(format!("sets.{at}"), name)?);
         }
         let mut optional: Vec<OptionalSet> = recipe
             .optional
             .iter()
             .map(|name| OptionalSet { name: name.clone(), packages: vec![name.clone()] })
             .collect();
-        for name in &recipe.optional_sets {
-            optional.push(OptionalSet { name: name.clone(), packages: set(name)? });
+        for (at, name) in recipe.optional_sets.iter().enumerate() {
+            let packages = set(format!("optional_sets.{at}"), name)?;
+            optional.push(OptionalSet { name: name.clone(), packages });
         }
         let excluded = profile.exclude.iter().chain(&recipe.exclude).cloned().collect();
         let request = Request {
@@ -136,23 +162,36 @@ impl Asked {
             },
             optional,
         };
-        let keys = match (&args.keyring, &recipe.keyring) {
-            (Some(path), _) => Some(path.clone()),
-            (None, Some(name)) => Some(folder.join(name)),
-            (None, None) => None,
+        let keyring = match (&args.keyring, &recipe.keyring) {
+            (Some(path), _) => read_keyring(path)?,
+            (None, Some(name)) => {
+                let keys = Keyring::parse(&named("keyring", name)?);
+                let path = folder.join(name);
+                keys.map_err(|error| blame("keyring", &format!("{}: {error}", path.display())))?
+            }
+            (None, None) => distribution.keyring(&recipe.release)?,
         };
-        let keyring = match keys {
-            Some(path) => read_keyring(&path)?,
-            None => distribution.keyring(&recipe.release)?,
-        };
-        let suites = suites(recipe, &distribution)?;
+        let suites = suites(recipe, &distribution, &blame)?;
         let (path, lock) = (path.clone(), args.lock.clone());
-        Ok(Self { path, lock, recipe: whole, distribution, keyring, request, suites })
+        Ok(Self { path, text, lock, recipe: whole, distribution, keyring, request, suites })
     }
 
     /// The recipe's file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The error that the value at `place` of the recipe has this problem.
+    pub fn blame(&self, place: &str, problem: &dyn fmt::Display) -> anyhow::Error {
+        blame(&self.path, &self.text, place, problem)
+    }
+
+    /// The same with images of other formats or another name.
+    pub fn with_images(mut self, outputs: Option<Vec<Output>>, name: Option<FileName>) -> Self {
+        let image = &mut self.recipe.machine.image;
+        image.outputs = outputs.unwrap_or_else(|| std::mem::take(&mut image.outputs));
+        image.name = name.or(image.name.take());
+        self
     }
 
     /// The recipe, as the command line changed it.
@@ -181,7 +220,14 @@ impl Asked {
         self.lock.clone().unwrap_or_else(|| self.path.with_extension("lock"))
     }
 
-    /// The lock, if there is one yet.
+    /// The lock, if there is one yet. One that was made for something else is refused.
+    pub fn fitting_lock(&self, ui: &mut Ui) -> anyhow::Result<Option<Lock>> {
+        let lock = self.lock()?;
+        lock.iter().try_for_each(|lock| self.check_lock(lock, ui))?;
+        Ok(lock)
+    }
+
+    /// The lock, if there is one yet, whatever it was made for.
     pub fn lock(&self) -> anyhow::Result<Option<Lock>> {
         let path = self.lock_path();
         Ok(if path.exists() { Some(read_lock(&path)?) } else { None })
@@ -371,6 +417,24 @@ impl AskedArgs {
         }
     }
 
+    /// The error that the value at `place` is wrong: of the recipe, or of the option that replaced it.
+    fn blame(&self, text: &str, place: &str, problem: &dyn fmt::Display) -> anyhow::Error {
+        let option = match place.split('.').next() {
+            Some("release") if self.suite.is_some() => Some("--suite"),
+            Some("profile") if self.profile.is_some() => Some("--profile"),
+            Some("architecture") if self.architecture.is_some() => Some("--architecture"),
+            Some("mirror") if !self.mirror.is_empty() => Some("--mirror"),
+            Some("security_mirror") if !self.security_mirror.is_empty() => {
+                Some("--security-mirror")
+            }
+            _ => None,
+        };
+        match option {
+            Some(option) => Invalid(format!("{option}: {problem}")).into(),
+            None => blame(&self.recipe, text, place, problem),
+        }
+    }
+
     /// The command line has the last word.
     fn change(&self, recipe: &mut Packages) {
         if let Some(suite) = &self.suite {
@@ -392,6 +456,17 @@ impl AskedArgs {
             recipe.check_valid_until = Some(false);
         }
     }
+}
+
+/// The error that the value at `place` of a recipe has this problem.
+fn blame(path: &Path, text: &str, place: &str, problem: &dyn fmt::Display) -> anyhow::Error {
+    let error = RecipeError::at(text, place, problem.to_string());
+    anyhow::Error::new(error).context(path.display().to_string())
+}
+
+/// What to say of a file that a recipe names.
+pub fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!("the recipe names the file {}, which cannot be read: {error}", path.display())
 }
 
 /// The keys of a distribution's releases, or those in a file.
@@ -434,7 +509,11 @@ fn archive_of<'a>(distribution: &'a Distribution, codename: &str, suite: &str) -
 
 /// The suites to read, each with its mirrors: of the recipe, else `KLDLOAD_MIRROR`, else what this host's
 /// own apt uses, else the distribution's own.
-fn suites(recipe: &Packages, distribution: &Distribution) -> anyhow::Result<Vec<SuiteSource>> {
+fn suites(
+    recipe: &Packages,
+    distribution: &Distribution,
+    blame: &dyn Fn(&str, &dyn fmt::Display) -> anyhow::Error,
+) -> anyhow::Result<Vec<SuiteSource>> {
     let codename = &recipe.release;
     let release = distribution.release(codename)?;
     let components = match recipe.components.is_empty() {
@@ -447,14 +526,13 @@ fn suites(recipe: &Packages, distribution: &Distribution) -> anyhow::Result<Vec<
     let optional = release.optional.iter().filter(|_| recipe.backports);
     let mut suites = Vec::new();
     let known: Vec<_> = release.suites.iter().chain(optional).collect();
-    for name in &recipe.suites {
+    for (at, name) in recipe.suites.iter().enumerate() {
         let names: Vec<&str> = known.iter().map(|suite| suite.name.as_str()).collect();
-        anyhow::ensure!(
-            names.contains(&name.as_str()),
-            "{} {codename} has no suite {name}; it has {}",
-            distribution.name,
-            names.join(", ")
-        );
+        if !names.contains(&name.as_str()) {
+            let near = nearest(name, &names);
+            let problem = format!("{} {codename} has no suite {name:?}; {near}", distribution.name);
+            return Err(blame(&format!("suites.{at}"), &problem));
+        }
     }
     let chosen = |name: &String| recipe.suites.is_empty() || recipe.suites.contains(name);
     for suite in known.into_iter().filter(|suite| chosen(&suite.name)) {
@@ -463,7 +541,10 @@ fn suites(recipe: &Packages, distribution: &Distribution) -> anyhow::Result<Vec<
             .get(&suite.archive)
             .with_context(|| format!("{} has no archive {}", distribution.name, suite.archive))?;
         let is_main = suite.archive == "main";
-        let asked = if is_main { &recipe.mirror } else { &recipe.security_mirror };
+        let (key, asked) = match is_main {
+            true => ("mirror", &recipe.mirror),
+            false => ("security_mirror", &recipe.security_mirror),
+        };
         let suffix = suite.name.strip_prefix(codename.as_str()).unwrap_or_default();
         let (mut of_host, host_checks) = host.mirrors(&[suffix], &codenames);
         if of_host.is_empty() {
@@ -476,7 +557,7 @@ fn suites(recipe: &Packages, distribution: &Distribution) -> anyhow::Result<Vec<
         let (mirrors, check): (Vec<Location>, bool) = if let Some(date) = recipe.snapshot {
             (vec![snapshot(&archive.snapshot.parse()?, date)], false)
         } else if !asked.0.is_empty() {
-            (locations(asked)?, true)
+            (locations(asked).map_err(|error| blame(key, &error))?, true)
         } else if let Some(address) = from_environment {
             (address.clone(), true)
         } else if !of_host.is_empty() {

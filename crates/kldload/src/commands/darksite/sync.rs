@@ -85,9 +85,8 @@ pub fn bring(
     ui: &mut Ui,
 ) -> anyhow::Result<(Lock, Summary)> {
     let (name, path) = (asked.name_in_site()?, asked.lock_path());
-    let lock = match asked.lock()? {
+    let lock = match asked.fitting_lock(ui)? {
         Some(lock) => {
-            asked.check_lock(&lock, ui)?;
             asked.bring_indexes(site, &lock, fetcher, ui)?;
             // A lock that comes from elsewhere is believed as little as a mirror.
             if site.lock(&name).as_ref() != Some(&lock) {

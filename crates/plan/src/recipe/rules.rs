@@ -1,0 +1,193 @@
+//! What keys of a recipe say together, and words that only a list knows: what can be known before anything
+//! is fetched or made. Each finding names the place of the value that is wrong.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use disk::layout::{DiskLayout, LayoutError};
+use pkg::recipe::nearest;
+
+use super::{Machine, Output, Recipe};
+
+// Each list has what any of Debian 12 to 14 knows, so that no release refuses what it has.
+/// All names of tzdata, the old ones too.
+const TIME_ZONES: &str = include_str!("../../data/time-zones.txt");
+/// What glibc can compile (`/usr/share/i18n/SUPPORTED`).
+const LOCALES: &str = include_str!("../../data/locales.txt");
+/// The layouts of xkb-data (`base.lst`).
+const KEYBOARDS: &str = include_str!("../../data/keyboards.txt");
+
+/// A value that cannot be, and where it is: keys and positions, with dots between.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub place: String,
+    pub problem: String,
+}
+
+fn wrong<T>(place: impl Into<String>, problem: String) -> Result<T, Wrong> {
+    Err(Wrong { place: place.into(), problem })
+}
+
+/// Finds what is wrong first.
+pub(super) fn judge(recipe: &Recipe) -> Result<(), Wrong> {
+    packages(recipe)?;
+    let machine = &recipe.machine;
+    words(machine)?;
+    users(machine)?;
+    services(machine)?;
+    files(machine)?;
+    image(machine)
+}
+
+/// The same thing twice is a contradiction, or will be as soon as one of them is changed.
+fn distinct<T: Ord + Debug>(
+    what: &str,
+    all: impl IntoIterator<Item = (String, T)>,
+) -> Result<(), Wrong> {
+    let mut seen = BTreeSet::new();
+    for (place, one) in all {
+        if seen.contains(&one) {
+            return wrong(place, format!("{what} {one:?} is there twice"));
+        }
+        seen.insert(one);
+    }
+    Ok(())
+}
+
+fn packages(recipe: &Recipe) -> Result<(), Wrong> {
+    let plain = |text: &str| text.split(['=', '/', ':']).next().map(str::to_owned);
+    let asked: Vec<String> =
+        recipe.packages.packages.iter().filter_map(|text| plain(text)).collect();
+    for (at, name) in recipe.packages.exclude.iter().enumerate() {
+        let place = format!("exclude.{at}");
+        if asked.contains(name) {
+            return wrong(place, format!("{name:?} is among the packages as well"));
+        }
+        if recipe.implied_packages().contains(&name.as_str()) {
+            return wrong(place, format!("{name:?} is what another key of this recipe needs"));
+        }
+    }
+    Ok(())
+}
+
+fn words(machine: &Machine) -> Result<(), Wrong> {
+    let known = |place: &str, what: &str, word: &str, list: &'static str| {
+        let list: Vec<&str> = list.lines().collect();
+        if list.contains(&word) {
+            return Ok(());
+        }
+        // Hundreds of words help nobody.
+        let near = Some(nearest(word, &list)).filter(|near| near.starts_with("did you mean"));
+        let hint = near.map_or_else(String::new, |near| format!("; {near}"));
+        wrong(place, format!("{what} {word:?} is not known{hint}"))
+    };
+    if let Some(zone) = &machine.time_zone {
+        known("time_zone", "the time zone", zone.as_str(), TIME_ZONES)?;
+    }
+    if let Some(locale) = &machine.locale
+        && rootfs::personalise::locale::script(locale.as_str()).is_some()
+    {
+        known("locale", "the locale", locale.as_str(), LOCALES)?;
+    }
+    for layout in machine.keyboard.iter().flat_map(|keyboard| keyboard.layout.split(',')) {
+        known("keyboard.layout", "the keyboard layout", layout, KEYBOARDS)?;
+    }
+    for (at, argument) in machine.kernel_arguments.iter().enumerate() {
+        if argument.as_str().starts_with("root=") {
+            let told = "the root is the boot environment's dataset; [pool] names it";
+            return wrong(format!("kernel_arguments.{at}"), format!("{argument}: {told}"));
+        }
+    }
+    Ok(())
+}
+
+fn users(machine: &Machine) -> Result<(), Wrong> {
+    let users = || machine.users.iter().enumerate();
+    distinct(
+        "the user",
+        users().map(|(at, user)| (format!("users.{at}.name"), user.name.as_str())),
+    )?;
+    let uids = users().filter_map(|(at, user)| Some((format!("users.{at}.uid"), user.uid?)));
+    distinct("the uid", uids)?;
+    for (at, user) in users() {
+        let groups = user.groups.iter().enumerate();
+        let groups =
+            groups.map(|(group, name)| (format!("users.{at}.groups.{group}"), name.as_str()));
+        distinct(&format!("user {}: the group", user.name), groups)?;
+    }
+    Ok(())
+}
+
+fn services(machine: &Machine) -> Result<(), Wrong> {
+    let services = &machine.services;
+    let lists =
+        [("enable", &services.enable), ("disable", &services.disable), ("mask", &services.mask)];
+    for (key, units) in lists {
+        let units = units.iter().enumerate();
+        distinct(
+            "the unit",
+            units.map(|(at, unit)| (format!("services.{key}.{at}"), unit.as_str())),
+        )?;
+    }
+    // What is disabled may be masked as well.
+    for (key, units) in &lists[1..] {
+        if let Some(at) = units.iter().position(|unit| services.enable.contains(unit)) {
+            let unit = &units[at];
+            return wrong(format!("services.{key}.{at}"), format!("{unit} is enabled as well"));
+        }
+    }
+    Ok(())
+}
+
+fn files(machine: &Machine) -> Result<(), Wrong> {
+    let paths = || {
+        machine
+            .files
+            .iter()
+            .enumerate()
+            .map(|(at, file)| (format!("files.{at}.path"), file.path.as_str()))
+    };
+    distinct("the file", paths())?;
+    for (place, path) in paths() {
+        let above = |(_, other): &(String, &str)| {
+            path.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'))
+        };
+        if let Some((_, file)) = paths().find(above) {
+            return wrong(place, format!("{path} cannot be: {file} is a file of this recipe"));
+        }
+    }
+    Ok(())
+}
+
+fn image(machine: &Machine) -> Result<(), Wrong> {
+    let image = &machine.image;
+    if image.outputs.is_empty() {
+        let known: Vec<&str> = Output::ALL.iter().map(|output| output.name()).collect();
+        let told = format!("no output is asked for; known are {}", known.join(", "));
+        return wrong("image.outputs", told);
+    }
+    let of = |output| image.outputs.iter().position(|one| *one == output);
+    if let (Some(fixed), Some(dynamic)) = (of(Output::Vhd), of(Output::VhdDynamic)) {
+        let told =
+            "vhd and vhd-dynamic would have the same name; write them one by one, under two names";
+        return wrong(format!("image.outputs.{}", fixed.max(dynamic)), told.to_owned());
+    }
+    let esp = image.esp_size.0;
+    if esp < disk::fat::MIN_SIZE {
+        let least = disk::fat::MIN_SIZE >> 20;
+        let told = "kernels and their initramfs need hundreds of MiB more";
+        let problem =
+            format!("an ESP of {esp} bytes is not possible: FAT32 takes {least}M, and {told}");
+        return wrong("image.esp_size", problem);
+    }
+    // Without a size, the tree decides, and any disk will do here.
+    let disk = image.disk_size.map_or_else(|| esp.saturating_mul(2).max(1 << 40), |size| size.0);
+    match DiskLayout::new(disk / 512 * 512, esp) {
+        _ if !disk.is_multiple_of(512) => {
+            wrong("image.disk_size", LayoutError::DiskSize { size: disk }.to_string())
+        }
+        Ok(_) => Ok(()),
+        Err(error @ LayoutError::TooSmall { .. }) => wrong("image.disk_size", error.to_string()),
+        Err(error) => wrong("image.esp_size", error.to_string()),
+    }
+}
