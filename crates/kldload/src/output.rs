@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use blk::{ReadAt, WriteBehind};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open, statvfs};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 use tempfile::TempPath;
 use tree::{Digest, Hasher};
 
 use crate::failure::Refused;
 use crate::fleeting::Fleeting;
-use crate::size;
 
 /// Starts names that only last until a file has its own.
 const TEMPORARY: &str = ".kldload-";
@@ -198,21 +197,6 @@ impl OutputDirectory {
     }
 }
 
-/// Refuses to begin what takes at least so many bytes where there is no room for it.
-pub fn room(directory: &Path, least: u64) -> anyhow::Result<()> {
-    let failed = || format!("cannot use {}", directory.display());
-    let space = statvfs(directory).map_err(io::Error::from).with_context(failed)?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
-    anyhow::ensure!(
-        free >= least,
-        "{}: {} are free there, and what is to be made takes at least {}",
-        directory.display(),
-        size::human(free),
-        size::human(least)
-    );
-    Ok(())
-}
-
 fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -259,13 +243,5 @@ mod tests {
         whole.fill(0);
         whole[0] = b'x';
         assert_eq!(sha256(&file, &mut |_| ()).unwrap(), Digest::of(&whole));
-    }
-
-    #[test]
-    fn room_is_asked_for_before() {
-        let directory = tempfile::tempdir().unwrap();
-        room(directory.path(), 0).unwrap();
-        let error = room(directory.path(), u64::MAX).unwrap_err().to_string();
-        assert!(error.contains("are free there, and what is to be made takes at least"), "{error}");
     }
 }

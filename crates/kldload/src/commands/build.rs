@@ -6,6 +6,7 @@ mod made;
 mod products;
 mod recipe;
 mod record;
+mod room;
 mod root;
 
 use std::fs;

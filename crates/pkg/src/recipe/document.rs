@@ -20,6 +20,31 @@ pub struct RecipeError {
     pub problem: String,
 }
 
+impl RecipeError {
+    /// The value at `place` has this problem. A place is keys and positions with dots between, as
+    /// `users.1.uid`; where a key is not told, the table that would have it is to blame.
+    pub fn at(text: &str, place: &str, problem: String) -> Self {
+        Self { line: line_of(text, place).unwrap_or(1), problem }
+    }
+}
+
+/// In which line of a recipe the value at `place` begins, as [`RecipeError::at`] says it.
+pub fn line_of(text: &str, place: &str) -> Option<usize> {
+    let table = DeTable::parse(text).ok()?;
+    let mut steps = place.split('.');
+    let mut value = table.get_ref().get(steps.next()?)?;
+    for step in steps {
+        let inner = match value.get_ref() {
+            DeValue::Table(table) => table.get(step),
+            DeValue::Array(array) => step.parse().ok().and_then(|at: usize| array.get(at)),
+            _ => None,
+        };
+        let Some(inner) = inner else { break };
+        value = inner;
+    }
+    Some(line(text, value.span().start))
+}
+
 /// A recipe that was read, but not yet understood.
 #[derive(Debug)]
 pub struct Document<'a> {
@@ -59,31 +84,6 @@ impl<'a> Document<'a> {
         let problem = unknown("key", key.get_ref(), &self.known);
         Err(RecipeError { line: line(self.text, key.span().start), problem })
     }
-}
-
-impl RecipeError {
-    /// The value at `place` has this problem. A place is keys and positions with dots between, as
-    /// `users.1.uid`; where a key is not told, the table that would have it is to blame.
-    pub fn at(text: &str, place: &str, problem: String) -> Self {
-        Self { line: line_of(text, place).unwrap_or(1), problem }
-    }
-}
-
-/// In which line of a recipe the value at `place` begins, as [`RecipeError::at`] says it.
-pub fn line_of(text: &str, place: &str) -> Option<usize> {
-    let table = DeTable::parse(text).ok()?;
-    let mut steps = place.split('.');
-    let mut value = table.get_ref().get(steps.next()?)?;
-    for step in steps {
-        let inner = match value.get_ref() {
-            DeValue::Table(table) => table.get(step),
-            DeValue::Array(array) => step.parse().ok().and_then(|at: usize| array.get(at)),
-            _ => None,
-        };
-        let Some(inner) = inner else { break };
-        value = inner;
-    }
-    Some(line(text, value.span().start))
 }
 
 fn line(text: &str, at: usize) -> usize {
@@ -134,7 +134,7 @@ fn unknown(what: &str, word: &str, known: &[&str]) -> String {
 
 /// What to write instead of a word that is not known: the nearest one, or any of them.
 pub fn nearest<T: AsRef<str>>(word: &str, known: &[T]) -> String {
-    let limit = (word.chars().count() / 3).max(1);
+    let limit = word.chars().count().div_ceil(3);
     let near = known.iter().map(AsRef::as_ref).map(|one| (strsim::osa_distance(word, one), one));
     match near.filter(|(distance, _)| *distance <= limit).min() {
         Some((_, near)) => format!("did you mean {near:?}?"),

@@ -140,14 +140,18 @@ impl Recipe {
                 Some(format!("users.{at}.groups.{group}"))
             }
             E::Uid { user, .. } => Some(format!("users.{}.uid", of_user(user)?)),
-            E::Full(user) => Some(format!("users.{}", of_user(user)?)),
-            E::Owner { path, kind, .. } => {
+            E::Full(user) | E::Twice(user) | E::Exists { user, .. } | E::OwnGroup { user, .. } => {
+                Some(format!("users.{}.name", of_user(user)?))
+            }
+            E::Shell { user, .. } => Some(format!("users.{}.shell", of_user(user)?)),
+            E::Owner { path, key, .. } => {
                 let at = machine.files.iter().position(|file| file.path.as_str() == path)?;
-                let key = if *kind == "user" { "owner" } else { "group" };
                 Some(format!("files.{at}.{key}"))
             }
+            E::NoZone(_) => Some("time_zone".to_owned()),
+            E::Keyboard { key, .. } => Some(format!("keyboard.{key}")),
             E::Unit(name) | E::NotInstallable(name) | E::Local(name) => unit(name),
-            _ => None,
+            E::Rootfs(_) | E::Word { .. } => None,
         }
     }
 

@@ -165,6 +165,10 @@ fn errors_name_line_and_value() {
             "[pool.properties]\nhome = { compresion = \"lz4\" }",
             "line 1: rpool/home: unknown property \"compresion\"; did you mean \"compression\"?",
         ),
+        (
+            "[image]\ndisk_size = -1",
+            "line 2: invalid value: integer `-1`; a number of bytes, or text like \"20G\",",
+        ),
         ("[image]\ndisk_size = \"20X\"", "line 2: \"20X\" is not a size"),
         (
             "[image]\noutputs = [\"qcow\"]",

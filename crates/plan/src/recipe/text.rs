@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use pkg::recipe::inside;
 use schemars::JsonSchema;
+use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A kind of text: its type, its rule, and what to say when it is broken.
@@ -237,29 +238,39 @@ impl TryFrom<String> for Ip {
 }
 
 /// A number of bytes, as `20G` or `21474836480`; units are powers of 1024.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "NumberOrText")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(with = "NumberOrText")]
 pub struct Size(pub u64);
 
 /// A number of bytes, or one with K, M, G or T, as `"20G"`.
-#[derive(Deserialize, JsonSchema)]
-#[serde(untagged)]
-#[serde(expecting = "a size is a number of bytes, or text like \"20G\"")]
-#[schemars(inline)]
+#[derive(JsonSchema)]
+#[schemars(inline, untagged)]
+#[allow(dead_code, reason = "describes what the visitor reads")]
 enum NumberOrText {
     Number(u64),
     Text(String),
 }
 
-impl TryFrom<NumberOrText> for Size {
-    type Error = String;
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Size;
 
-    fn try_from(value: NumberOrText) -> Result<Self, String> {
-        match value {
-            NumberOrText::Number(bytes) => Ok(Self(bytes)),
-            NumberOrText::Text(text) => text.parse(),
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of bytes, or text like \"20G\",")
+            }
+
+            fn visit_i64<E: Error>(self, bytes: i64) -> Result<Size, E> {
+                let wrong = |_| E::invalid_value(Unexpected::Signed(bytes), &self);
+                bytes.try_into().map(Size).map_err(wrong)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
+                text.parse().map_err(E::custom)
+            }
         }
+        from.deserialize_any(Reader)
     }
 }
 

@@ -14,6 +14,7 @@ use tree::{LayeredBlobs, MemoryBlobs, Timestamp};
 
 use super::licences::licences;
 use super::products::{Product, Products};
+use super::room::room;
 use super::{BuildArgs, finished, made, record, root};
 use crate::cache::Cache;
 use crate::commands::cache::DirectoryArgs;
@@ -21,7 +22,7 @@ use crate::commands::darksite::asked::{Asked, AskedArgs};
 use crate::commands::darksite::now;
 use crate::commands::darksite::sync::{self, NetworkArgs};
 use crate::commands::plan::{propose, read_files};
-use crate::output::{OutputDirectory, room};
+use crate::output::OutputDirectory;
 use crate::ui::Ui;
 
 /// What only builds of recipes take.
