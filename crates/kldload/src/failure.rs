@@ -122,7 +122,6 @@ fn code(error: &anyhow::Error) -> u8 {
         }
         cause.is::<PlanError>()
             || cause.is::<ImageProblem>()
-            || cause.is::<Invalid>()
             || cause.downcast_ref().is_some_and(is_damage)
             || matches!(cause.downcast_ref(), Some(disk::export::WriteError::Size { .. }))
             || is_bad_request(cause)
