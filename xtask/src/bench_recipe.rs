@@ -11,11 +11,13 @@ use crate::checkout::{cache, fresh, kldload, target};
 use crate::run::Run;
 
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
+/// Keeps zfs-dkms from compiling, which we do not either; without the package zfs-initramfs would bring it.
+const NO_MODULE: &str = "--setup-hook=touch \"$1/etc/dkms/no-autoinstall\"";
 /// Architecture of what is built.
 const ARCHITECTURE: &str = "amd64";
 
 /// Times a build with only the kernel module cached, with its peak of memory, one that differs in the host
-/// name, and mmdebstrap's tar of the same packages from the same darksite, without zfs-dkms. Each once: they
+/// name, and mmdebstrap's tar of the same packages from the same darksite, without a module. Each once: they
 /// take minutes.
 pub fn recipe(profile: &str) -> Result<()> {
     let kldload = kldload()?;
@@ -64,6 +66,7 @@ pub fn recipe(profile: &str) -> Result<()> {
     let tar = at("theirs.tar");
     let mmdebstrap = Run::new("mmdebstrap")
         .args(["--mode=root", "--variant=custom", "--skip=output/dev"])
+        .args(["--setup-hook=mkdir -p \"$1/etc/dkms\"", NO_MODULE])
         .args(["--aptopt=APT::Install-Recommends \"false\""])
         .arg(format!("--architectures={ARCHITECTURE}"))
         .arg(format!("--include={}", packages.join(",")))
@@ -87,11 +90,10 @@ pub fn recipe(profile: &str) -> Result<()> {
     Ok(())
 }
 
-/// Names of the packages of a lock, but for the one whose building would be measured.
+/// Names of the packages of a lock.
 fn packages(lock: &str) -> Vec<&str> {
     let packages = lock.lines().filter_map(|line| line.strip_prefix("package "));
-    let names = packages.filter_map(|line| line.split(' ').next());
-    names.filter(|&name| name != "zfs-dkms").collect()
+    packages.filter_map(|line| line.split(' ').next()).collect()
 }
 
 /// Size of the tree of a tar in an ext4 image, compressed by qemu-img.
