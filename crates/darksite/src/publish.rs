@@ -182,10 +182,10 @@ pub fn remake(
             Ok(work) => {
                 // Under a name that gc removes, whatever happens.
                 let old = snapshots.join(format!(".old-{id}"));
-                remove(&old)?;
+                removed(fs::remove_dir_all(&old)).map_err(at(&old))?;
                 fs::rename(&path, &old).map_err(at(&path))?;
                 place(work, &path)?;
-                remove(&old)?;
+                removed(fs::remove_dir_all(&old)).map_err(at(&old))?;
                 remade += 1;
             }
             Err(error) => warn(&format!("snapshot {id} is damaged, and left as it is: {error}")),
@@ -194,11 +194,11 @@ pub fn remake(
     Ok(remade)
 }
 
-/// Removes a directory that may not be there.
-fn remove(directory: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(directory)(error)),
-        _ => Ok(()),
+/// What was not there need not be removed.
+fn removed(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -283,10 +283,7 @@ fn replace(source: &Path, target: &Path) -> io::Result<()> {
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent)?;
     }
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    removed(fs::remove_file(&temporary))?;
     link(source, &temporary)?;
     fs::rename(&temporary, target)
 }
@@ -295,10 +292,7 @@ fn replace(source: &Path, target: &Path) -> io::Result<()> {
 fn make_current(site: &Site, id: &str) -> Result<(), StoreError> {
     let (link, temporary) = (site.root().join(CURRENT), site.root().join(".current.new"));
     let place = || {
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        removed(fs::remove_file(&temporary))?;
         symlink(Path::new("snapshots").join(id), &temporary)?;
         fs::rename(&temporary, &link)?;
         fs::File::open(site.snapshots_directory())?.sync_all()?;

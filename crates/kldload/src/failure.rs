@@ -88,11 +88,7 @@ fn code(error: &anyhow::Error) -> u8 {
     if causes(error).filter_map(|cause| cause.downcast_ref()).any(differs) {
         return MISMATCH;
     }
-    let differs = |cause: &(dyn Error + 'static)| {
-        suite_error(cause).is_some_and(is_mismatch)
-            || matches!(cause.downcast_ref(), Some(BootstrapError::Damaged { .. }))
-    };
-    if causes(error).any(differs) {
+    if causes(error).any(|cause| suite_error(cause).is_some_and(is_mismatch)) {
         return MISMATCH;
     }
     let invalid = causes(error).any(|cause| {
@@ -192,4 +188,5 @@ fn is_wrong_content(cause: &(dyn Error + 'static)) -> bool {
     cause.is::<Mismatch>()
         || cause.downcast_ref().is_some_and(FetchError::is_wrong_content)
         || matches!(cause.downcast_ref(), Some(StoreError::Damaged { .. }))
+        || matches!(cause.downcast_ref(), Some(BootstrapError::Damaged { .. }))
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use host::qemu::Controller;
 use serde_json::Value;
 
+use super::core::LIMIT;
 use super::inputs::Inputs;
 use super::recipe::clear_cache;
 use crate::checkout;
@@ -21,8 +21,6 @@ const RECIPE: &str = include_str!("every_field/recipe.toml");
 const MACHINE: &str = include_str!("every_field/machine.sh");
 /// Parts the keys that only the second build has, which takes its packages from the first one's darksite.
 const SAME: &str = "\n# What follows is the same for the darksite.\n";
-/// A build may compile OpenZFS.
-const LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 /// Keys that neither the machine nor its build can be asked for, and why.
 const ELSEWHERE: &[(&str, &str)] = &[

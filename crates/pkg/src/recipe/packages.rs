@@ -118,14 +118,14 @@ pub fn is_request(text: &str) -> bool {
 /// The names that Debian's policy (5.6.1) permits; dpkg itself reads more. `name:architecture` is one.
 fn is_name(text: &str) -> bool {
     let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let plain = |name: &str, least| {
-        name.len() >= least
+    let plain = |name: &str| {
+        name.len() >= 2
             && name.bytes().next().is_some_and(lower)
             && name.bytes().all(|byte| lower(byte) || b"+-.".contains(&byte))
     };
     match text.split_once(':') {
-        Some((name, architecture)) => plain(name, 2) && plain(architecture, 2),
-        None => plain(text, 2),
+        Some((name, architecture)) => plain(name) && plain(architecture),
+        None => plain(text),
     }
 }
 
