@@ -254,13 +254,13 @@ fn make(
         if is_zero(piece) {
             continue;
         }
-        let mut entry = Entry { at: index * PIECE, deflated: None, leaves: 0..0, adler: 0, crc: 0 };
+        let adler = zlib_rs::adler32::adler32(1, piece);
+        let mut entry = Entry { at: index * PIECE, deflated: None, leaves: 0..0, adler, crc: 0 };
         if let Some(deflater) = deflater.as_deref_mut() {
             let start = packed.len();
             if deflater.deflate(piece, packed) {
                 entry.deflated = Some(start..packed.len());
             }
-            entry.adler = zlib_rs::adler32::adler32(1, piece);
         }
         if options.crc {
             entry.crc = crc32fast::hash(piece);

@@ -19,6 +19,8 @@ pub struct Options {
     pub pool: String,
     /// Name of the boot environment.
     pub boot_environment: String,
+    /// How content is stored where its dataset has `lz4`.
+    pub denser: Option<zfs::Compression>,
     /// Changes to the dataset layout.
     pub overrides: Vec<bootenv::layout::Override>,
     /// More datasets.
@@ -53,6 +55,7 @@ pub struct Plan {
     pub(crate) timestamp: i64,
     pub(crate) seed: [u8; 32],
     pub(crate) data_bytes: u64,
+    denser: Option<zfs::Compression>,
     pub(crate) changes: identity::Report,
 }
 
@@ -111,6 +114,7 @@ impl Plan {
             timestamp,
             seed,
             data_bytes,
+            denser: options.denser,
             changes,
         };
         zfs::check_pool(&plan.pool())?;
@@ -156,6 +160,7 @@ impl Plan {
             timestamp: self.timestamp.max(0) as u64,
             features: zfs::FeatureSet::OpenZfs21Linux,
             large_dnodes: false,
+            denser: self.denser,
             autotrim: self.layout.pool_properties.iter().any(|p| p.0 == "autotrim" && p.1 == "on"),
             bootfs: Some(self.layout.boot_environment.clone()),
             history: format!("kldload build {}", self.layout.pool),

@@ -5,6 +5,9 @@
 //! `module/zfs/zio_compress.c` (a block must shrink by an eighth, zero blocks become holes).
 
 use std::fmt;
+use std::str::FromStr;
+
+use crate::property;
 
 /// Version that OpenZFS writes into zstd headers: its bundled zstd 1.4.5.
 const ZSTD_VERSION: u32 = 10405;
@@ -29,6 +32,19 @@ impl Compression {
             Self::Lz4 => 15,
             Self::Zstd(_) => 16,
         }
+    }
+}
+
+/// No compression that the writer knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("compression is off, on, lz4, zstd or zstd-1 to zstd-19")]
+pub struct UnknownCompression;
+
+impl FromStr for Compression {
+    type Err = UnknownCompression;
+
+    fn from_str(value: &str) -> Result<Self, UnknownCompression> {
+        property::compression(value).map(|(method, _)| method).ok_or(UnknownCompression)
     }
 }
 

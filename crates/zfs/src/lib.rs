@@ -63,7 +63,7 @@ mod writer;
 pub mod zap;
 
 #[cfg(feature = "std")]
-pub use compress::Compression;
+pub use compress::{Compression, UnknownCompression};
 #[cfg(feature = "std")]
 pub use feature::{FeatureSet, UnknownFeatureSet};
 pub use label::MIN_DEVICE_SIZE;

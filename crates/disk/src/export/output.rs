@@ -105,6 +105,15 @@ impl Output {
         Ok(())
     }
 
+    /// Fills `bytes` with what was put at `offset`.
+    pub fn read_back(&self, bytes: &mut [u8], offset: u64) -> Result<(), WriteError> {
+        self.file.read_exact_at(bytes, offset).map_err(|source| WriteError::Output {
+            format: self.format,
+            offset,
+            source,
+        })
+    }
+
     /// Makes the file `length` bytes long.
     pub fn set_length(&self, length: u64) -> Result<(), WriteError> {
         self.file.set_len(length).map_err(|source| WriteError::Output {

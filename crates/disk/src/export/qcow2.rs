@@ -3,7 +3,12 @@
 //! Clusters of the file are handed out in regions: compressed clusters are packed byte by byte into
 //! one, others fill another, so that both are written in large writes. What a region did not need
 //! is used for the tables at the end.
+//!
+//! What comes twice is stored once, as with QEMU's internal snapshots: both entries name the same bytes, which
+//! their refcount says, and a guest that writes gets its own. A machine's kernel and initramfs lie on its ESP
+//! and in its pool; the writers of both let large content begin at multiples of [`PIECE`].
 
+use std::collections::HashMap;
 use std::fs::File;
 
 use zerocopy::IntoBytes;
@@ -13,11 +18,15 @@ use super::{ImageWriter, Output, PIECE, Piece, WriteError, Written, whole_sector
 use crate::qcow2::format::{
     BLOCKS_IN_TABLE_CLUSTER, CLUSTER, CLUSTER_BITS, COMPRESSED, COMPRESSION_ZSTD, COPIED,
     HEADER_LENGTH, Header, INCOMPATIBLE_COMPRESSION, L2_COVERS, L2_ENTRIES, MAGIC, MAX_L1_ENTRIES,
-    REFCOUNT_ORDER, REFCOUNTS_IN_BLOCK, SECTOR, VERSION,
+    OFFSET_MASK, REFCOUNT_ORDER, REFCOUNTS_IN_BLOCK, SECTOR, VERSION,
 };
 
 /// Clusters of a region, at most.
 const REGION: u64 = 16;
+/// Stored pieces that are remembered, at most: 64 GiB in 64 MiB of memory.
+const REMEMBERED: usize = 1 << 20;
+/// Users of a cluster of the file, beyond which no more share it: more compressed pieces may still come into it.
+const USERS: u16 = u16::MAX / 2;
 /// Where the size starts in the entry of a compressed cluster.
 const SIZE_SHIFT: u32 = 62 - (CLUSTER_BITS - 8);
 
@@ -47,6 +56,21 @@ pub struct Qcow2 {
     l1: Vec<U64>,
     l2: Vec<U64>,
     table: Option<usize>,
+    /// The last stored piece with this Adler-32.
+    stored: HashMap<u32, Stored>,
+    /// What a stored piece is compared in.
+    compared: Vec<u8>,
+}
+
+/// Where the bytes of a piece are.
+#[derive(Debug, Clone, Copy)]
+struct Stored {
+    /// Byte offset in the file.
+    offset: u64,
+    /// Bytes there.
+    length: u32,
+    /// Where the piece lies on the guest's disk, if its entry still says that nobody shares it.
+    alone: Option<u64>,
 }
 
 /// Clusters that are filled together.
@@ -79,6 +103,8 @@ impl Qcow2 {
             l1: vec![0.into(); l1_entries as usize],
             l2: vec![0.into(); L2_ENTRIES],
             table: None,
+            stored: HashMap::new(),
+            compared: Vec::new(),
         })
     }
 
@@ -135,6 +161,62 @@ impl Qcow2 {
         region.bytes.extend_from_slice(bytes);
         self.count(offset, bytes.len());
         Ok(offset)
+    }
+
+    /// Where the same bytes are already, which count as used once more from now on. Adler-32 only points to
+    /// what is then compared.
+    fn share(&mut self, adler: u32, bytes: &[u8]) -> Result<Option<u64>, WriteError> {
+        let Some(&Stored { offset, length, alone }) = self.stored.get(&adler) else {
+            return Ok(None);
+        };
+        let clusters = offset / CLUSTER as u64..=(offset + u64::from(length) - 1) / CLUSTER as u64;
+        let full = |cluster| self.refcounts.get(cluster as usize).is_none_or(|&n| n >= USERS);
+        if length as usize != bytes.len() || clusters.into_iter().any(full) {
+            return Ok(None);
+        }
+        self.read_back(offset, length as usize)?;
+        if self.compared != bytes {
+            return Ok(None);
+        }
+        if let Some(first) = alone {
+            self.mark_shared(first, offset)?;
+            self.stored.insert(adler, Stored { offset, length, alone: None });
+        }
+        self.count(offset, bytes.len());
+        Ok(Some(offset))
+    }
+
+    /// Reads stored bytes into `compared`: the end of each region is not in the file yet.
+    fn read_back(&mut self, offset: u64, length: usize) -> Result<(), WriteError> {
+        self.compared.clear();
+        self.compared.resize(length, 0);
+        let region = [&self.packed, &self.plain].into_iter().find(|region| {
+            region.start < offset + length as u64
+                && offset < region.start + region.bytes.len() as u64
+        });
+        let (written, rest) = match region {
+            Some(region) => {
+                let written = region.start.saturating_sub(offset) as usize;
+                let from = offset.saturating_sub(region.start) as usize;
+                (written, &region.bytes[from..from + length - written])
+            }
+            None => (length, [].as_slice()),
+        };
+        self.compared[written..].copy_from_slice(rest);
+        self.output.read_back(&mut self.compared[..written], offset)
+    }
+
+    /// Takes back that the cluster at `offset`, which the entry of the guest's `piece` names, has one user.
+    fn mark_shared(&mut self, piece: u64, offset: u64) -> Result<(), WriteError> {
+        let (table, index) = slot(piece);
+        if self.table == Some(table) {
+            if let Some(entry) = self.l2.get_mut(index) {
+                *entry = offset.into();
+            }
+            return Ok(());
+        }
+        let table = self.l1.get(table).map_or(0, |entry| entry.get() & OFFSET_MASK);
+        self.output.put(&offset.to_be_bytes(), table + index as u64 * 8)
     }
 
     /// Writes a region; whole clusters that it did not need are free.
@@ -205,6 +287,11 @@ impl Qcow2 {
     }
 }
 
+/// The L2 table of a guest's cluster, and its entry there.
+fn slot(offset: u64) -> (usize, usize) {
+    ((offset / L2_COVERS) as usize, (offset % L2_COVERS) as usize / CLUSTER)
+}
+
 /// How many refcount blocks, and clusters of the table that names them, count `clusters` others and
 /// themselves.
 fn refcount_clusters(clusters: u64) -> (u64, u64) {
@@ -221,7 +308,7 @@ fn refcount_clusters(clusters: u64) -> (u64, u64) {
 
 impl ImageWriter for Qcow2 {
     fn piece(&mut self, piece: &Piece<'_>) -> Result<(), WriteError> {
-        let table = (piece.offset / L2_COVERS) as usize;
+        let (table, index) = slot(piece.offset);
         if self.table != Some(table) {
             self.close_table()?;
             self.table = Some(table);
@@ -234,18 +321,31 @@ impl ImageWriter for Qcow2 {
             Compression::Deflate => piece.deflated,
             Compression::Zstd(_) => zstd.as_deref(),
         };
-        let entry = match packed.filter(|packed| packed.len() < CLUSTER) {
-            Some(packed) => {
-                let offset = self.store(packed, true)?;
-                let last = offset + packed.len() as u64 - 1;
-                let more = last / SECTOR - offset / SECTOR;
+        let (bytes, packed) = match packed.filter(|packed| packed.len() < CLUSTER) {
+            Some(packed) => (packed, true),
+            None => (piece.bytes, false),
+        };
+        let shared = self.share(piece.adler, bytes)?;
+        let offset = match shared {
+            Some(offset) => offset,
+            None => self.store(bytes, packed)?,
+        };
+        let entry = match (packed, shared) {
+            (true, _) => {
+                let more = (offset + bytes.len() as u64 - 1) / SECTOR - offset / SECTOR;
                 COMPRESSED | more << SIZE_SHIFT | offset
             }
-            None => self.store(piece.bytes, false)? | COPIED,
+            (false, None) => offset | COPIED,
+            (false, Some(_)) => offset,
         };
-        let index = (piece.offset % L2_COVERS) as usize / CLUSTER;
         if let Some(slot) = self.l2.get_mut(index) {
             *slot = entry.into();
+        }
+        let known = self.stored.len() < REMEMBERED || self.stored.contains_key(&piece.adler);
+        if shared.is_none() && known {
+            let alone = (!packed).then_some(piece.offset);
+            let stored = Stored { offset, length: bytes.len() as u32, alone };
+            self.stored.insert(piece.adler, stored);
         }
         Ok(())
     }

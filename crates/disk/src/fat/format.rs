@@ -20,6 +20,8 @@ pub const FSINFO_SECTOR: u16 = 1;
 pub const BACKUP_SECTOR: u16 = 6;
 /// A hard disk.
 pub const MEDIA: u8 = 0xf8;
+/// In a FAT: nobody has the cluster.
+pub const FREE: u32 = 0;
 /// End of a cluster chain; as FAT\[1\]: cleanly unmounted, no errors.
 pub const END_OF_CHAIN: u32 = 0x0fff_ffff;
 /// Bytes of a directory entry.

@@ -2,6 +2,7 @@
 
 use super::FatError;
 use super::format::{FATS, FIRST_CLUSTER, MIN_CLUSTERS, MIN_RESERVED, SECTOR};
+use crate::export::PIECE;
 
 /// The smallest volume in whole MiB that is FAT32.
 pub const MIN_SIZE: u64 = 33 << 20;
@@ -9,6 +10,9 @@ pub const MIN_SIZE: u64 = 33 << 20;
 /// Sectors of a cluster on volumes up to a size in bytes; 64 on larger ones.
 const CLUSTER_SECTORS: [(u64, u32); 4] =
     [(260 << 20, 1), (8 << 30, 8), (16 << 30, 16), (32 << 30, 32)];
+
+/// Where the first cluster lies, in sectors, if there is room for that: a unit in which images store content.
+const ALIGNMENT: u32 = (PIECE as u64 / SECTOR) as u32;
 
 /// The division of one volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +44,7 @@ impl Geometry {
         let fat_sectors =
             sectors.saturating_sub(MIN_RESERVED).div_ceil((256 * cluster_sectors + FATS) / 2);
         let before = MIN_RESERVED + FATS * fat_sectors;
-        let aligned = before.next_multiple_of(cluster_sectors);
+        let aligned = before.next_multiple_of(cluster_sectors.max(ALIGNMENT));
         let clusters = sectors.saturating_sub(aligned) / cluster_sectors;
         if u64::from(clusters) < MIN_CLUSTERS {
             return Err(FatError::TooSmall { size });

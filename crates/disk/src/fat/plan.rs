@@ -6,6 +6,7 @@ use super::FatError;
 use super::format::{ENTRY_SIZE, FIRST_CLUSTER, MAX_ENTRIES};
 use super::geometry::Geometry;
 use super::name::{self, Fault, ShortName, long_entries};
+use crate::export::PIECE;
 
 /// Everything on the volume, in the order in which it lies there. The root is first.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Plan<'a> {
     pub order: Vec<usize>,
     /// Clusters used.
     pub used: u32,
+    /// Clusters up to the last one used.
+    pub end: u32,
 }
 
 /// A directory or a file.
@@ -53,17 +56,32 @@ pub struct Name<'a> {
     pub node: usize,
 }
 
-/// Plans the volume; the root directory gets `root_entries` entries besides its files.
+/// Plans the volume; the root directory gets `root_entries` entries besides its files. Where there is room, large
+/// files begin at multiples of the unit in which images store content: a pool on the same disk may hold it too.
 pub fn plan<'a>(
     tree: &'a Tree,
     geometry: &Geometry,
     root_entries: usize,
 ) -> Result<Plan<'a>, FatError> {
+    let piece = PIECE as u64 / geometry.cluster_size();
+    match lay_out(tree, geometry, root_entries, piece) {
+        Err(FatError::Full { .. }) => lay_out(tree, geometry, root_entries, 1),
+        other => other,
+    }
+}
+
+/// The plan in which files of `piece` clusters or more begin at multiples of it.
+fn lay_out<'a>(
+    tree: &'a Tree,
+    geometry: &Geometry,
+    root_entries: usize,
+    piece: u64,
+) -> Result<Plan<'a>, FatError> {
     let mut nodes: Vec<Node> = vec![node(tree, tree.root(), String::new(), 0)?];
     let mut ids = vec![tree.root()];
     let mut order = Vec::new();
     let mut todo = vec![0];
-    let mut used: u64 = 0;
+    let (mut used, mut end) = (0, 0u64);
     while let Some(index) = todo.pop() {
         let bytes = match tree.directory(ids[index]) {
             Some(directory) => {
@@ -97,20 +115,22 @@ pub fn plan<'a>(
         let node = &mut nodes[index];
         // Numbers that do not fit are of no use anyway: then the volume is full.
         if clusters > 0 {
-            node.cluster = u32::try_from(u64::from(FIRST_CLUSTER) + used).unwrap_or(u32::MAX);
+            let start = if clusters < piece { end } else { end.next_multiple_of(piece) };
+            node.cluster = u32::try_from(u64::from(FIRST_CLUSTER) + start).unwrap_or(u32::MAX);
             node.clusters = u32::try_from(clusters).unwrap_or(u32::MAX);
+            end = start + clusters;
         }
         used += clusters;
         order.push(index);
     }
-    if used > geometry.clusters.into() {
+    if end > geometry.clusters.into() {
         let size = geometry.cluster_size();
         return Err(FatError::Full {
             need: used * size,
             have: u64::from(geometry.clusters) * size,
         });
     }
-    Ok(Plan { nodes, order, used: used as u32 })
+    Ok(Plan { nodes, order, used: used as u32, end: end as u32 })
 }
 
 fn join(directory: &str, name: &str) -> String {

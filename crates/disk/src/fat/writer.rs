@@ -10,7 +10,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::format::{
     ATTR_ARCHIVE, ATTR_DIRECTORY, ATTR_VOLUME_ID, BACKUP_SECTOR, BootSector, END_OF_CHAIN, Entry,
-    FATS, FIRST_CLUSTER, FSINFO_SECTOR, FsInfo, MEDIA, SECTOR, SIGNATURE,
+    FATS, FIRST_CLUSTER, FREE, FSINFO_SECTOR, FsInfo, MEDIA, SECTOR, SIGNATURE,
 };
 use super::geometry::Geometry;
 use super::name::{is_short_byte, long_entries, push};
@@ -47,7 +47,7 @@ pub fn write(
         }
     }
     volume.put_fats(&plan)?;
-    let fsinfo = fsinfo(&geometry, plan.used);
+    let fsinfo = fsinfo(&geometry, &plan);
     let boot = boot_sector(&geometry, options, label);
     for first in [BACKUP_SECTOR, 0] {
         let offset = u64::from(first) * SECTOR;
@@ -215,10 +215,15 @@ impl Volume<'_> {
 
     /// Both FATs, as far as clusters are used.
     fn put_fats(&self, plan: &Plan) -> Result<(), FatError> {
-        let chains = plan.order.iter().map(|&index| &plan.nodes[index]).flat_map(|node| {
-            let last = node.cluster + node.clusters.saturating_sub(1);
-            (node.cluster..node.cluster + node.clusters)
-                .map(move |cluster| if cluster == last { END_OF_CHAIN } else { cluster + 1 })
+        let mut next = FIRST_CLUSTER;
+        let nodes = plan.order.iter().map(|&index| &plan.nodes[index]);
+        let chains = nodes.filter(|node| node.clusters > 0).flat_map(|node| {
+            let free = node.cluster - next;
+            next = node.cluster + node.clusters;
+            let last = next - 1;
+            let chain = (node.cluster..=last)
+                .map(move |cluster| if cluster == last { END_OF_CHAIN } else { cluster + 1 });
+            (0..free).map(|_| FREE).chain(chain)
         });
         let reserved = [END_OF_CHAIN & !0xff | u32::from(MEDIA), END_OF_CHAIN];
         let mut entries = reserved.into_iter().chain(chains).map(U32::new);
@@ -236,13 +241,13 @@ impl Volume<'_> {
     }
 }
 
-fn fsinfo(geometry: &Geometry, used: u32) -> FsInfo {
+fn fsinfo(geometry: &Geometry, plan: &Plan) -> FsInfo {
     let mut fsinfo = FsInfo::new_zeroed();
     fsinfo.lead = *b"RRaA";
     fsinfo.structure = *b"rrAa";
-    fsinfo.free = (geometry.clusters - used).into();
+    fsinfo.free = (geometry.clusters - plan.used).into();
     // On a full volume this is the last cluster: "unknown" would be as good.
-    fsinfo.next_free = (FIRST_CLUSTER + used.min(geometry.clusters - 1)).into();
+    fsinfo.next_free = (FIRST_CLUSTER + plan.end.min(geometry.clusters - 1)).into();
     fsinfo.signature = SIGNATURE;
     fsinfo
 }

@@ -120,6 +120,8 @@ impl MachineArgs {
     pub fn options(&self) -> anyhow::Result<Options> {
         Ok(Options {
             pool: self.pool.clone(),
+            // As its property says.
+            denser: None,
             boot_environment: self.be.clone(),
             overrides: self.property.clone(),
             additional: self.dataset.clone(),

@@ -155,6 +155,7 @@ pub fn run(args: &PoolArgs) -> anyhow::Result<ExitCode> {
         timestamp: 1_700_000_000,
         features: args.features,
         large_dnodes: args.large_dnodes,
+        denser: None,
         autotrim: false,
         bootfs: Some(fs),
         history: "kldload pool".to_owned(),

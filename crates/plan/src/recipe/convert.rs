@@ -37,6 +37,7 @@ impl Recipe {
         Options {
             pool: machine.pool.name.clone(),
             boot_environment: self.boot_environment().to_owned(),
+            denser: Some(machine.image.compression()),
             overrides: machine.pool.overrides(),
             additional: machine.pool.additional(),
             kernel_arguments: machine.kernel_arguments.iter().map(ToString::to_string).collect(),

@@ -27,8 +27,8 @@ pub use machine::{Image, Machine, ModuleSigning, Output, Services};
 pub use network::{Cidr, Network};
 pub use pool::{Dataset, Pool};
 pub use text::{
-    AbsolutePath, FileName, HostName, Interface, Ip, KernelArgument, Locale, Mode, Name,
-    PasswordHash, Size, SshKey, TimeZone, Unit, parse_size,
+    AbsolutePath, Compression, FileName, HostName, Interface, Ip, KernelArgument, Locale, Mode,
+    Name, PasswordHash, Size, SshKey, TimeZone, Unit, parse_size,
 };
 
 /// A recipe.

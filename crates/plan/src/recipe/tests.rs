@@ -75,6 +75,7 @@ home = { recordsize = "1M", "com.example:keep" = "yes" }
 name = "pear"
 disk_size = "20G"
 esp_size = "512M"
+compression = "zstd-5"
 outputs = ["qcow2", "vhd-dynamic"]
 seed = "1"
 
@@ -89,6 +90,7 @@ fn everything() {
     let machine = &recipe.machine;
     assert_eq!(recipe.packages.profile.as_deref(), Some("server"));
     assert_eq!(machine.image.esp_size, Size(512 << 20));
+    assert_eq!(recipe.options(None).denser, Some(zfs::Compression::Zstd(5)));
     assert_eq!(machine.cloud_init.as_ref().unwrap().sources, ["NoCloud", "ConfigDrive", "None"]);
     assert_eq!(machine.keyboard.as_ref().unwrap().model, "pc105");
     assert_eq!(machine.users[1].shell.as_str(), "/bin/bash");
@@ -223,6 +225,10 @@ fn contradictions_name_their_line() {
         (
             "[image]\noutputs = [\"vhd\",\n\"vhd-dynamic\"]".to_owned(),
             "line 3: vhd and vhd-dynamic would have the same name",
+        ),
+        (
+            "[image]\ncompression = \"zstd-20\"".to_owned(),
+            "line 2: \"zstd-20\": compression is off",
         ),
         ("[image]\nesp_size = 0".to_owned(), "line 2: an ESP of 0 bytes is not possible"),
         ("[image]\nesp_size = \"32M\"".to_owned(), "line 2: an ESP of 33554432 bytes is not"),

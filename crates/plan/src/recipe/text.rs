@@ -72,6 +72,8 @@ checked! {
     /// The name of an image's file, without ending.
     FileName: is_file_name,
         "the name of an image has no /, no dot at its beginning, and at most 240 bytes; -o gives the directory";
+    /// How the content of an image is compressed, as `zstd-9`.
+    Compression: is_compression, "compression is off, lz4, zstd or zstd-1 to zstd-19";
     /// A systemd unit, as `nftables.service`.
     Unit: is_unit, "a unit is like nftables.service, fstrim.timer, getty@tty2.service";
     /// An absolute path without `.`, `..` and empty components.
@@ -112,6 +114,10 @@ fn is_locale(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.bytes().all(plain)
+}
+
+fn is_compression(text: &str) -> bool {
+    text.parse::<zfs::Compression>().is_ok()
 }
 
 fn is_unit(text: &str) -> bool {

@@ -4,6 +4,13 @@
 //! A metaslab's allocated space is always a prefix of it, which one space-map entry describes.
 //! Copies 2 and 3 of metadata begin a third and two thirds into the disk, so that one damaged area
 //! does not take all copies.
+//!
+//! Blocks that are multiples of [`WHOLE`], as all large content that does not compress, have metaslabs of their
+//! own, where they lie at multiples of it: image formats that store equal clusters once then find the kernel and
+//! the initramfs, which the ESP has too.
+
+/// The unit in which large content lies: a cluster of qcow2.
+const WHOLE: u64 = 64 << 10;
 
 /// Nothing is left for a block of `needed` bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +24,8 @@ pub(crate) struct Allocator {
     metaslab_size: u64,
     /// Bytes allocated in each metaslab.
     allocated: Vec<u64>,
-    /// The metaslab that each copy is filling.
-    current: [usize; 3],
+    /// The metaslab that each copy is filling, and last the one of first copies of whole units.
+    current: [usize; 4],
 }
 
 impl Allocator {
@@ -27,17 +34,18 @@ impl Allocator {
         Self {
             metaslab_size: 1 << metaslab_shift,
             allocated: vec![0; count],
-            current: [0, count / 3, count / 3 * 2],
+            current: [0, count / 3, count / 3 * 2, count / 6],
         }
     }
 
     /// Allocates `asize` bytes for copy 0, 1 or 2.
     pub(crate) fn allocate(&mut self, copy: usize, asize: u64) -> Result<u64, NoSpace> {
-        if !self.fits(self.current[copy], asize) {
-            self.current[copy] =
-                self.next_metaslab(copy, asize).ok_or(NoSpace { needed: asize })?;
+        let stream = if copy == 0 && asize.is_multiple_of(WHOLE) { 3 } else { copy };
+        if !self.fits(self.current[stream], asize) {
+            self.current[stream] =
+                self.next_metaslab(stream, asize).ok_or(NoSpace { needed: asize })?;
         }
-        let metaslab = self.current[copy];
+        let metaslab = self.current[stream];
         let offset = metaslab as u64 * self.metaslab_size + self.allocated[metaslab];
         self.allocated[metaslab] += asize;
         Ok(offset)
@@ -57,10 +65,10 @@ impl Allocator {
         self.allocated[metaslab] + asize <= self.metaslab_size
     }
 
-    /// The next untouched metaslab after the copy's current one; when there is none, any with room.
-    fn next_metaslab(&self, copy: usize, asize: u64) -> Option<usize> {
+    /// The next untouched metaslab after the stream's current one; when there is none, any with room.
+    fn next_metaslab(&self, stream: usize, asize: u64) -> Option<usize> {
         let count = self.allocated.len();
-        let after = (1..=count).map(|step| (self.current[copy] + step) % count);
+        let after = (1..=count).map(|step| (self.current[stream] + step) % count);
         after
             .clone()
             .find(|&m| self.allocated[m] == 0 && !self.current.contains(&m) && self.fits(m, asize))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::filesystem::Storage;
 use super::{Dataset, Pool, Volume, WriteError};
+use crate::compress::Compression;
 use crate::dnode::MAX_SLOTS;
 use crate::ids::Ids;
 use crate::property;
@@ -154,11 +155,15 @@ impl<'p, 'a> CheckedPool<'p, 'a> {
 
     /// How a dataset's blocks are stored, by its properties and those it inherits.
     pub(crate) fn storage(&self, index: usize, ids: &Ids) -> Storage {
-        let compression = self.inherited(index, "compression").and_then(property::compression);
+        let told = self.inherited(index, "compression").and_then(property::compression);
+        let compression = match told.map_or_else(Default::default, |(method, _)| method) {
+            Compression::Lz4 => self.pool.denser.unwrap_or(Compression::Lz4),
+            other => other,
+        };
         let record_size = self.inherited(index, "recordsize").and_then(property::record_size);
         let copies = self.inherited(index, "copies").and_then(|text| text.parse().ok());
         Storage {
-            compression: compression.map_or_else(Default::default, |(method, _)| method),
+            compression,
             record_size: record_size.unwrap_or(128 << 10),
             copies: copies.unwrap_or(1),
             slots: match self.inherited(index, "dnodesize").filter(|_| self.pool.large_dnodes) {

@@ -40,6 +40,7 @@ pub use error::WriteError;
 pub use filesystem::{Content, Volume};
 pub use unreadable::{UnreadableXattr, unreadable_xattrs};
 
+use crate::compress::Compression;
 use crate::dnode::object_type;
 use crate::feature::FeatureSet;
 use crate::ids::Ids;
@@ -79,6 +80,9 @@ pub struct Pool<'a> {
     /// fit into 512 bytes get a larger dnode rather than a spill block. This activates the feature
     /// `large_dnode`, which GRUB does not know.
     pub large_dnodes: bool,
+    /// How content is stored where its dataset has `lz4`: zstd takes longer to write, but less space, and the
+    /// dataset's property tells only what comes later.
+    pub denser: Option<Compression>,
     /// Keep the device trimmed.
     pub autotrim: bool,
     /// Full name of the dataset to boot from.

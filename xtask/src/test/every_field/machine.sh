@@ -88,8 +88,10 @@ is pool.name tank zpool list -Ho name
 is pool.boot_environment tank/ROOT/first findmnt -no SOURCE /
 holds pool.datasets.name zfs list tank/docker
 is pool.datasets.mountpoint tank/docker findmnt -no SOURCE /var/lib/docker
-sh_is pool.properties 'zstd-9 1M yes' 'echo $(zfs get -Ho value -s local compression tank) $(zfs get -Ho value -s local recordsize,com.example:keep tank/home)'
+sh_is pool.properties 'on 1M yes' 'echo $(zfs get -Ho value -s local compression tank) $(zfs get -Ho value -s local recordsize,com.example:keep tank/home)'
 is image.disk_size 12884901888 blockdev --getsize64 /dev/vda
+# The property tells what comes later.
+is image.compression active zpool get -Ho value feature@zstd_compress tank
 is image.esp_size 536870912 blockdev --getsize64 /dev/vda2
 
 # The kernel has loaded what was signed.
