@@ -5,9 +5,9 @@
 //! Copies 2 and 3 of metadata begin a third and two thirds into the disk, so that one damaged area
 //! does not take all copies.
 //!
-//! Blocks that are multiples of [`WHOLE`], as all large content that does not compress, have metaslabs of their
-//! own, where they lie at multiples of it: image formats that store equal clusters once then find the kernel and
-//! the initramfs, which the ESP has too.
+//! Image formats may store equal clusters once. So that they find them, each copy of what has several fills
+//! metaslabs of its own, one after the other in the same order; and blocks that are multiples of [`WHOLE`], as
+//! all large content that does not compress, lie at multiples of it: kernel and initramfs are on the ESP too.
 
 /// The unit in which large content lies: a cluster of qcow2.
 const WHOLE: u64 = 64 << 10;
@@ -24,8 +24,8 @@ pub(crate) struct Allocator {
     metaslab_size: u64,
     /// Bytes allocated in each metaslab.
     allocated: Vec<u64>,
-    /// The metaslab that each copy is filling, and last the one of first copies of whole units.
-    current: [usize; 4],
+    /// The metaslab that each stream is filling: single blocks, single blocks of whole units, copies 0, 1 and 2.
+    current: [usize; 5],
 }
 
 impl Allocator {
@@ -34,13 +34,21 @@ impl Allocator {
         Self {
             metaslab_size: 1 << metaslab_shift,
             allocated: vec![0; count],
-            current: [0, count / 3, count / 3 * 2, count / 6],
+            current: [0, 1, 5, 2, 4].map(|sixths| count * sixths / 6),
         }
     }
 
-    /// Allocates `asize` bytes for copy 0, 1 or 2.
-    pub(crate) fn allocate(&mut self, copy: usize, asize: u64) -> Result<u64, NoSpace> {
-        let stream = if copy == 0 && asize.is_multiple_of(WHOLE) { 3 } else { copy };
+    /// Allocates `asize` bytes for copy 0, 1 or 2 of `copies`.
+    pub(crate) fn allocate(
+        &mut self,
+        copy: usize,
+        copies: usize,
+        asize: u64,
+    ) -> Result<u64, NoSpace> {
+        let stream = match copies {
+            1 => usize::from(asize.is_multiple_of(WHOLE)),
+            _ => 2 + copy,
+        };
         if !self.fits(self.current[stream], asize) {
             self.current[stream] =
                 self.next_metaslab(stream, asize).ok_or(NoSpace { needed: asize })?;
@@ -87,7 +95,8 @@ mod tests {
         let mut total = 0;
         for step in 0.. {
             let asize = 4096 * (1 + step % 9);
-            match alloc.allocate(step as usize % 3, asize) {
+            let (copy, copies) = [(0, 1), (0, 3), (1, 3), (2, 3)][step as usize % 4];
+            match alloc.allocate(copy, copies, asize) {
                 Ok(offset) => {
                     assert_eq!(offset >> 17, (offset + asize - 1) >> 17);
                     for unit in offset / 4096..(offset + asize) / 4096 {

@@ -164,7 +164,7 @@ impl<W: WriteAt> BlockWriter<W> {
         let asize = psize.next_multiple_of(1 << ASHIFT);
         let mut offsets = [0; 3];
         for (copy, offset) in offsets[..copies].iter_mut().enumerate() {
-            *offset = self.alloc.allocate(copy, asize)?;
+            *offset = self.alloc.allocate(copy, copies, asize)?;
         }
         Ok(Reserved { offsets, copies, asize })
     }
