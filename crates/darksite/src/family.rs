@@ -12,7 +12,7 @@ use tree::Digest;
 
 use crate::deb::Deb;
 use crate::lock::{Blob, Lock, LockedSuite};
-use crate::publish::{PublishError, Repository, Times};
+use crate::publish::{Indexes, PublishError, Repository, Times};
 use crate::sbom::{Facts, Licenses, SbomError};
 use crate::source::SourceError;
 use crate::store::Store;
@@ -58,11 +58,15 @@ pub trait Family: fmt::Debug + Sync {
     fn directories(&self) -> &'static [&'static str];
     /// When a file of a repository is copied: what clients read first comes last.
     fn copy_rank(&self, path: &Path) -> u8;
-    /// Makes packages, indexes and signatures of a repository.
+    /// What a repository of `lock` tells of its packages; of the store, it needs only what
+    /// [`Family::metadata`] names.
+    fn indexes(&self, lock: &Lock, store: &Store) -> Result<Indexes, PublishError>;
+    /// Makes packages and signatures of a repository, with the `indexes` of its lock.
     fn publish(
         &self,
         repository: &mut Repository<'_>,
         lock: &Lock,
+        indexes: &Indexes,
         key: &SigningKey,
         times: Times,
     ) -> Result<(), PublishError>;

@@ -43,6 +43,13 @@ pub struct Published {
     pub fresh: bool,
 }
 
+/// Indexes of a repository: their paths as its family names them, and their contents.
+pub(crate) type Indexes = Vec<(String, Vec<u8>)>;
+
+/// What a snapshot is going to tell of its packages.
+#[derive(Debug)]
+pub struct Draft(Indexes);
+
 /// Why nothing was published.
 #[derive(Debug, Error)]
 pub enum PublishError {
@@ -78,12 +85,24 @@ impl From<StoreError> for PublishError {
     }
 }
 
+/// Begins to publish `lock` while its packages are still on their way: the indexes that it names are enough.
+/// `None` if the current snapshot has this lock, and there is nothing to publish.
+pub fn draft(site: &Site, lock: &Lock) -> Result<Option<Draft>, PublishError> {
+    let family = family(&lock.distribution).map_err(SiteError::from)?;
+    if site.current().is_some_and(|id| has(site, &id, LOCK_FILE, &lock.to_string())) {
+        return Ok(None);
+    }
+    Ok(Some(Draft(family.indexes(lock, site.store())?)))
+}
+
 /// Publishes what `lock` names, all of which is in the store, as a new snapshot, and makes it the current
 /// one, unless it is that already. An older snapshot with the same lock is not taken again: clients that have
-/// seen a newer one would believe that nothing has changed since.
+/// seen a newer one would believe that nothing has changed since. `draft` is that of the same lock, if there is
+/// one.
 pub fn publish(
     site: &Site,
     lock: &Lock,
+    draft: Option<Draft>,
     key: &SigningKey,
     now: Timestamp,
 ) -> Result<Published, PublishError> {
@@ -92,12 +111,9 @@ pub fn publish(
     let public = key.public_armor()?;
     let snapshots = site.snapshots_directory();
     let _alone = alone(&snapshots)?;
-    let known = site.current().filter(|id| {
-        let holds = |name: &str, content: &str| {
-            fs::read(snapshots.join(id).join(name)).is_ok_and(|found| found == content.as_bytes())
-        };
-        holds(KEY_FILE, &public) && holds(LOCK_FILE, &text)
-    });
+    let known = site
+        .current()
+        .filter(|id| has(site, id, KEY_FILE, &public) && has(site, id, LOCK_FILE, &text));
     if let Some(id) = known {
         let path = snapshots.join(&id);
         return Ok(Published { id, path, packages: lock.packages.len(), fresh: false });
@@ -106,9 +122,15 @@ pub fn publish(
     let digest = Digest::of(text.as_bytes()).to_string();
     let id = format!("{}-{}", date.strftime(ID_DATE), digest.get(..8).unwrap_or_default());
     let path = snapshots.join(&id);
-    place(make(site, family, lock, key, Times { date, now })?, &path)?;
+    place(make(site, family, lock, draft, key, Times { date, now })?, &path)?;
     make_current(site, &id)?;
     Ok(Published { id, path, packages: lock.packages.len(), fresh: true })
+}
+
+/// Whether a file of a snapshot has this content.
+fn has(site: &Site, id: &str, name: &str, content: &str) -> bool {
+    let path = site.snapshots_directory().join(id).join(name);
+    fs::read(path).is_ok_and(|found| found == content.as_bytes())
 }
 
 /// Others that publish now wait here, or two would take one id.
@@ -123,9 +145,14 @@ fn make(
     site: &Site,
     family: &dyn Family,
     lock: &Lock,
+    draft: Option<Draft>,
     key: &SigningKey,
     times: Times,
 ) -> Result<tempfile::TempDir, PublishError> {
+    let indexes = match draft {
+        Some(Draft(indexes)) => indexes,
+        None => family.indexes(lock, site.store())?,
+    };
     let snapshots = site.snapshots_directory();
     let work = tempfile::Builder::new()
         .prefix(".new-")
@@ -137,7 +164,7 @@ fn make(
     for (path, blob) in upstream(family, lock) {
         repository.link(&path, &blob)?;
     }
-    family.publish(&mut repository, lock, key, times)?;
+    family.publish(&mut repository, lock, &indexes, key, times)?;
     repository.write(KEY_FILE, key.public_armor()?.as_bytes())?;
     repository.write(LOCK_FILE, lock.to_string().as_bytes())?;
     sync_file_system(work.path())?;
@@ -178,7 +205,7 @@ pub fn remake(
         if verify::is_published(family, &path, &lock, now) {
             continue;
         }
-        match make(site, family, &lock, key, Times { date, now }) {
+        match make(site, family, &lock, None, key, Times { date, now }) {
             Ok(work) => {
                 // Under a name that gc removes, whatever happens.
                 let old = snapshots.join(format!(".old-{id}"));

@@ -19,7 +19,7 @@ use tree::Digest;
 
 use crate::family::{Family, Metadata};
 use crate::lock::{Blob, Lock, LockedIndex, LockedSuite};
-use crate::publish::{PublishError, Repository, Times};
+use crate::publish::{Indexes, PublishError, Repository, Times};
 use crate::sbom::{Facts, Licenses, SbomError};
 use crate::source::SourceError;
 use crate::store::Store;
@@ -110,14 +110,19 @@ impl Family for Deb {
         }
     }
 
+    fn indexes(&self, lock: &Lock, store: &Store) -> Result<Indexes, PublishError> {
+        publish::indexes(lock, store)
+    }
+
     fn publish(
         &self,
         repository: &mut Repository<'_>,
         lock: &Lock,
+        indexes: &Indexes,
         key: &SigningKey,
         times: Times,
     ) -> Result<(), PublishError> {
-        publish::publish(repository, lock, key, times)
+        publish::publish(repository, lock, indexes, key, times)
     }
 
     fn pool(&self, lock: &Lock) -> Vec<(String, Blob)> {

@@ -12,7 +12,7 @@ use darksite::gc::collect;
 use darksite::keys::{NEXT, PUBLIC, SECRET, signing_key};
 use darksite::lock::{Blob, Lock, LockedPackage};
 use darksite::packages::{Places, packages};
-use darksite::publish::{Published, publish};
+use darksite::publish::{Published, draft, publish};
 use darksite::serve::Server;
 use darksite::site::{CURRENT, KEY_FILE, LOCK_FILE, Site};
 use darksite::source::read_index;
@@ -250,7 +250,7 @@ fn mirrored(root: &Path) -> (SigningKey, Site, Lock) {
 
 fn published(site: &Site, lock: &Lock, now: jiff::Timestamp) -> Published {
     let key = signing_key(&site.keys(), now).unwrap();
-    publish(site, lock, &key, now).unwrap()
+    publish(site, lock, None, &key, now).unwrap()
 }
 
 #[test]
@@ -514,6 +514,35 @@ fn apt_hears_of_a_state_that_is_current_again() {
 }
 
 #[test]
+fn what_is_told_of_packages_is_made_before_they_are_here() {
+    let (_directory, site, key, [first, second]) = two_snapshots();
+    assert!(draft(&site, &second).unwrap().is_none(), "it is the current one");
+    let store = site.store();
+    let gone: Vec<Vec<u8>> = first
+        .packages
+        .iter()
+        .map(|package| {
+            let content = store.read(&package.blob.digest, package.blob.size).unwrap();
+            store.remove(&package.blob.digest).unwrap();
+            content
+        })
+        .collect();
+    let early = draft(&site, &first).unwrap();
+    assert!(early.is_some());
+    for content in &gone {
+        store.insert(content).unwrap();
+    }
+    store.settle().unwrap();
+    let published = publish(&site, &first, early, &key, jiff::Timestamp::now()).unwrap();
+    assert!(published.fresh);
+    let told = |id: &str| {
+        let suite = site.snapshots_directory().join(id).join("dists/trixie/main/binary-amd64");
+        ["Packages", "Packages.xz"].map(|name| fs::read(suite.join(name)).unwrap())
+    };
+    assert_eq!(told(&published.id), told(&site.snapshots().unwrap()[0]));
+}
+
+#[test]
 fn snapshots_share_and_gc_keeps_what_is_named() {
     use std::os::unix::fs::MetadataExt;
     let (_directory, site, _, [first, second]) = two_snapshots();
@@ -650,7 +679,7 @@ fn a_lock_that_was_changed_by_hand_is_not_published() {
     let (_directory, site, key, [_, mut lock]) = two_snapshots();
     lock.packages[0].version = "666".to_owned();
     let now = jiff::Timestamp::now();
-    let error = publish(&site, &lock, &key, now).unwrap_err().to_string();
+    let error = publish(&site, &lock, None, &key, now).unwrap_err().to_string();
     assert!(error.contains("package a 666 amd64 is not in the indexes"), "{error}");
     // Nothing half-made stays.
     let hidden = fs::read_dir(site.snapshots_directory()).unwrap();

@@ -66,7 +66,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let site = Site::open(&args.recipe_args.darksite)?;
     let _guard = site.guard()?;
     let fetcher = args.recipe_args.network.fetcher()?;
-    let (lock, _) = sync::bring(&asked, &site, &fetcher, &mut ui)?;
+    let lock = sync::bring(&asked, &site, &fetcher, &mut ui)?;
     let proposal = propose(&asked, &files, Some(&lock))?;
     let time = root::timestamp(&lock)?;
 

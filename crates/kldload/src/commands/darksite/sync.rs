@@ -1,16 +1,18 @@
 //! `kldload darksite sync`: what a recipe needs is fetched, verified and published.
 
 use std::num::NonZeroU64;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::thread;
 
 use clap::Args;
 use darksite::fetch::{Fetcher, Options, Proxies, Summary};
 use darksite::keys;
 use darksite::lock::Lock;
 use darksite::packages::packages;
-use darksite::publish::{publish, relink, remake};
+use darksite::publish::{draft, publish, relink, remake};
 use darksite::site::{Site, write_lock};
 use darksite::verify;
 use serde_json::json;
@@ -78,14 +80,16 @@ fn rate(text: &str) -> Result<NonZeroU64, String> {
 
 /// Brings what the lock of a recipe names; makes the lock if there is none. Where everything is here
 /// already, nobody is asked.
-pub fn bring(
-    asked: &Asked,
-    site: &Site,
-    fetcher: &Fetcher,
-    ui: &mut Ui,
-) -> anyhow::Result<(Lock, Summary)> {
+pub fn bring(asked: &Asked, site: &Site, fetcher: &Fetcher, ui: &mut Ui) -> anyhow::Result<Lock> {
+    let lock = choose(asked, site, fetcher, ui)?;
+    fetch(asked, &lock, site, fetcher, ui)?;
+    Ok(lock)
+}
+
+/// The lock of a recipe, whose indexes are here; made if there is none.
+fn choose(asked: &Asked, site: &Site, fetcher: &Fetcher, ui: &mut Ui) -> anyhow::Result<Lock> {
     let (name, path) = (asked.name_in_site()?, asked.lock_path());
-    let lock = match asked.fitting_lock(ui)? {
+    Ok(match asked.fitting_lock(ui)? {
         Some(lock) => {
             asked.bring_indexes(site, &lock, fetcher, ui)?;
             // A lock that comes from elsewhere is believed as little as a mirror.
@@ -102,8 +106,18 @@ pub fn bring(
             write_lock(&path, &resolved)?;
             resolved
         }
-    };
-    let wanted = packages(&lock, &|suite| asked.places(suite));
+    })
+}
+
+/// Brings the packages of a lock.
+fn fetch(
+    asked: &Asked,
+    lock: &Lock,
+    site: &Site,
+    fetcher: &Fetcher,
+    ui: &mut Ui,
+) -> anyhow::Result<Summary> {
+    let wanted = packages(lock, &|suite| asked.places(suite));
     let missing = wanted.iter().filter(|file| !site.store().contains(&file.digest, file.size));
     let bytes = missing.map(|file| file.size).sum();
     ui.stage("fetching packages", bytes);
@@ -115,8 +129,8 @@ pub fn bring(
     if replaced > 0 {
         ui.warn(&format!("{replaced} damaged or missing files of snapshots were replaced"));
     }
-    site.save_lock(&name, &lock)?;
-    Ok((lock, summary))
+    site.save_lock(&asked.name_in_site()?, lock)?;
+    Ok(summary)
 }
 
 /// Runs the command.
@@ -126,7 +140,14 @@ pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
     let fetcher = args.network.fetcher()?;
     let site = Site::open(&args.common.dir)?;
     let _guard = site.guard()?;
-    let (lock, summary) = bring(&asked, &site, &fetcher, &mut ui)?;
+    let lock = choose(&asked, &site, &fetcher, &mut ui)?;
+    // The network has others to wait for than the processor.
+    let (summary, draft) = thread::scope(|scope| {
+        let draft = scope.spawn(|| draft(&site, &lock));
+        let summary = fetch(&asked, &lock, &site, &fetcher, &mut ui);
+        (summary, draft.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    let summary = summary?;
     ui.stage("publishing", 0);
     let now = now()?;
     let key = keys::signing_key(&site.keys(), now)?;
@@ -134,7 +155,7 @@ pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
     if remade > 0 {
         ui.warn(&format!("{remade} snapshots with damaged or missing indexes were made anew"));
     }
-    let published = publish(&site, &lock, &key, now)?;
+    let published = publish(&site, &lock, draft?, &key, now)?;
     let text = format!(
         "{}: {} packages, {}; fetched {} ({})\n{}",
         asked.name(),
