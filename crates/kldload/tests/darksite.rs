@@ -112,6 +112,31 @@ impl World {
     }
 }
 
+#[test]
+fn a_time_that_nobody_can_sign_is_refused_before_anything_is_done() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 1.hour(), &[("one", "1", "")]);
+    let nothing = world.path("darksite");
+    for bad in ["yesterday", "", "1.5", "-1", "4294967296", "99999999999999999999"] {
+        for args in [&["sync", "recipe.toml"][..], &["verify"]] {
+            let output = world.command(args).env("SOURCE_DATE_EPOCH", bad).output().unwrap();
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(3), "{args:?}: {error}");
+            let expected = format!(
+                "kldload: SOURCE_DATE_EPOCH={bad} is not a number of seconds since 1970, from 0 to \
+                 4294967295\n"
+            );
+            assert_eq!(error, expected);
+            assert!(!nothing.exists());
+        }
+    }
+    let mut last = world.command(&["sync", "recipe.toml"]);
+    let output = last.env("SOURCE_DATE_EPOCH", "4294967295").output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("/21060207T062815Z-"), "{error}");
+}
+
 /// The smallest .deb there is.
 fn deb(name: &str, version: &str) -> Vec<u8> {
     let control = format!("Package: {name}\nVersion: {version}\nArchitecture: all\n");

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use bootenv::layout::{Additional, Override};
 use clap::Args;
+use jiff::Timestamp;
 use plan::recipe::FileName;
 use plan::{Options, Plan};
 use serde_json::json;
@@ -129,18 +130,25 @@ impl MachineArgs {
             host_name: self.hostname.clone(),
             disk_size: self.disk_size,
             esp_size: self.esp_size,
-            timestamp: source_date_epoch()?,
+            timestamp: source_date_epoch()?.map(Timestamp::as_second),
             seed: self.seed.clone(),
         })
     }
 }
 
-/// `SOURCE_DATE_EPOCH`, if it is set: seconds since 1970.
-pub fn source_date_epoch() -> anyhow::Result<Option<i64>> {
-    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
-    let wrong =
-        |_| Invalid(format!("SOURCE_DATE_EPOCH={text} is not a number of seconds since 1970"));
-    Ok(Some(text.parse().map_err(wrong)?))
+/// `SOURCE_DATE_EPOCH`, if it is set: seconds since 1970, as many as a signature of OpenPGP can tell.
+pub fn source_date_epoch() -> anyhow::Result<Option<Timestamp>> {
+    let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let seconds = text.to_str().and_then(|text| text.parse::<u32>().ok());
+    let time = seconds.and_then(|seconds| Timestamp::from_second(seconds.into()).ok());
+    let wrong = || {
+        Invalid(format!(
+            "SOURCE_DATE_EPOCH={} is not a number of seconds since 1970, from 0 to {}",
+            text.display(),
+            u32::MAX
+        ))
+    };
+    Ok(Some(time.ok_or_else(wrong)?))
 }
 
 /// Runs the command.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use darksite::lock::Lock;
+use jiff::Timestamp;
 use pkg::deb::{Pin, Request};
 use plan::proposal::{Facts, LockFacts, PackageFacts, Proposal};
 use plan::recipe::Files;
@@ -56,7 +57,8 @@ pub fn propose(asked: &Asked, files: &Files, lock: Option<&Lock>) -> anyhow::Res
         lock: asked.lock_path().display().to_string(),
         locked,
     };
-    let facts = Facts { packages, name: asked.name(), timestamp: source_date_epoch()? };
+    let timestamp = source_date_epoch()?.map(Timestamp::as_second);
+    let facts = Facts { packages, name: asked.name(), timestamp };
     let proposed = Proposal::new(asked.recipe(), files, facts);
     proposed.with_context(|| asked.path().display().to_string())
 }

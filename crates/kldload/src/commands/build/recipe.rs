@@ -60,6 +60,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
+    let now = now()?;
     // What cannot be written is known before anything is fetched or made.
     let directory = OutputDirectory::create(&args.output)?;
     directory.check()?;
@@ -76,7 +77,6 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     };
     let request = root::request(&asked, &files, &lock, &site, time)?;
     let name = proposal.name.clone();
-    let now = now()?;
     let signer = keys::signing_key(&site.keys(), now)?;
     let formats: Vec<&str> = products.all().map(Product::name).collect();
     let signed_by = signer.fingerprint().to_string();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use darksite::lock::Lock;
 use darksite::site::Site;
 use darksite::source::read_index;
+use jiff::Timestamp;
 use pkg::deb::parse_packages;
 use pkg::recipe::line_of;
 use plan::recipe::{Files, User};
@@ -51,8 +52,8 @@ pub struct Request {
 
 /// `SOURCE_DATE_EPOCH`, else the date of the lock: so the same lock gives the same machine.
 pub fn timestamp(lock: &Lock) -> anyhow::Result<i64> {
-    let of_lock = || lock.date().map_or(0, |date| date.as_second());
-    Ok(super::source_date_epoch()?.unwrap_or_else(of_lock))
+    let time = super::source_date_epoch()?.or_else(|| lock.date());
+    Ok(time.map_or(0, Timestamp::as_second))
 }
 
 /// What is asked of the bootstrap.

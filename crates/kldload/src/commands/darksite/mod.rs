@@ -20,6 +20,7 @@ use darksite::fetch::Event;
 use darksite::site::Site;
 use jiff::Timestamp;
 
+use super::build::source_date_epoch;
 use crate::ui::Ui;
 
 /// Mirror, verify, publish and serve official packages
@@ -82,15 +83,7 @@ impl Common {
 
 /// The time now, or that of `SOURCE_DATE_EPOCH`.
 pub fn now() -> anyhow::Result<Timestamp> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => {
-            let seconds = text.parse().map_err(|_| {
-                anyhow::anyhow!("SOURCE_DATE_EPOCH is {text:?}; seconds since 1970 are expected")
-            })?;
-            Ok(Timestamp::from_second(seconds)?)
-        }
-        Err(_) => Ok(Timestamp::now()),
-    }
+    Ok(source_date_epoch()?.unwrap_or_else(Timestamp::now))
 }
 
 /// Shows what happens while files are fetched.

@@ -136,6 +136,7 @@ fn fetch(
 /// Runs the command.
 pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.common.json);
+    let now = now()?;
     let asked = Asked::read(&args.asked)?;
     let fetcher = args.network.fetcher()?;
     let site = Site::open(&args.common.dir)?;
@@ -149,7 +150,6 @@ pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
     });
     let summary = summary?;
     ui.stage("publishing", 0);
-    let now = now()?;
     let key = keys::signing_key(&site.keys(), now)?;
     let remade = remake(&site, &key, now, &mut |why| ui.warn(why))?;
     if remade > 0 {
