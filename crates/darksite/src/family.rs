@@ -1,7 +1,7 @@
 //! What each family of package formats does its own way; the rest of this room is for all of them.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,12 @@ use pkg::openpgp::{Keyring, SigningKey};
 use tree::Digest;
 
 use crate::deb::Deb;
+use crate::fetch::Report;
 use crate::lock::{Blob, Lock, LockedSuite};
 use crate::publish::{Indexes, PublishError, Repository, Times};
+use crate::request::{HostMirrors, Question, Request, ResolveError, Resolved};
 use crate::sbom::{Facts, Licenses, SbomError};
-use crate::source::SourceError;
+use crate::source::{Reader, SourceError};
 use crate::store::Store;
 use crate::verify::Findings;
 
@@ -42,6 +44,22 @@ pub trait Family: fmt::Debug + Sync {
     fn compare_versions(&self, one: &str, other: &str) -> Ordering;
     /// Whether a suite of this name has security updates only.
     fn is_security(&self, suite: &str) -> bool;
+    /// Where the package manager of this host has suites.
+    fn host_mirrors(&self) -> HostMirrors;
+    /// Reads suites, verified, and chooses the packages.
+    fn resolve(
+        &self,
+        reader: &Reader<'_>,
+        question: &Question<'_>,
+        report: Report<'_>,
+    ) -> Result<Resolved, ResolveError>;
+    /// Names of the packages of `lock` that `request` itself asks for.
+    fn asked_for(
+        &self,
+        request: &Request,
+        lock: &Lock,
+        store: &Store,
+    ) -> Result<HashSet<String>, SourceError>;
     /// What vouches for the packages of a suite, signed files first.
     fn metadata(&self, suite: &LockedSuite) -> Vec<Metadata>;
     /// What indexes tell of the packages of `lock`, by the packages' digests.

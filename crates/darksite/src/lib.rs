@@ -1,8 +1,9 @@
 //! Offline repositories of official packages, the "darksite".
 //!
-//! This is the only room that opens network connections. The way of a package: a suite
-//! is verified from the distribution's key to its indexes ([`deb::source`]), the solver chooses
-//! ([`deb::resolve`]), [`mod@lock`] writes down what was chosen, [`fetch`] brings it into the content-addressed [`store`], [`mod@publish`] makes a plain
+//! This is the only room that opens network connections. The way of a package: what is asked for ([`request`])
+//! becomes a lock, as suites ([`source`]) are verified from the distribution's key to their indexes and the solver
+//! chooses; [`mod@lock`] writes down what was chosen, [`fetch`] brings it into the content-addressed [`store`],
+//! [`mod@publish`] makes a plain
 //! repository of hard links, [`serve`] and [`mod@copy`] hand it out, [`verify`] goes the whole way back.
 //! [`site`] is the directory in which all this lies.
 //!
@@ -21,6 +22,7 @@ pub mod lock;
 pub mod packages;
 mod parallel;
 pub mod publish;
+pub mod request;
 pub mod sbom;
 pub mod seen;
 pub mod serve;

@@ -1,5 +1,5 @@
-//! What a suite's state is made of: text that a trusted key signed, indexes in the store; and why a
-//! suite cannot be used.
+//! Suites: where one is and how it is read; what its state is made of, which is text that a trusted key signed
+//! and indexes in the store; and why it cannot be used.
 
 use std::error::Error as StdError;
 use std::io::Read;
@@ -10,12 +10,45 @@ use pkg::openpgp::Keyring;
 use thiserror::Error;
 
 use crate::Location;
-use crate::fetch::FetchError;
+use crate::fetch::{FetchError, Fetcher};
 use crate::lock::LockedIndex;
+use crate::seen::Seen;
 use crate::store::{Store, StoreError};
 
 /// Longest index taken when decompressed, in bytes; that of Debian's main is about 55 MB.
 const INDEX_LIMIT: u64 = 1 << 30;
+
+/// A suite as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SuiteSource {
+    /// Its name in the archive, as `trixie-security`.
+    pub name: String,
+    /// Archives that have it, the preferred one first.
+    pub mirrors: Vec<Location>,
+    /// Components that are read.
+    pub components: Vec<String>,
+    /// Whether a state that is older than its `Valid-Until` is refused. Archives of the past need `false`.
+    pub check_valid_until: bool,
+    /// Whether a state older than one seen before is refused.
+    pub check_rollback: bool,
+}
+
+/// Who reads suites, and with what.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    /// Brings files.
+    pub fetcher: &'a Fetcher,
+    /// Keeps them.
+    pub store: &'a Store,
+    /// Whom to trust.
+    pub keyring: &'a Keyring,
+    /// The dates that were seen before.
+    pub seen: &'a Seen,
+    /// The architecture whose indexes are read, as `amd64`.
+    pub architecture: &'a str,
+    /// The time now.
+    pub now: Timestamp,
+}
 
 /// Why a suite cannot be used.
 #[derive(Debug, Error)]

@@ -7,12 +7,11 @@ use std::{io, iter};
 use ::image::verify::VerifyError;
 use archive::OpenError;
 use archive::tar::ImportError;
-use darksite::deb::resolve::ResolveError;
 use darksite::fetch::FetchError;
 use darksite::publish::PublishError;
+use darksite::request::ResolveError;
 use darksite::source::SourceError;
 use darksite::store::StoreError;
-use pkg::deb::SolveError;
 use plan::PlanError;
 use plan::image::ImageError;
 use rootfs::bootstrap::BootstrapError;
@@ -150,7 +149,10 @@ fn is_bad_request(cause: &(dyn Error + 'static)) -> bool {
         || cause.is::<pkg::distribution::DistributionError>()
         || cause.is::<pkg::profile::ProfileError>()
         || cause.is::<pkg::openpgp::KeyError>()
-        || matches!(cause.downcast_ref(), Some(ResolveError::Solve(error)) if is_of_request(error))
+        || matches!(
+            cause.downcast_ref(),
+            Some(ResolveError::Request(_) | ResolveError::Distribution(_))
+        )
         || matches!(cause.downcast_ref(), Some(PublishError::Unknown { .. }))
         || matches!(
             cause.downcast_ref(),
@@ -159,10 +161,6 @@ fn is_bad_request(cause: &(dyn Error + 'static)) -> bool {
         || suite_error(cause).is_some_and(|error| {
             matches!(error, SourceError::NoComponent { .. } | SourceError::NoIndex { .. })
         })
-}
-
-fn is_of_request(error: &SolveError) -> bool {
-    !matches!(error, SolveError::Broken(_) | SolveError::Thread(_))
 }
 
 /// The error of a suite, which may stand inside of another that says the same.

@@ -4,24 +4,27 @@ pub mod apt_sources;
 mod facts;
 mod licenses;
 mod publish;
-pub mod resolve;
+mod resolve;
 pub mod source;
 mod verify;
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use apt_sources::HostApt;
 use jiff::Timestamp;
 use pkg::deb::{IndexFile, Version};
 use pkg::openpgp::{Keyring, SigningKey};
 use tree::Digest;
 
 use crate::family::{Family, Metadata};
+use crate::fetch::Report;
 use crate::lock::{Blob, Lock, LockedIndex, LockedSuite};
 use crate::publish::{Indexes, PublishError, Repository, Times};
+use crate::request::{HostMirrors, Question, Request, ResolveError, Resolved};
 use crate::sbom::{Facts, Licenses, SbomError};
-use crate::source::SourceError;
+use crate::source::{Reader, SourceError};
 use crate::store::Store;
 use crate::verify::Findings;
 
@@ -60,6 +63,29 @@ impl Family for Deb {
     /// `trixie-security`, `bullseye/updates` and the like.
     fn is_security(&self, suite: &str) -> bool {
         suite.ends_with("-security") || suite.ends_with("/updates")
+    }
+
+    fn host_mirrors(&self) -> HostMirrors {
+        let apt = HostApt::read(Path::new("/etc/apt"));
+        Box::new(move |endings, codenames| apt.mirrors(endings, codenames))
+    }
+
+    fn resolve(
+        &self,
+        reader: &Reader<'_>,
+        question: &Question<'_>,
+        report: Report<'_>,
+    ) -> Result<Resolved, ResolveError> {
+        resolve::resolve(reader, question, report)
+    }
+
+    fn asked_for(
+        &self,
+        request: &Request,
+        lock: &Lock,
+        store: &Store,
+    ) -> Result<HashSet<String>, SourceError> {
+        resolve::asked_for(request, lock, store)
     }
 
     fn metadata(&self, suite: &LockedSuite) -> Vec<Metadata> {

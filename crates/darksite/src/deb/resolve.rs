@@ -1,78 +1,111 @@
 //! From a request to a lock: suites are read, the solver chooses, and what it chose is written down.
 
-use pkg::deb::{IndexInfo, Rejected, Request, SolveError, Universe, parse_packages, solve};
-use thiserror::Error;
+use std::collections::HashSet;
+
+use pkg::deb::{
+    self, IndexInfo, Pin, PinTarget, Policy, Priority, Rejected, SolveError, Universe,
+    parse_packages, solve,
+};
+use pkg::recipe;
 
 use super::component;
-use super::source::{Reader, SuiteSource, SuiteState};
-use crate::fetch::Report;
+use super::source::SuiteState;
+use crate::fetch::{Event, Report};
 use crate::lock::{Blob, Lock, LockedPackage};
-use crate::source::{SourceError, read_index};
+use crate::request::{Question, Request, ResolveError, Resolved};
+use crate::source::{Reader, SourceError, read_index};
+use crate::store::Store;
 
 /// Most packages of an index that are named because they cannot be read.
 const MOST_WORDS: usize = 10;
 
-/// A lock, and what people should know about it.
-#[derive(Debug, Clone)]
-pub struct Resolved {
-    /// The lock.
-    pub lock: Lock,
-    /// Optional packages that were left out, with the reason; exclusions and pins of packages that no
-    /// suite has; packages of an index that cannot be read.
-    pub warnings: Vec<String>,
-}
-
-/// Why there is no lock.
-#[derive(Debug, Error)]
-pub enum ResolveError {
-    /// A suite cannot be used.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The request cannot be had.
-    #[error(transparent)]
-    Solve(#[from] SolveError),
-    /// An index tells no digest of a package, so that nobody could verify it.
-    #[error("{name} {version} has no SHA-256 in the index of suite {suite}")]
-    NoDigest {
-        /// The package.
-        name: String,
-        /// Its version.
-        version: String,
-        /// The suite.
-        suite: String,
-    },
-}
-
-/// What to resolve.
-#[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// The distribution, as `debian`.
-    pub distribution: &'a str,
-    /// The release, by codename.
-    pub codename: &'a str,
-    /// Its suites, in the order in which apt would read them.
-    pub suites: &'a [SuiteSource],
-    /// What is asked of the solver.
-    pub request: &'a Request,
-}
-
 /// Reads the suites, verified, and chooses the packages.
-pub fn resolve(
+pub(super) fn resolve(
     reader: &Reader<'_>,
     question: &Question<'_>,
     report: Report<'_>,
 ) -> Result<Resolved, ResolveError> {
+    let request = in_solvers_words(question, report);
     let states: Vec<SuiteState> = question
         .suites
         .iter()
         .map(|suite| reader.suite(suite, report))
         .collect::<Result<_, _>>()?;
-    choose(reader, question, &states)
+    choose(reader, question, &request, &states)
+}
+
+impl From<SolveError> for ResolveError {
+    fn from(error: SolveError) -> Self {
+        match error {
+            SolveError::Broken(_) | SolveError::Thread(_) => Self::Solver(error.into()),
+            _ => Self::Request(error.into()),
+        }
+    }
+}
+
+fn in_solvers_words(question: &Question<'_>, report: Report<'_>) -> deb::Request {
+    let Request { packages, essential, priority, recommends, excluded, pins, optional } =
+        question.request;
+    let mut policy = Policy {
+        excluded: excluded.clone(),
+        pins: pins.iter().map(pin).collect(),
+        ..Policy::default()
+    };
+    if let Some(lock) = question.old {
+        let locked = lock.packages.iter().map(|one| (one.name.as_str(), one.version.as_str()));
+        for name in policy.hold(question.hold, locked) {
+            let idle = format!("hold: the lock has no package {name:?}, so nothing comes of it");
+            report(Event::Warning(&idle));
+        }
+    }
+    let optional = optional
+        .iter()
+        .map(|set| deb::OptionalSet { name: set.name.clone(), packages: set.packages.clone() });
+    deb::Request {
+        packages: packages.clone(),
+        essential: *essential,
+        priority: priority.as_deref().map(Priority::named),
+        recommends: *recommends,
+        policy,
+        optional: optional.collect(),
+    }
+}
+
+fn pin(pin: &recipe::Pin) -> Pin {
+    let target = match &pin.target {
+        recipe::PinTarget::Version(version) => PinTarget::Version(version.clone()),
+        recipe::PinTarget::Suite(suite) => PinTarget::Suite(suite.clone()),
+    };
+    Pin { packages: pin.packages.clone(), target, priority: pin.priority.into() }
+}
+
+/// What apt calls manual: asked for by name, by profile, or as it is essential or of the profile's priority. apt
+/// removes none of them by itself.
+pub(super) fn asked_for(
+    request: &Request,
+    lock: &Lock,
+    store: &Store,
+) -> Result<HashSet<String>, SourceError> {
+    let plain = |name: &String| name.split(['=', '/', ':']).next().unwrap_or_default().to_owned();
+    let mut manual: HashSet<String> = request.packages.iter().map(plain).collect();
+    manual.extend(request.optional.iter().flat_map(|set| &set.packages).map(plain));
+    let least = request.priority.as_deref().map(Priority::named);
+    for index in lock.suites.iter().flat_map(|suite| &suite.indexes) {
+        let text = read_index(store, index)?;
+        let packages = parse_packages(&text).packages;
+        let asked = packages.iter().filter(|package| {
+            package.essential && request.essential
+                || least.is_some_and(|least| package.priority >= least)
+        });
+        manual.extend(asked.map(|package| package.name.to_owned()));
+    }
+    Ok(manual)
 }
 
 fn choose(
     reader: &Reader<'_>,
     question: &Question<'_>,
+    request: &deb::Request,
     states: &[SuiteState],
 ) -> Result<Resolved, ResolveError> {
     let mut origins = Vec::new();
@@ -87,7 +120,7 @@ fn choose(
     for ((state, index), text) in origins.iter().zip(&texts) {
         universe.add(IndexInfo::new(&state.release, component(index), ""), parse_packages(text));
     }
-    let solution = solve(&universe, question.request)?;
+    let solution = solve(&universe, request)?;
     let mut packages = Vec::with_capacity(solution.packages.len());
     for chosen in &solution.packages {
         let package = chosen.package;
@@ -117,7 +150,7 @@ fn choose(
         codename: question.codename.to_owned(),
         architecture: reader.architecture.to_owned(),
         requests: question.request.packages.clone(),
-        pins: question.request.policy.pins.iter().map(ToString::to_string).collect(),
+        pins: question.request.pins.iter().map(ToString::to_string).collect(),
         suites: states.iter().map(|state| state.locked.clone()).collect(),
         packages,
     };

@@ -6,17 +6,14 @@
 
 use std::slice;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use pkg::deb::{Release, paragraphs};
-use pkg::openpgp::Keyring;
 
 use super::{INLINE, RELEASE, SIGNATURE};
 use crate::Location;
-use crate::fetch::{Event, FetchError, Fetcher, Report, Wanted};
+use crate::fetch::{Event, FetchError, Report, Wanted};
 use crate::lock::{Blob, LockedIndex, LockedSuite};
-use crate::seen::Seen;
-use crate::source::{SourceError, signed_text};
-use crate::store::Store;
+use crate::source::{Reader, SourceError, SuiteSource, signed_text};
 
 /// Longest signed file taken, in bytes; Debian's are about 200 KB.
 const RELEASE_LIMIT: u64 = 16 << 20;
@@ -25,21 +22,6 @@ const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(24);
 /// Which compression is taken if there is a choice; the smallest first.
 const COMPRESSIONS: [&str; 4] = [".xz", ".zst", ".gz", ""];
 
-/// A suite as it is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SuiteSource {
-    /// Its name in the archive, as `trixie-security`.
-    pub name: String,
-    /// Archives that have it, the preferred one first.
-    pub mirrors: Vec<Location>,
-    /// Components that are read.
-    pub components: Vec<String>,
-    /// Whether a state that is older than its `Valid-Until` is refused. Archives of the past need `false`.
-    pub check_valid_until: bool,
-    /// Whether a state older than one seen before is refused.
-    pub check_rollback: bool,
-}
-
 /// A suite's state, verified, its indexes in the store.
 #[derive(Debug, Clone)]
 pub struct SuiteState {
@@ -47,23 +29,6 @@ pub struct SuiteState {
     pub locked: LockedSuite,
     /// The verified content of its signed file.
     pub release: Release,
-}
-
-/// Who reads suites, and with what.
-#[derive(Debug, Clone, Copy)]
-pub struct Reader<'a> {
-    /// Brings files.
-    pub fetcher: &'a Fetcher,
-    /// Keeps them.
-    pub store: &'a Store,
-    /// Whom to trust.
-    pub keyring: &'a Keyring,
-    /// The dates that were seen before.
-    pub seen: &'a Seen,
-    /// The architecture whose indexes are read, as `amd64`.
-    pub architecture: &'a str,
-    /// The time now.
-    pub now: Timestamp,
 }
 
 impl Reader<'_> {

@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use darksite::deb::component;
-use darksite::deb::resolve::{Question, resolve};
-use darksite::deb::source::{Reader, SuiteSource, SuiteState};
+use darksite::deb::source::SuiteState;
 use darksite::gc::collect;
 use darksite::keys::{NEXT, PUBLIC, SECRET, signing_key};
 use darksite::lock::{Blob, Lock, LockedPackage};
 use darksite::packages::{Places, packages};
 use darksite::publish::{Published, draft, publish};
+use darksite::request::{Question, Request, resolve};
 use darksite::serve::Server;
 use darksite::site::{CURRENT, KEY_FILE, LOCK_FILE, Site};
-use darksite::source::read_index;
+use darksite::source::{Reader, SuiteSource, read_index};
 use darksite::verify;
 use darksite::{copy, fetch, sbom};
 use jiff::ToSpan;
-use pkg::deb::{Request, parse_packages};
+use pkg::deb::parse_packages;
 use pkg::openpgp::{Keyring, SigningKey};
 
 use crate::archive::{Suite, now, test_key, write};
@@ -424,6 +424,8 @@ fn the_newest_version_wins_whichever_suite_has_it() {
                 codename: "trixie",
                 suites: &suites,
                 request: &request,
+                hold: &[],
+                old: None,
             };
             resolve(&reader, &question, &|_| {}).map(|resolved| resolved.lock)
         };

@@ -5,10 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use darksite::Location;
-use darksite::deb::source::{Reader, SuiteSource, SuiteState};
+use darksite::deb::source::SuiteState;
 use darksite::fetch::{Fetcher, Options};
 use darksite::seen::Seen;
-use darksite::source::SourceError;
+use darksite::source::{Reader, SourceError, SuiteSource};
 use darksite::store::Store;
 use jiff::{Timestamp, ToSpan};
 use pkg::deb::{IndexFile, Release};

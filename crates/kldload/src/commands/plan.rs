@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use darksite::lock::Lock;
+use darksite::request::Request;
 use jiff::Timestamp;
-use pkg::deb::{Pin, Request};
+use pkg::recipe::Pin;
 use plan::proposal::{Facts, LockFacts, PackageFacts, Proposal};
 use plan::recipe::Files;
 use serde_json::json;
@@ -65,11 +66,10 @@ pub fn propose(asked: &Asked, files: &Files, lock: Option<&Lock>) -> anyhow::Res
 
 /// All that decides which packages are chosen, and which of them apt calls automatic.
 fn chosen_by(request: &Request) -> serde_json::Value {
-    let Request { packages, essential, priority, recommends, policy, optional } = request;
-    let pins: Vec<String> = policy.pins.iter().map(Pin::to_string).collect();
+    let Request { packages, essential, priority, recommends, excluded, pins, optional } = request;
+    let pins: Vec<String> = pins.iter().map(Pin::to_string).collect();
     let optional: Vec<_> = optional.iter().map(|set| (&set.name, &set.packages)).collect();
-    let priority = priority.map(|least| format!("{least:?}"));
-    json!([packages, essential, priority, recommends, policy.excluded, pins, optional])
+    json!([packages, essential, priority, recommends, excluded, pins, optional])
 }
 
 /// Reads the files that the recipe names, and finds out whether they are what they should be.

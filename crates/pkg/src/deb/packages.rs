@@ -29,6 +29,19 @@ pub enum Priority {
     Required,
 }
 
+impl Priority {
+    /// What an index or a profile calls so.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "required" => Self::Required,
+            "important" => Self::Important,
+            "standard" => Self::Standard,
+            "extra" => Self::Extra,
+            _ => Self::Optional,
+        }
+    }
+}
+
 /// How a package behaves towards other architectures (`Multi-Arch`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum MultiArch {
@@ -331,7 +344,7 @@ impl<'a> Package<'a> {
                 }
                 "Essential" => package.essential = yes()?,
                 "Protected" | "Important" => package.protected |= yes()?,
-                "Priority" => package.priority = priority(value),
+                "Priority" => package.priority = Priority::named(value),
                 "Multi-Arch" => {
                     package.multi_arch = match value {
                         "no" => MultiArch::No,
@@ -435,16 +448,6 @@ fn canonical(name: &str) -> &str {
         "SHA256",
     ];
     NAMES.into_iter().find(|known| known.eq_ignore_ascii_case(name)).unwrap_or(name)
-}
-
-fn priority(value: &str) -> Priority {
-    match value {
-        "required" => Priority::Required,
-        "important" => Priority::Important,
-        "standard" => Priority::Standard,
-        "extra" => Priority::Extra,
-        _ => Priority::Optional,
-    }
 }
 
 impl fmt::Display for Package<'_> {

@@ -1,5 +1,7 @@
 //! Pins: which versions of packages a recipe prefers, and which it keeps away.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -29,6 +31,17 @@ pub enum PinTarget {
     Version(String),
     /// Those of a suite, called by name or codename.
     Suite(String),
+}
+
+impl fmt::Display for Pin {
+    /// As locks have it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, pattern) = match &self.target {
+            PinTarget::Version(version) => ("version", version),
+            PinTarget::Suite(suite) => ("release", suite),
+        };
+        write!(f, "{} {what} {pattern}: {}", self.priority, self.packages.join(" "))
+    }
 }
 
 /// A pin: packages, either a version or a suite, and a priority.
@@ -100,8 +113,10 @@ mod tests {
             read("packages = [\"zfs*\", \"src:zfs-linux\"]\nsuite = \"trixie-backports\"").unwrap();
         let target = PinTarget::Suite("trixie-backports".to_owned());
         assert_eq!((pins[0].packages.len(), &pins[0].target, pins[0].priority), (2, &target, 990));
+        assert_eq!(pins[0].to_string(), "990 release trixie-backports: zfs* src:zfs-linux");
         let pins = read("packages = [\"*\"]\nversion = \"1:2.*~deb13?\"\npriority = -1").unwrap();
         assert_eq!(pins[0].target, PinTarget::Version("1:2.*~deb13?".to_owned()));
+        assert_eq!(pins[0].to_string(), "-1 version 1:2.*~deb13?: *");
     }
 
     #[test]

@@ -1,15 +1,13 @@
 //! The root of a recipe: bootstrapped once, and then found in the cache until anything changes that
 //! decides it.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use darksite::lock::Lock;
+use darksite::request::asked_for;
 use darksite::site::Site;
-use darksite::source::read_index;
 use jiff::Timestamp;
-use pkg::deb::parse_packages;
 use pkg::recipe::line_of;
 use plan::recipe::{Files, User};
 use rootfs::bootstrap::{
@@ -65,7 +63,7 @@ pub fn request(
     timestamp: i64,
 ) -> anyhow::Result<Request> {
     let recipe = asked.recipe();
-    let manual = manual(asked, lock, site)?;
+    let manual = asked_for(asked.request(), lock, site.store())?;
     let packages = lock.packages.iter().map(|package| Package {
         name: package.name.clone(),
         version: package.version.clone(),
@@ -128,25 +126,6 @@ fn account(user: &User) -> LateAccount {
         shell: user.shell.to_string(),
         home: user.home.as_ref().map(ToString::to_string),
     }
-}
-
-/// Names of the packages that somebody asked for: by name, by profile, or because they are essential
-/// or of the profile's priority. apt removes none of them by itself.
-fn manual(asked: &Asked, lock: &Lock, site: &Site) -> anyhow::Result<HashSet<String>> {
-    let request = asked.request();
-    let plain = |name: &String| name.split(['=', '/', ':']).next().unwrap_or_default().to_owned();
-    let mut manual: HashSet<String> = request.packages.iter().map(plain).collect();
-    manual.extend(request.optional.iter().flat_map(|set| &set.packages).map(plain));
-    for index in lock.suites.iter().flat_map(|suite| &suite.indexes) {
-        let text = read_index(site.store(), index)?;
-        let packages = parse_packages(&text).packages;
-        let asked = packages.iter().filter(|package| {
-            package.essential && request.essential
-                || request.priority.is_some_and(|least| package.priority >= least)
-        });
-        manual.extend(asked.map(|package| package.name.to_owned()));
-    }
-    Ok(manual)
 }
 
 impl Request {

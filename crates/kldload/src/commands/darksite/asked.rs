@@ -7,20 +7,18 @@ use std::{fmt, io};
 
 use anyhow::Context;
 use clap::Args;
-use darksite::deb::apt_sources::HostApt;
-use darksite::deb::resolve::{Question, resolve};
-use darksite::deb::source::{Reader, SuiteSource};
 use darksite::fetch::Fetcher;
 use darksite::lock::{Lock, LockedSuite};
 use darksite::packages::{Places, indexes, snapshot};
+use darksite::request::{HostMirrors, OptionalSet, Question, Request, host_mirrors, resolve};
 use darksite::site::{Site, read_lock};
+use darksite::source::{Reader, SuiteSource};
 use darksite::{Location, LocationError};
 use jiff::Timestamp;
-use pkg::deb::{OptionalSet, Pin, PinTarget, Policy, Priority, Request};
 use pkg::distribution::Distribution;
 use pkg::openpgp::Keyring;
 use pkg::profile::{Profile, Profiles, parse_set};
-use pkg::recipe::{self, Addresses, Packages, RecipeError, nearest};
+use pkg::recipe::{Addresses, Packages, Pin, RecipeError, nearest};
 use plan::recipe::{FileName, Output, Recipe};
 use tree::Digest;
 
@@ -153,13 +151,10 @@ impl Asked {
         let request = Request {
             packages,
             essential: profile.essential,
-            priority: profile.priority.as_deref().map(priority),
+            priority: profile.priority.clone(),
             recommends: recipe.recommends.unwrap_or(profile.recommends),
-            policy: Policy {
-                excluded,
-                pins: recipe.pins.iter().map(pin).collect(),
-                ..Policy::default()
-            },
+            excluded,
+            pins: recipe.pins.clone(),
             optional,
         };
         let keyring = match (&args.keyring, &recipe.keyring) {
@@ -199,7 +194,7 @@ impl Asked {
         &self.recipe
     }
 
-    /// What is asked of the solver.
+    /// What is asked for.
     pub fn request(&self) -> &Request {
         &self.request
     }
@@ -268,11 +263,11 @@ impl Asked {
         if let Some(lacking) = self.requests().iter().find(|name| !lock.requests.contains(name)) {
             return Err(refuse(format!("made before {lacking:?} was asked for")));
         }
-        let excluded = &self.request.policy.excluded;
+        let excluded = &self.request.excluded;
         if let Some(unwanted) = lock.packages.iter().find(|one| excluded.contains(&one.name)) {
             return Err(refuse(format!("made before {:?} was excluded", unwanted.name)));
         }
-        let pins: Vec<String> = self.request.policy.pins.iter().map(Pin::to_string).collect();
+        let pins: Vec<String> = self.request.pins.iter().map(Pin::to_string).collect();
         if let Some(other) = pins.iter().find(|pin| !lock.pins.contains(pin)) {
             return Err(refuse(format!("made before the pin \"{other}\"")));
         }
@@ -294,7 +289,7 @@ impl Asked {
     fn deciding(&self) -> Vec<(String, String)> {
         let Request { essential, priority, recommends, optional, .. } = &self.request;
         let mut keys = vec![("essential", essential.to_string())];
-        keys.extend(priority.map(|least| ("priority", format!("{least:?}").to_lowercase())));
+        keys.extend(priority.iter().map(|least| ("priority", least.clone())));
         keys.push(("recommends", recommends.to_string()));
         // All suites are read with the same.
         keys.extend(self.suites.first().map(|suite| ("components", suite.components.join(" "))));
@@ -347,18 +342,14 @@ impl Asked {
             // What is written may claim another time, what is fetched is judged today.
             now: Timestamp::now(),
         };
-        let mut request = self.request.clone();
-        if let Some(lock) = self.lock()? {
-            let locked = lock.packages.iter().map(|one| (one.name.as_str(), one.version.as_str()));
-            for name in request.policy.hold(&self.recipe.packages.hold, locked) {
-                ui.warn(&format!("hold: the lock has no package {name:?}, so nothing comes of it"));
-            }
-        }
+        let old = self.lock()?;
         let question = Question {
             distribution: &self.distribution.name,
             codename: &self.recipe.packages.release,
             suites: &self.suites,
-            request: &request,
+            request: &self.request,
+            hold: &self.recipe.packages.hold,
+            old: old.as_ref(),
         };
         let mut resolved = {
             let shared = Mutex::new(&mut *ui);
@@ -482,24 +473,6 @@ fn read_keyring(path: &Path) -> anyhow::Result<Keyring> {
     Keyring::parse(&bytes).with_context(|| path.display().to_string())
 }
 
-/// What a recipe's pin is to the solver.
-fn pin(pin: &recipe::Pin) -> Pin {
-    let target = match &pin.target {
-        recipe::PinTarget::Version(version) => PinTarget::Version(version.clone()),
-        recipe::PinTarget::Suite(suite) => PinTarget::Suite(suite.clone()),
-    };
-    Pin { packages: pin.packages.clone(), target, priority: pin.priority.into() }
-}
-
-fn priority(name: &str) -> Priority {
-    match name {
-        "required" => Priority::Required,
-        "important" => Priority::Important,
-        "standard" => Priority::Standard,
-        _ => Priority::Optional,
-    }
-}
-
 /// The archive that has a suite.
 fn archive_of<'a>(distribution: &'a Distribution, codename: &str, suite: &str) -> Option<&'a str> {
     let release = distribution.release.get(codename)?;
@@ -507,8 +480,8 @@ fn archive_of<'a>(distribution: &'a Distribution, codename: &str, suite: &str) -
     all.find(|known| known.name == suite).map(|known| known.archive.as_str())
 }
 
-/// The suites to read, each with its mirrors: of the recipe, else `KLDLOAD_MIRROR`, else what this host's
-/// own apt uses, else the distribution's own.
+/// The suites to read, each with its mirrors: of the recipe, else `KLDLOAD_MIRROR`, else what this host
+/// itself uses, else the distribution's own.
 fn suites(
     recipe: &Packages,
     distribution: &Distribution,
@@ -521,7 +494,7 @@ fn suites(
         false => recipe.components.clone(),
     };
     let environment = from_environment(&std::env::var("KLDLOAD_MIRROR").unwrap_or_default())?;
-    let host = host_apt(distribution);
+    let of_this_host = of_this_host(distribution)?;
     let codenames: Vec<String> = distribution.release.keys().cloned().collect();
     let optional = release.optional.iter().filter(|_| recipe.backports);
     let mut suites = Vec::new();
@@ -546,11 +519,11 @@ fn suites(
             false => ("security_mirror", &recipe.security_mirror),
         };
         let suffix = suite.name.strip_prefix(codename.as_str()).unwrap_or_default();
-        let (mut of_host, host_checks) = host.mirrors(&[suffix], &codenames);
+        let (mut of_host, host_checks) = of_this_host(&[suffix], &codenames);
         if of_host.is_empty() {
             // Who has another suite of this archive may have this one too. If not, the built-in mirror does.
             let suffixes = endings(distribution, &suite.archive);
-            of_host = host.mirrors(&suffixes, &codenames).0;
+            of_host = of_this_host(&suffixes, &codenames).0;
             of_host.extend((!of_host.is_empty()).then(|| archive.mirror.parse()).transpose()?);
         }
         let from_environment = environment.as_ref().filter(|_| is_main);
@@ -597,11 +570,11 @@ fn locations(addresses: &Addresses) -> Result<Vec<Location>, LocationError> {
     addresses.0.iter().map(|address| address.parse()).collect()
 }
 
-/// The apt of this host, if it is of the same distribution.
-fn host_apt(distribution: &Distribution) -> HostApt {
+/// What this host itself uses, if it is of the same distribution.
+fn of_this_host(distribution: &Distribution) -> anyhow::Result<HostMirrors> {
     let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let same = text.lines().any(|line| {
         line.strip_prefix("ID=").is_some_and(|id| id.trim_matches('"') == distribution.name)
     });
-    if same { HostApt::read(Path::new("/etc/apt")) } else { HostApt::default() }
+    Ok(if same { host_mirrors(&distribution.name)? } else { Box::new(|_, _| (Vec::new(), true)) })
 }

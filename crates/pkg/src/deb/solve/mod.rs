@@ -50,12 +50,7 @@ pub struct Request {
 impl Request {
     /// What a profile asks for.
     pub fn from_profile(profile: &Profile) -> Self {
-        let priority = profile.priority.as_deref().map(|name| match name {
-            "required" => Priority::Required,
-            "important" => Priority::Important,
-            "standard" => Priority::Standard,
-            _ => Priority::Optional,
-        });
+        let priority = profile.priority.as_deref().map(Priority::named);
         Self {
             packages: profile.packages.clone(),
             essential: profile.essential,
