@@ -158,6 +158,27 @@ fn unknown_names_have_their_line_and_the_nearest_one() {
 }
 
 #[test]
+fn words_that_no_list_has_are_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "hostname = \"pear\"\ntime_zone = \"Europe/Berln\"\nlocale = \"de_DE.UTF-8\"\n";
+    fs::write(directory.path().join("pear.toml"), text).unwrap();
+    let told = "pear.toml: line 2: time_zone = \"Europe/Berln\": no Debian from 12 to 14 had this when \
+                the list was made; did you mean \"Europe/Berlin\"? The packages of the root decide";
+    for args in [&["plan", "pear.toml"][..], &["build", "pear.toml", "--dry-run"]] {
+        let output = kldload(directory.path(), args);
+        assert!(output.status.success());
+        let warnings = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(warnings, format!("warning: {told}\n"), "{args:?}");
+        let output = kldload(directory.path(), &[args, &["--json"]].concat());
+        let shown = String::from_utf8(output.stdout).unwrap();
+        let (warning, plan) = shown.split_once('\n').unwrap();
+        let warning: Value = serde_json::from_str(warning).unwrap();
+        assert_eq!(warning, serde_json::json!({"event": "warning", "text": told}));
+        assert!(plan.starts_with("{\"event\":\"plan\""), "{plan}");
+    }
+}
+
+#[test]
 fn a_lock_of_something_else_is_refused_before_anything_is_done() {
     for args in [&["plan", "pear.toml"][..], &["build", "pear.toml", "--dry-run"]] {
         let recipe = ("pear.toml", "packages = [\"vim\"]\n");

@@ -110,13 +110,7 @@ impl Editor<'_> {
 
     /// The text of a regular file, found as the machine would find it; `None` when there is none.
     pub fn read(&self, blobs: &dyn Blobs, path: &str) -> Result<Option<String>, RootfsError> {
-        let Ok(id) = self.tree.resolve(path) else { return Ok(None) };
-        let Kind::File(file) = &self.tree.inode(id).kind else { return Ok(None) };
-        let failed = |error| RootfsError::Read { path: path.to_owned(), error };
-        let mut text = String::new();
-        let blob = self.open(blobs, file).map_err(failed)?;
-        blob.take(MAX_TEXT).read_to_string(&mut text).map_err(failed)?;
-        Ok(Some(text))
+        text(self.tree, |file| self.open(blobs, file), path)
     }
 
     /// Whether what is at `path`, found as the machine would find it, is a file that starts with `magic`.
@@ -147,6 +141,20 @@ impl Editor<'_> {
     pub fn has(&self, path: &str) -> bool {
         self.tree.resolve(path).is_ok()
     }
+}
+
+/// The text of a regular file of a tree, found as the machine would find it; `None` when there is none.
+pub(crate) fn text<'b>(
+    tree: &Tree,
+    open: impl FnOnce(&File) -> std::io::Result<Box<dyn Read + Send + 'b>>,
+    path: &str,
+) -> Result<Option<String>, RootfsError> {
+    let Ok(id) = tree.resolve(path) else { return Ok(None) };
+    let Kind::File(file) = &tree.inode(id).kind else { return Ok(None) };
+    let failed = |error| RootfsError::Read { path: path.to_owned(), error };
+    let mut text = String::new();
+    open(file).map_err(failed)?.take(MAX_TEXT).read_to_string(&mut text).map_err(failed)?;
+    Ok(Some(text))
 }
 
 /// Configuration files read here are far smaller.

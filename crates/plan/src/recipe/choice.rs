@@ -58,8 +58,10 @@ impl TryFrom<KeyboardTable> for Keyboard {
                 return Err(format!("{text:?}: words of a keyboard have only a-z 0-9 _ - : ,"));
             }
         }
-        if layout.is_empty() {
-            return Err("the keyboard has no layout; \"us\" is one".to_owned());
+        if layout.split(',').any(str::is_empty) {
+            return Err(format!(
+                "{layout:?}: a keyboard has no layout without name; \"us\" is one"
+            ));
         }
         Ok(Self { layout, variant, model, options })
     }

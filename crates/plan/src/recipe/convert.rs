@@ -127,9 +127,12 @@ impl Recipe {
             E::Missing { path, .. } if path.starts_with("/usr/share/zoneinfo/") => {
                 Some("time_zone".to_owned())
             }
-            E::Missing { path, .. } if path.starts_with("/usr/lib/locale/") => {
+            E::Missing { path, .. }
+                if path.starts_with("/usr/lib/locale/") || path.starts_with("/usr/share/i18n/") =>
+            {
                 Some("locale".to_owned())
             }
+            E::Locale(_) => Some("locale".to_owned()),
             E::Missing { path, .. } => {
                 let at = machine.users.iter().position(|user| user.shell.as_str() == path)?;
                 Some(format!("users.{at}.shell"))

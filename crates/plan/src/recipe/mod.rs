@@ -26,6 +26,7 @@ pub use convert::{FileError, Files};
 pub use machine::{Image, Machine, ModuleSigning, Output, Services};
 pub use network::{Cidr, Network};
 pub use pool::{Dataset, Pool};
+pub use rules::Finding;
 pub use text::{
     AbsolutePath, Compression, FileName, HostName, Interface, Ip, KernelArgument, Locale, Mode,
     Name, PasswordHash, Size, SshKey, TimeZone, Unit, parse_size,
@@ -76,6 +77,11 @@ impl Recipe {
             files.push(("module_signing.certificate".to_owned(), Some(&signing.certificate)));
         }
         files.into_iter().filter_map(|(place, file)| Some((place, file?))).collect()
+    }
+
+    /// Words that this program does not know, and that the packages of the root may know all the same.
+    pub fn unlisted(&self) -> Vec<Finding> {
+        rules::unlisted(&self.machine)
     }
 
     /// The JSON Schema of recipes (draft 2020-12), for editors.

@@ -9,7 +9,8 @@ use pkg::recipe::nearest;
 
 use super::{Machine, Output, Recipe};
 
-// Each list has what any of Debian 12 to 14 knows, so that no release refuses what it has.
+// Each list has what any of Debian 12 to 14 knew when it was made. Releases get new zones years later, so the
+// lists find mistakes of typing, and the packages of the root have the last word.
 /// All names of tzdata, the old ones too.
 const TIME_ZONES: &str = include_str!("../../data/time-zones.txt");
 /// What glibc can compile (`/usr/share/i18n/SUPPORTED`).
@@ -17,19 +18,21 @@ const LOCALES: &str = include_str!("../../data/locales.txt");
 /// The layouts of xkb-data (`base.lst`).
 const KEYBOARDS: &str = include_str!("../../data/keyboards.txt");
 
-/// A value that cannot be, and where it is: keys and positions, with dots between.
-#[derive(Debug)]
-pub(super) struct Wrong {
+/// What there is to say of a value, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Keys and positions, with dots between.
     pub place: String,
+    /// In words.
     pub problem: String,
 }
 
-fn wrong<T>(place: impl Into<String>, problem: String) -> Result<T, Wrong> {
-    Err(Wrong { place: place.into(), problem })
+fn wrong<T>(place: impl Into<String>, problem: String) -> Result<T, Finding> {
+    Err(Finding { place: place.into(), problem })
 }
 
 /// Finds what is wrong first.
-pub(super) fn judge(recipe: &Recipe) -> Result<(), Wrong> {
+pub(super) fn judge(recipe: &Recipe) -> Result<(), Finding> {
     packages(recipe)?;
     let machine = &recipe.machine;
     words(machine)?;
@@ -43,7 +46,7 @@ pub(super) fn judge(recipe: &Recipe) -> Result<(), Wrong> {
 fn distinct<T: Ord + Debug>(
     what: &str,
     all: impl IntoIterator<Item = (String, T)>,
-) -> Result<(), Wrong> {
+) -> Result<(), Finding> {
     let mut seen = BTreeSet::new();
     for (place, one) in all {
         if seen.contains(&one) {
@@ -54,7 +57,7 @@ fn distinct<T: Ord + Debug>(
     Ok(())
 }
 
-fn packages(recipe: &Recipe) -> Result<(), Wrong> {
+fn packages(recipe: &Recipe) -> Result<(), Finding> {
     let plain = |text: &str| text.split(['=', '/', ':']).next().map(str::to_owned);
     let asked: Vec<String> =
         recipe.packages.packages.iter().filter_map(|text| plain(text)).collect();
@@ -70,27 +73,14 @@ fn packages(recipe: &Recipe) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn words(machine: &Machine) -> Result<(), Wrong> {
-    let known = |place: &str, what: &str, word: &str, list: &'static str| {
-        let list: Vec<&str> = list.lines().collect();
-        if list.contains(&word) {
-            return Ok(());
-        }
-        // Hundreds of words help nobody.
-        let near = Some(nearest(word, &list)).filter(|near| near.starts_with("did you mean"));
-        let hint = near.map_or_else(String::new, |near| format!("; {near}"));
-        wrong(place, format!("{what} {word:?} is not known{hint}"))
-    };
-    if let Some(zone) = &machine.time_zone {
-        known("time_zone", "the time zone", zone.as_str(), TIME_ZONES)?;
-    }
-    if let Some(locale) = &machine.locale
-        && rootfs::personalise::locale::script(locale.as_str()).is_some()
+fn words(machine: &Machine) -> Result<(), Finding> {
+    // Regions are directories of zones.
+    if let Some(zone) = &machine.time_zone
+        && let Some(one) = TIME_ZONES
+            .lines()
+            .find(|one| one.strip_prefix(zone.as_str()).is_some_and(|rest| rest.starts_with('/')))
     {
-        known("locale", "the locale", locale.as_str(), LOCALES)?;
-    }
-    for layout in machine.keyboard.iter().flat_map(|keyboard| keyboard.layout.split(',')) {
-        known("keyboard.layout", "the keyboard layout", layout, KEYBOARDS)?;
+        return wrong("time_zone", format!("{zone:?} has time zones in it, as {one}, and is none"));
     }
     for (at, argument) in machine.kernel_arguments.iter().enumerate() {
         if argument.as_str().starts_with("root=") {
@@ -101,7 +91,32 @@ fn words(machine: &Machine) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn users(machine: &Machine) -> Result<(), Wrong> {
+/// Words that no list has: they may be mistyped, or newer than the lists.
+pub(super) fn unlisted(machine: &Machine) -> Vec<Finding> {
+    let zone = machine.time_zone.iter().map(|zone| ("time_zone", zone.as_str(), TIME_ZONES));
+    let locale = machine.locale.iter().map(|locale| ("locale", locale.as_str(), LOCALES));
+    let locale =
+        locale.filter(|(_, locale, _)| rootfs::personalise::locale::script(locale).is_some());
+    let layouts = machine.keyboard.iter().flat_map(|keyboard| keyboard.layout.split(','));
+    let layouts = layouts.map(|layout| ("keyboard.layout", layout, KEYBOARDS));
+    let finding = |(place, word, list): (&str, &str, &'static str)| {
+        let list: Vec<&str> = list.lines().collect();
+        if list.contains(&word) {
+            return None;
+        }
+        // Hundreds of words help nobody.
+        let near = Some(nearest(word, &list)).filter(|near| near.starts_with("did you mean"));
+        let hint = near.map_or_else(|| ".".to_owned(), |near| format!("; {near}"));
+        let problem = format!(
+            "{place} = {word:?}: no Debian from 12 to 14 had this when the list was made{hint} The \
+             packages of the root decide"
+        );
+        Some(Finding { place: place.to_owned(), problem })
+    };
+    zone.chain(locale).chain(layouts).filter_map(finding).collect()
+}
+
+fn users(machine: &Machine) -> Result<(), Finding> {
     let users = || machine.users.iter().enumerate();
     distinct(
         "the user",
@@ -118,7 +133,7 @@ fn users(machine: &Machine) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn services(machine: &Machine) -> Result<(), Wrong> {
+fn services(machine: &Machine) -> Result<(), Finding> {
     let services = &machine.services;
     let lists =
         [("enable", &services.enable), ("disable", &services.disable), ("mask", &services.mask)];
@@ -139,7 +154,7 @@ fn services(machine: &Machine) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn files(machine: &Machine) -> Result<(), Wrong> {
+fn files(machine: &Machine) -> Result<(), Finding> {
     let paths = || {
         machine
             .files
@@ -159,7 +174,7 @@ fn files(machine: &Machine) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn image(machine: &Machine) -> Result<(), Wrong> {
+fn image(machine: &Machine) -> Result<(), Finding> {
     let image = &machine.image;
     if image.outputs.is_empty() {
         let known: Vec<&str> = Output::ALL.iter().map(|output| output.name()).collect();

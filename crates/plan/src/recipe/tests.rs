@@ -240,18 +240,17 @@ fn contradictions_name_their_line() {
             "line 2: root=/dev/sda: the root is the boot environment's dataset",
         ),
         (
-            "\ntime_zone = \"Europe/Berln\"".to_owned(),
-            "line 2: the time zone \"Europe/Berln\" is not known; did you mean \"Europe/Berlin\"?",
+            "\ntime_zone = \"Europe\"".to_owned(),
+            "line 2: \"Europe\" has time zones in it, as Europe/",
         ),
-        (
-            "locale = \"de_ED.UTF-8\"".to_owned(),
-            "line 1: the locale \"de_ED.UTF-8\" is not known; did you mean \"de_DE.UTF-8\"?",
-        ),
-        (
-            "keyboard = { variant = \"\",\nlayout = \"us,gr,xyzzy\" }".to_owned(),
-            "line 2: the keyboard layout \"xyzzy\" is not known",
-        ),
-        ("keyboard = \"germ\"".to_owned(), "line 1: the keyboard layout \"germ\" is not known"),
+        ("time_zone = \"America/Argentina\"".to_owned(), "line 1: \"America/Argentina\" has time"),
+        ("time_zone = \"\"".to_owned(), "line 1: \"\": a time zone is like"),
+        ("time_zone = \"zone.tab\"".to_owned(), "line 1: \"zone.tab\": a time zone is like"),
+        ("time_zone = \"Etc/../x\"".to_owned(), "line 1: \"Etc/../x\": a time zone is like"),
+        ("locale = \"\"".to_owned(), "line 1: \"\": a locale is like"),
+        ("locale = \"../x\"".to_owned(), "line 1: \"../x\": a locale is like"),
+        ("keyboard = \"us,\"".to_owned(), "line 1: \"us,\": a keyboard has no layout without name"),
+        ("keyboard = \"../x\"".to_owned(), "line 1: \"../x\": words of a keyboard have only"),
         (
             user("a", "sudo = true"),
             "line 3: invalid type: boolean `true`; one of \"none\", \"password\", \"no_password\"",
@@ -277,6 +276,65 @@ fn contradictions_name_their_line() {
     }
 }
 
+/// Lists grow old, and the packages of the root have the last word.
+#[test]
+fn what_no_list_has_is_told_and_not_refused() {
+    let listed = "time_zone = \"US/Pacific\"\nlocale = \"ca_ES@valencia\"\nkeyboard = \"us,de\"";
+    for fine in [listed, "locale = \"C.UTF-8\"", ""] {
+        assert_eq!(Recipe::parse(fine).unwrap().unlisted(), []);
+    }
+    for (text, place, told) in [
+        (
+            "time_zone = \"Europe/Berln\"",
+            "time_zone",
+            "time_zone = \"Europe/Berln\": no Debian from 12 to 14 had this when the list was made; \
+             did you mean \"Europe/Berlin\"? The packages of the root decide",
+        ),
+        (
+            "locale = \"de_ED.UTF-8\"",
+            "locale",
+            "locale = \"de_ED.UTF-8\": no Debian from 12 to 14 had this when the list was made; \
+             did you mean \"de_DE.UTF-8\"? The packages of the root decide",
+        ),
+        (
+            "keyboard = \"us,gr,xyzzy\"",
+            "keyboard.layout",
+            "keyboard.layout = \"xyzzy\": no Debian from 12 to 14 had this when the list was made. \
+             The packages of the root decide",
+        ),
+    ] {
+        let found = Recipe::parse(text).unwrap().unlisted();
+        assert_eq!(found, [Finding { place: place.to_owned(), problem: told.to_owned() }]);
+    }
+}
+
+/// A zone of a later point release, in a root that has it and in one that has not.
+#[test]
+fn the_root_decides_about_words_that_no_list_has() {
+    let recipe = Recipe::parse("time_zone = \"Europe/Pear\"").unwrap();
+    assert_eq!(recipe.unlisted().len(), 1);
+    let machine = recipe.personal(&Files::new(), None).unwrap();
+    let made = |zone: Option<&[u8]>| {
+        let mut blobs = tree::MemoryBlobs::default();
+        let directory = || tree::Metadata { mode: 0o755, ..tree::Metadata::default() };
+        let mut root = tree::Tree::new(directory());
+        if let Some(content) = zone {
+            let parent = root.make_directories("usr/share/zoneinfo/Europe", &directory()).unwrap();
+            let file = tree::File::dense(content.len() as u64, blobs.insert(content));
+            let inode = tree::Inode { metadata: directory(), kind: tree::Kind::File(file) };
+            root.insert(parent, b"Pear", inode).unwrap();
+        }
+        let mut generated = tree::MemoryBlobs::default();
+        let time = tree::Timestamp::default();
+        let done =
+            rootfs::personalise::personalise(&mut root, &blobs, &mut generated, &machine, time);
+        done.map_err(|error| recipe.place_of(&error)).map(|()| root.get("etc/localtime").is_some())
+    };
+    assert_eq!(made(Some(b"TZif2")), Ok(true));
+    assert_eq!(made(Some(b"# no zone")), Err(Some("time_zone".to_owned())));
+    assert_eq!(made(None), Err(Some("time_zone".to_owned())));
+}
+
 /// What only the finished root tells has its line all the same.
 #[test]
 fn what_a_root_cannot_be_made_has_a_place() {
@@ -291,6 +349,8 @@ fn what_a_root_cannot_be_made_has_a_place() {
     for (error, place) in [
         (missing("/usr/share/zoneinfo/Europe/Berlin"), "time_zone"),
         (missing("/usr/lib/locale/locale-archive"), "locale"),
+        (missing("/usr/share/i18n/SUPPORTED"), "locale"),
+        (E::Locale("de_ED.UTF-8".to_owned()), "locale"),
         (missing("/bin/bash"), "users.0.shell"),
         (E::Group { user, group }, "users.0.groups.0"),
         (E::Uid { user: "bob".to_owned(), uid: 1, other: String::new() }, "users.1.uid"),

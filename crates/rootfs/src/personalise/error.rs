@@ -88,6 +88,11 @@ pub enum PersonaliseError {
     /// What is there is no time zone.
     #[error("time_zone = {0:?}: /usr/share/zoneinfo/{0} of the root is no time zone")]
     NoZone(String),
+    /// The root cannot compile this locale.
+    #[error(
+        "locale = {0:?}: /usr/share/i18n/SUPPORTED of the root (locales) has none of this name"
+    )]
+    Locale(String),
     /// The keyboards of the root have another name for it, or none.
     #[error("keyboard: {key} = {value:?}: {file} of the root (xkb-data) has none of this name")]
     Keyboard {

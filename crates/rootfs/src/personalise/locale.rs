@@ -1,10 +1,16 @@
 //! Language, keyboard and time zone, in the files in which Debian keeps them.
 
+use tree::{Blobs, Tree};
+
 use super::{PersonaliseError, Root};
+use crate::edit;
 use crate::glob::find;
 
 /// The locale that libc has built in.
 pub const DEFAULT: &str = "C.UTF-8";
+
+/// The locales that [`script`] can compile, one a line before its character set; of the package locales.
+const SUPPORTED: &str = "usr/share/i18n/SUPPORTED";
 
 /// Where xkb-data has its layouts.
 const SYMBOLS: &str = "usr/share/X11/xkb/symbols";
@@ -46,6 +52,25 @@ pub fn script(locale: &str) -> Option<String> {
          grep -q -x -F -e \"$line\" /etc/locale.gen || echo \"$line\" >> /etc/locale.gen\n\
          locale-gen\n"
     ))
+}
+
+/// Whether [`script`] will find this locale in the root, which is known before anything runs there.
+pub fn check(tree: &Tree, blobs: &dyn Blobs, locale: &str) -> Result<(), PersonaliseError> {
+    if is_built_in(locale) {
+        return Ok(());
+    }
+    let text = edit::text(tree, |file| blobs.open(&file.blob), SUPPORTED)?;
+    let Some(text) = text else {
+        return Err(PersonaliseError::Missing {
+            what: format!("the locale {locale}"),
+            path: format!("/{SUPPORTED}"),
+            package: "locales".to_owned(),
+        });
+    };
+    match text.lines().any(|line| line.split(' ').next() == Some(locale)) {
+        true => Ok(()),
+        false => Err(PersonaliseError::Locale(locale.to_owned())),
+    }
 }
 
 pub(super) fn locale(root: &mut Root<'_>, locale: &str) -> Result<(), PersonaliseError> {

@@ -585,5 +585,19 @@ fn only_locales_that_there_are_are_compiled() {
             }
         }
     }
+    let mut generated = MemoryBlobs::default();
+    let mut tree = debian(&mut generated);
+    let check = |tree: &Tree, generated: &MemoryBlobs, locale| {
+        locale::check(tree, generated, locale).map_err(|error| error.to_string())
+    };
+    let error = check(&tree, &generated, "de_DE.UTF-8").unwrap_err();
+    assert!(error.ends_with("not in the root; add the package locales"), "{error}");
+    let mut editor = Editor { tree: &mut tree, generated: &mut generated, time: TIME };
+    editor.file("usr/share/i18n/SUPPORTED", 0o644, supported).unwrap();
+    for fine in ["de_DE.UTF-8", "de_DE", "C.UTF-8"] {
+        check(&tree, &generated, fine).unwrap();
+    }
+    let error = check(&tree, &generated, "de_DE.UTF").unwrap_err();
+    assert!(error.starts_with("locale = \"de_DE.UTF\": /usr/share/i18n/SUPPORTED"), "{error}");
     assert!(locale::script("c.utf-8").is_some(), "libc knows it by one name only");
 }

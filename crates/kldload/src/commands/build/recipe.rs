@@ -8,7 +8,7 @@ use clap::Args;
 use darksite::keys;
 use darksite::site::Site;
 use plan::Plan;
-use rootfs::personalise::{AptArchive, AptSources, personalise};
+use rootfs::personalise::{AptArchive, AptSources, PersonaliseError, personalise};
 use serde_json::json;
 use tree::{LayeredBlobs, MemoryBlobs, Timestamp};
 
@@ -50,6 +50,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let asked = asked.with_images(Product::outputs(&args.format), args.name.clone());
     let recipe = asked.recipe();
     let files = read_files(&asked)?;
+    asked.warn_of_unlisted(&ui);
     let context = || path.display().to_string();
     let wanted: Vec<Product> = recipe.machine.image.outputs.iter().map(|&one| one.into()).collect();
     let products = Products::new(&wanted)?;
@@ -89,7 +90,8 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     }
     // Images hold what the packages hold, hardly better compressed: with less than half of it, why begin?
     room(&args.output, lock.size() / 2)?;
-    let root = root::root(&request, &asked.name(), cache.as_ref(), &args.output, &mut ui)?;
+    let root = root::root(&request, &asked.name(), cache.as_ref(), &args.output, &mut ui);
+    let root = root.map_err(|error| refused(&asked, error))?;
 
     ui.stage("personalising", 0);
     let mut tree = root.tree;
@@ -97,10 +99,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let machine = recipe.personal(&files, Some(sources(&asked)?)).with_context(context)?;
     let stamp = Timestamp { seconds: time, nanoseconds: 0 };
     let personal = personalise(&mut tree, &root.blobs, &mut generated, &machine, stamp);
-    personal.map_err(|error| match recipe.place_of(&error) {
-        Some(place) => asked.blame(&place, &error),
-        None => anyhow::Error::new(error).context(context()),
-    })?;
+    personal.map_err(|error| refused(&asked, error.into()))?;
     let blobs = LayeredBlobs { upper: generated, lower: root.blobs };
 
     ui.stage("planning", 0);
@@ -115,6 +114,17 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
         made::keep(cache, &key, &format!("{name}: {}", formats.join(", ")), &made)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The same error, with the line of the recipe where that asks for what the root cannot be.
+fn refused(asked: &Asked, error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<PersonaliseError>() {
+        Ok(error) => match asked.recipe().place_of(&error) {
+            Some(place) => asked.blame(&place, &error),
+            None => anyhow::Error::new(error).context(asked.path().display().to_string()),
+        },
+        Err(error) => error,
+    }
 }
 
 /// The distribution's own archives, whatever mirror this build uses.

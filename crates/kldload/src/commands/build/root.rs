@@ -13,7 +13,7 @@ use plan::recipe::{Files, User};
 use rootfs::bootstrap::{
     Bootstrap, Event, Late, LateAccount, LateFile, LateScript, Package, bootstrap, finish,
 };
-use rootfs::personalise::locale;
+use rootfs::personalise::{PersonaliseError, locale};
 use serde_json::json;
 use tree::store::{self, DirStore};
 use tree::{Digest, Tree};
@@ -46,6 +46,8 @@ pub struct Root {
 pub struct Request {
     bootstrap: Bootstrap,
     late: Option<Late>,
+    /// Compiled by the first late script, if that is needed.
+    locale: Option<String>,
 }
 
 /// `SOURCE_DATE_EPOCH`, else the date of the lock: so the same lock gives the same machine.
@@ -115,6 +117,7 @@ pub fn request(
             program: None,
         },
         late: (!late.scripts.is_empty()).then_some(late),
+        locale: recipe.machine.locale.as_ref().map(ToString::to_string),
     })
 }
 
@@ -146,6 +149,11 @@ impl Request {
         digest(&json!([VERSION, program, packages, architecture, timestamp, key]))
     }
 
+    /// What the packages have to say before anything runs in their root.
+    fn judge(&self, tree: &Tree, blobs: &DirStore) -> Result<(), PersonaliseError> {
+        self.locale.iter().try_for_each(|locale| locale::check(tree, blobs, locale))
+    }
+
     fn late_key(&self, late: &Late) -> String {
         let Late { accounts, files, scripts, .. } = late;
         // What messages call a script decides nothing.
@@ -171,6 +179,7 @@ pub fn root(
         let path = directory.path().join("root");
         let (mut tree, mut blobs) = bootstrap(&request.bootstrap, &path, &mut |e| show(ui, e))?;
         if let Some(late) = &request.late {
+            request.judge(&tree, &blobs)?;
             let finished = directory.path().join("finished");
             (tree, blobs) = finish(&path, late, &finished, &mut |e| show(ui, e))?;
         }
@@ -186,7 +195,11 @@ pub fn root(
     if let Some(path) = begun.made_meanwhile() {
         return loaded(path, ui);
     }
-    let finished = finish(&base, late, begun.directory(), &mut |event| show(ui, event));
+    let (tree, blobs) = store::load(&base)?;
+    let finished = request
+        .judge(&tree, &blobs)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| Ok(finish(&base, late, begun.directory(), &mut |event| show(ui, event))?));
     if finished.is_err() {
         ui.note("the root that the scripts began with is kept: the next build goes on from there");
     }

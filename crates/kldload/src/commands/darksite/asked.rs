@@ -18,8 +18,8 @@ use jiff::Timestamp;
 use pkg::distribution::Distribution;
 use pkg::openpgp::Keyring;
 use pkg::profile::{Profile, Profiles, parse_set};
-use pkg::recipe::{Addresses, Packages, Pin, RecipeError, nearest};
-use plan::recipe::{FileName, Output, Recipe};
+use pkg::recipe::{self, Addresses, Packages, Pin, RecipeError, nearest};
+use plan::recipe::{FileName, Finding, Output, Recipe};
 use tree::Digest;
 
 use super::shown;
@@ -179,6 +179,14 @@ impl Asked {
     /// The error that the value at `place` of the recipe has this problem.
     pub fn blame(&self, place: &str, problem: &dyn fmt::Display) -> anyhow::Error {
         blame(&self.path, &self.text, place, problem)
+    }
+
+    /// Tells words of the recipe that may be mistyped; the root has the last word.
+    pub fn warn_of_unlisted(&self, ui: &Ui) {
+        for Finding { place, problem } in self.recipe.unlisted() {
+            let told = RecipeError::at(&self.text, &place, problem);
+            ui.warn(&format!("{}: {told}", self.path.display()));
+        }
     }
 
     /// The same with images of other formats or another name.
