@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,14 +36,21 @@ pub fn cache() -> Result<PathBuf> {
     fs::create_dir_all(&own).with_context(|| own.display().to_string())?;
     fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
     let modules = path.join("modules");
-    if !fs::read_link(&modules).is_ok_and(|target| target == own) {
-        // What was compiled before modules were shared.
-        if modules.exists() {
-            fs::remove_dir_all(&modules).with_context(|| modules.display().to_string())?;
-        }
-        symlink(&own, &modules).with_context(|| modules.display().to_string())?;
-    }
+    link(&own, &modules).with_context(|| modules.display().to_string())?;
     Ok(path)
+}
+
+/// Makes `link` lead to `target`, whatever was there before: modules of a time when they were not shared, or a
+/// link to a home that is gone.
+fn link(target: &Path, link: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(link) {
+        Ok(there) if there.is_dir() => fs::remove_dir_all(link)?,
+        Ok(_) if fs::read_link(link).is_ok_and(|known| known == target) => return Ok(()),
+        Ok(_) => fs::remove_file(link)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    symlink(target, link)
 }
 
 /// The cargo that runs us.
@@ -85,4 +92,30 @@ pub fn fresh(path: &Path) -> Result<()> {
         fs::remove_dir_all(path).with_context(|| path.display().to_string())?;
     }
     fs::create_dir_all(path).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leads_where_it_should_whatever_was_there() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        let leads = || {
+            link(&at("home"), &at("modules")).unwrap();
+            assert_eq!(fs::read_link(at("modules")).unwrap(), at("home"));
+        };
+        leads();
+        leads();
+        fs::remove_file(at("modules")).unwrap();
+        symlink(at("gone"), at("modules")).unwrap();
+        leads();
+        fs::remove_file(at("modules")).unwrap();
+        fs::create_dir_all(at("modules/compiled")).unwrap();
+        leads();
+        fs::remove_file(at("modules")).unwrap();
+        fs::write(at("modules"), "").unwrap();
+        leads();
+    }
 }
