@@ -31,18 +31,38 @@ impl RecipeError {
 /// In which line of a recipe the value at `place` begins, as [`RecipeError::at`] says it.
 pub fn line_of(text: &str, place: &str) -> Option<usize> {
     let table = DeTable::parse(text).ok()?;
-    let mut steps = place.split('.');
-    let mut value = table.get_ref().get(steps.next()?)?;
-    for step in steps {
+    let (mut value, mut rest) = key(table.get_ref(), place)?;
+    while let Some(place) = rest {
         let inner = match value.get_ref() {
-            DeValue::Table(table) => table.get(step),
-            DeValue::Array(array) => step.parse().ok().and_then(|at: usize| array.get(at)),
+            DeValue::Table(table) => key(table, place),
+            DeValue::Array(array) => {
+                let (step, rest) =
+                    place.split_once('.').map_or((place, None), |(a, b)| (a, Some(b)));
+                step.parse().ok().and_then(|at: usize| Some((array.get(at)?, rest)))
+            }
             _ => None,
         };
         let Some(inner) = inner else { break };
-        value = inner;
+        (value, rest) = inner;
     }
     Some(line(text, value.span().start))
+}
+
+/// The value of the key that `place` begins with, and where to go on in it. Keys may have dots in them: the longest
+/// one counts.
+fn key<'t, 'i, 'p>(
+    table: &'t DeTable<'i>,
+    place: &'p str,
+) -> Option<(&'t Spanned<DeValue<'i>>, Option<&'p str>)> {
+    let found = table.iter().filter_map(|(key, value)| {
+        let rest = place.strip_prefix(&**key.get_ref())?;
+        match rest.strip_prefix('.') {
+            None if rest.is_empty() => Some((value, None)),
+            None => None,
+            rest => Some((value, rest)),
+        }
+    });
+    found.min_by_key(|(_, rest)| rest.map_or(0, |rest| rest.len() + 1))
 }
 
 /// A recipe that was read, but not yet understood.
@@ -233,6 +253,10 @@ mod tests {
         let lines = ["walnuts.0", "walnuts.1.weight", "pears"].map(|place| line_of(text, place));
         assert_eq!(lines, [Some(3), Some(7), None]);
         assert_eq!(line_of("a = [\n  1,\n  2]\n", "a.1"), Some(3));
+        let dots = "[a]\nb = 1\n\"b.c\" = 2\n[a.\"d.e\"]\n\"f.g:h\" = 3\n";
+        let places = ["a.b", "a.b.c", "a.b.cd", "a.d.e", "a.d.e.f.g:h", "a.d.e.f.g"];
+        let lines = places.map(|place| line_of(dots, place));
+        assert_eq!(lines, [Some(2), Some(3), Some(2), Some(4), Some(5), Some(4)]);
         assert!(Document::parse(&"[a.b]\n".repeat(LONGEST)).is_err());
         assert!(read(&"x = [".repeat(100_000)).is_err());
     }

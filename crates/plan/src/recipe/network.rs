@@ -6,11 +6,12 @@ use pkg::recipe::inside;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::Finding;
 use super::text::{HostName, Interface, Ip};
 
 /// The network. Without it, wired interfaces ask for DHCP.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "Table")]
+#[serde(from = "Table")]
 #[schemars(with = "Table")]
 pub struct Network {
     /// Which interfaces; all wired ones if it is not told.
@@ -87,24 +88,30 @@ struct Table {
     search: Vec<HostName>,
 }
 
-impl TryFrom<Table> for Network {
-    type Error = String;
-
-    fn try_from(table: Table) -> Result<Self, String> {
-        let dhcp = table.dhcp.unwrap_or(table.addresses.is_empty());
-        if !dhcp && table.addresses.is_empty() {
-            return Err("a network without DHCP needs addresses".to_owned());
+impl Network {
+    /// What is wrong with it first.
+    pub(super) fn judge(&self) -> Result<(), Finding> {
+        if !self.dhcp && self.addresses.is_empty() {
+            let problem = "a network without DHCP needs addresses".to_owned();
+            return Err(Finding { place: "network.dhcp".to_owned(), problem });
         }
-        for gateway in &table.gateways {
+        for (at, gateway) in self.gateways.iter().enumerate() {
             let same = |cidr: &Cidr| cidr.address.is_ipv4() == gateway.0.is_ipv4();
-            if !table.addresses.iter().any(same) {
-                return Err(format!(
-                    "the gateway {} needs an address of the same family",
-                    gateway.0
-                ));
+            if !self.addresses.iter().any(same) {
+                let place = format!("network.gateways.{at}");
+                let problem =
+                    format!("the gateway {} needs an address of the same family", gateway.0);
+                return Err(Finding { place, problem });
             }
         }
+        Ok(())
+    }
+}
+
+impl From<Table> for Network {
+    fn from(table: Table) -> Self {
+        let dhcp = table.dhcp.unwrap_or(table.addresses.is_empty());
         let Table { interface, addresses, gateways, dns, search, .. } = table;
-        Ok(Self { interface, dhcp, addresses, gateways, dns, search })
+        Self { interface, dhcp, addresses, gateways, dns, search }
     }
 }

@@ -6,9 +6,11 @@ use bootenv::layout::{Additional, Layout, Options, Override};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Finding;
+
 /// The pool. What is not told is as in the built-in layout.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(try_from = "Table")]
+#[serde(from = "Table")]
 #[schemars(with = "Table")]
 pub struct Pool {
     /// Its name.
@@ -84,30 +86,67 @@ impl Pool {
     }
 }
 
-impl TryFrom<Table> for Pool {
-    type Error = String;
+impl Pool {
+    /// What is wrong with it first. Only the whole can be judged: a layout says no more than which dataset is to
+    /// blame. So keys are added one by one, and it is the one with which that very problem appears.
+    pub(super) fn judge(&self) -> Result<(), Finding> {
+        let Err(problem) = self.check() else { return Ok(()) };
+        let appears = |part: &Self| part.check().as_ref() == Err(&problem);
+        let first = self.parts().into_iter().find(|(_, part)| appears(part));
+        let place = first.map_or_else(|| "pool".to_owned(), |(place, _)| place);
+        Err(Finding { place, problem })
+    }
 
-    fn try_from(table: Table) -> Result<Self, String> {
-        let pool = Self {
-            name: table.name.unwrap_or_else(|| Self::default().name),
-            boot_environment: table.boot_environment,
-            datasets: table.datasets,
-            properties: table.properties,
-        };
-        // The same checks as when it is made; here, the error has the line of the table.
+    /// The same checks as when it is made.
+    fn check(&self) -> Result<(), String> {
         let options = Options {
-            overrides: pool.overrides(),
-            additional: pool.additional(),
+            overrides: self.overrides(),
+            additional: self.additional(),
             ..Options::default()
         };
-        let boot_environment = pool.boot_environment.as_deref().unwrap_or("debian");
-        let layout = Layout::new(&pool.name, boot_environment, &options);
+        let boot_environment = self.boot_environment.as_deref().unwrap_or("debian");
+        let layout = Layout::new(&self.name, boot_environment, &options);
         for dataset in layout.map_err(|error| error.to_string())?.datasets {
             for (name, value) in &dataset.properties {
                 zfs::check_property(name, value)
                     .map_err(|error| format!("{}: {error}", dataset.name))?;
             }
         }
-        Ok(pool)
+        Ok(())
+    }
+
+    /// The pool as it grows key by key, each time with the place of the last one.
+    fn parts(&self) -> Vec<(String, Self)> {
+        let mut part = Self { name: self.name.clone(), ..Self::default() };
+        let mut parts = vec![("pool.name".to_owned(), part.clone())];
+        part.boot_environment.clone_from(&self.boot_environment);
+        parts.push(("pool.boot_environment".to_owned(), part.clone()));
+        for (at, dataset) in self.datasets.iter().enumerate() {
+            let before = part.datasets.clone();
+            let unmounted = Dataset { mountpoint: None, ..dataset.clone() };
+            for (key, dataset) in [("name", unmounted), ("mountpoint", dataset.clone())] {
+                part.datasets = [before.as_slice(), &[dataset]].concat();
+                parts.push((format!("pool.datasets.{at}.{key}"), part.clone()));
+            }
+        }
+        for (dataset, properties) in &self.properties {
+            for (property, value) in properties {
+                let known = part.properties.entry(dataset.clone()).or_default();
+                known.insert(property.clone(), value.clone());
+                parts.push((format!("pool.properties.{dataset}.{property}"), part.clone()));
+            }
+        }
+        parts
+    }
+}
+
+impl From<Table> for Pool {
+    fn from(table: Table) -> Self {
+        Self {
+            name: table.name.unwrap_or_else(|| Self::default().name),
+            boot_environment: table.boot_environment,
+            datasets: table.datasets,
+            properties: table.properties,
+        }
     }
 }

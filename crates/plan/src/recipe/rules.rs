@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use disk::layout::{DiskLayout, LayoutError};
 use pkg::recipe::nearest;
 
-use super::{Machine, Output, Recipe};
+use super::{Machine, Network, Output, Recipe};
 
 // Each list has what any of Debian 12 to 14 knew when it was made. Releases get new zones years later, so the
 // lists find mistakes of typing, and the packages of the root have the last word.
@@ -39,6 +39,8 @@ pub(super) fn judge(recipe: &Recipe) -> Result<(), Finding> {
     users(machine)?;
     services(machine)?;
     files(machine)?;
+    machine.network.iter().try_for_each(Network::judge)?;
+    machine.pool.judge()?;
     image(machine)
 }
 

@@ -143,7 +143,11 @@ fn errors_name_line_and_value() {
         ),
         ("kernel_arguments = [\"a b\"]", "line 1: \"a b\": one kernel argument"),
         ("cloud_init = [\"EC2\"]", "line 1: \"EC2\" is no data source"),
-        ("\n[network]\ndhcp = false", "line 2: a network without DHCP needs addresses"),
+        ("\n[network]\ndhcp = false", "line 3: a network without DHCP needs addresses"),
+        (
+            "[network]\naddresses = [\"192.0.2.1/24\"]\ngateways = [\n\"192.0.2.2\",\n\"2001:db8::1\"]",
+            "line 5: the gateway 2001:db8::1 needs an address of the same family",
+        ),
         (
             "[network]\naddresses = [\"192.0.2.1\"]",
             "line 2: \"192.0.2.1\": an address with its prefix",
@@ -161,12 +165,35 @@ fn errors_name_line_and_value() {
         ("[[scripts]]\ncontent = \"echo\"", "line 1: a script begins with its interpreter"),
         (
             "[pool.properties]\nhome = { quota = \"10G\" }",
-            "line 1: rpool/home: property \"quota\" cannot be set here",
+            "line 2: rpool/home: property \"quota\" cannot be set here",
         ),
         (
             "[pool.properties]\nhome = { compresion = \"lz4\" }",
-            "line 1: rpool/home: unknown property \"compresion\"; did you mean \"compression\"?",
+            "line 2: rpool/home: unknown property \"compresion\"; did you mean \"compression\"?",
         ),
+        ("[pool]\ndatasets = []\nname = \"mirror\"", "line 3: "),
+        ("[pool]\n\nboot_environment = \"a b\"", "line 3: "),
+        (
+            "[pool]\ndatasets = [\n{ name = \"x\" },\n{ name = \"y/z\" },\n]",
+            "line 4: dataset \"rpool/y/z\" has no parent: ask for \"rpool/y\" as well",
+        ),
+        (
+            "[[pool.datasets]]\nname = \"x\"\n[[pool.datasets]]\nname = \"y\"\nmountpoint = \"/etc\"",
+            "line 5: dataset \"rpool/y\" cannot be mounted at /etc",
+        ),
+        (
+            "[[pool.datasets]]\nname = \"x\"\nmountpoint = \"/home\"\n[pool.properties]\nhome = {}",
+            "line 3: datasets ",
+        ),
+        (
+            "[pool.properties]\nhome = {}\nhom = { exec = \"off\" }",
+            "line 3: there is no dataset \"rpool/hom\" to set properties of",
+        ),
+        (
+            "[pool.properties.home]\nexec = \"off\"\n\"com.example:keep\" = \"yes\"\nsetuid = \"of\"",
+            "line 4: ",
+        ),
+        ("[pool.properties.home]\nexec = \"off\"\n\"com.example:a b\" = \"yes\"", "line 3: "),
         (
             "[image]\ndisk_size = -1",
             "line 2: invalid value: integer `-1`; a number of bytes, or text like \"20G\",",
