@@ -98,6 +98,11 @@ impl Cache {
         }
     }
 
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.root
+    }
+
     /// Where kernel modules are kept.
     pub fn modules(&self) -> PathBuf {
         self.root.join(MODULES)

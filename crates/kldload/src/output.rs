@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 use tempfile::TempPath;
 use tree::{Digest, Hasher};
 
-use crate::failure::Refused;
+use crate::failure::{Invalid, Refused};
 use crate::fleeting::Fleeting;
 
 /// Starts names that only last until a file has its own.
@@ -173,8 +173,15 @@ pub struct OutputDirectory {
 }
 
 impl OutputDirectory {
-    /// Makes `path`, and what is missing above it.
+    /// Makes `path`, and what is missing above it. A file in its place is a mistake in what is asked, unlike
+    /// what only forbids to write there today.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
+        if let Some(file) =
+            path.ancestors().find(|path| path.exists()).filter(|path| path.is_file())
+        {
+            let told = format!("cannot write to {}: {} is a file", path.display(), file.display());
+            return Err(Invalid(told).into());
+        }
         let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
         let mut missing: Vec<_> = path.ancestors().take_while(missing).collect();
         let mut made = Vec::new();

@@ -196,8 +196,12 @@ fn a_lock_of_something_else_is_refused_before_anything_is_done() {
 fn where_nothing_can_be_written_nothing_is_begun() {
     // A file is in the way; permissions hold nobody back who is root.
     let files = [("pear.toml", ""), ("out", "")];
-    says(&files, &["build", "pear.toml"], 1, "cannot create a file in out: Not a directory");
-    says(&files, &["build", "pear.toml", "-o", "out/more"], 1, "cannot create out/more: Not a dir");
+    says(&files, &["build", "pear.toml"], 3, "cannot write to out: out is a file");
+    let more = ["build", "pear.toml", "-o", "out/more"];
+    says(&files, &more, 3, "cannot write to out/more: out is a file");
+    // Nobody may make files there, whoever it is: that is not the request's fault.
+    let proc = ["build", "pear.toml", "-o", "/proc/self"];
+    says(&[("pear.toml", "")], &proc, 1, "cannot create a file in /proc/self: ");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use serde_json::json;
 use tree::store::{self, DirStore};
 use tree::{Digest, Tree};
 
+use super::room::room;
 use crate::cache::Cache;
 use crate::commands::darksite::asked::Asked;
 use crate::scratch::Scratch;
@@ -48,6 +49,8 @@ pub struct Request {
     late: Option<Late>,
     /// Compiled by the first late script, if that is needed.
     locale: Option<String>,
+    /// Bytes that the root takes at least: what is in packages is hardly smaller when it is unpacked.
+    least: u64,
 }
 
 /// `SOURCE_DATE_EPOCH`, else the date of the lock: so the same lock gives the same machine.
@@ -118,6 +121,7 @@ pub fn request(
         },
         late: (!late.scripts.is_empty()).then_some(late),
         locale: recipe.machine.locale.as_ref().map(ToString::to_string),
+        least: lock.size(),
     })
 }
 
@@ -175,6 +179,7 @@ pub fn root(
     ui: &mut Ui,
 ) -> anyhow::Result<Root> {
     let Some(cache) = cache else {
+        room(output, request.least)?;
         let directory = Scratch::create(&output.join(format!(".{name}.root")))?;
         let path = directory.path().join("root");
         let (mut tree, mut blobs) = bootstrap(&request.bootstrap, &path, &mut |e| show(ui, e))?;
@@ -217,6 +222,7 @@ fn base(request: &Request, name: &str, cache: &Cache, ui: &mut Ui) -> anyhow::Re
     if let Some(path) = begun.made_meanwhile() {
         return Ok(path.to_owned());
     }
+    room(cache.directory(), request.least)?;
     let wanted = Bootstrap { modules: Some(cache.modules()), ..request.bootstrap.clone() };
     bootstrap(&wanted, begun.directory(), &mut |event| show(ui, event))?;
     begun.finish(&format!("{name}: {} packages", wanted.packages.len()))
@@ -240,5 +246,32 @@ fn show(ui: &mut Ui, event: Event) {
         Event::Said(_) => {}
         Event::Note(text) => ui.note(&text),
         Event::Warning(text) => ui.warn(&text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_begun_where_there_is_no_room_for_a_root() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        let bootstrap = Bootstrap {
+            packages: Vec::new(),
+            architecture: "amd64".to_owned(),
+            timestamp: 0,
+            script_timeout: SCRIPT_LIMIT,
+            jobs: 0,
+            modules: None,
+            signing: None,
+            program: None,
+        };
+        let request = Request { bootstrap, late: None, locale: None, least: u64::MAX };
+        for cache in [Some(&cache), None] {
+            let made = root(&request, "pear", cache, directory.path(), &mut Ui::new(true));
+            let error = made.unwrap_err().to_string();
+            assert!(error.contains("are free there, and what is to be made takes"), "{error}");
+        }
     }
 }
