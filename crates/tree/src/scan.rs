@@ -7,6 +7,10 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -54,17 +58,25 @@ pub enum ScanError {
 /// The files are read in place whenever their blobs are: they must not change meanwhile, and a file
 /// that did change is an error then. `progress` hears how many bytes have been read so far.
 pub fn scan(directory: &Path, progress: &dyn Fn(u64)) -> Result<(Tree, ScannedBlobs), ScanError> {
+    scan_changed(directory, &Known::default(), progress)
+}
+
+/// As [`scan`], but of what is known only that is read which was written to since.
+pub fn scan_changed(
+    directory: &Path,
+    known: &Known,
+    progress: &dyn Fn(u64),
+) -> Result<(Tree, ScannedBlobs), ScanError> {
     let root = lstat(directory)?;
     if !root.is_dir() {
         return Err(ScanError::NotADirectory(directory.to_owned()));
     }
     let mut scanner = Scanner {
         tree: Tree::new(metadata(directory, &root)?),
-        blobs: HashMap::new(),
+        files: Vec::new(),
         links: HashMap::new(),
         device: root.dev(),
-        read: 0,
-        progress,
+        known,
     };
     let mut todo = vec![(directory.to_owned(), scanner.tree.root())];
     while let Some((path, id)) = todo.pop() {
@@ -72,7 +84,31 @@ pub fn scan(directory: &Path, progress: &dyn Fn(u64)) -> Result<(Tree, ScannedBl
         below.reverse();
         todo.append(&mut below);
     }
-    Ok((scanner.tree, ScannedBlobs { files: scanner.blobs }))
+    let Scanner { mut tree, files, .. } = scanner;
+    let contents = read_all(&files, progress)?;
+    let mut blobs = HashMap::new();
+    for (Found { path, stamp, id, .. }, content) in files.into_iter().zip(contents) {
+        let extents = content.extents.clone();
+        let tree_error = |source| ScanError::Tree { path: path.clone(), source };
+        let blob = content.blob;
+        tree.set_kind(id, Kind::File(content)).map_err(tree_error)?;
+        blobs.entry(blob).or_insert(Source { path, stamp, extents });
+    }
+    Ok((tree, ScannedBlobs { files: blobs }))
+}
+
+/// What files hold. It is still that, as long as they look as they did when they were added: in a directory where
+/// nobody sets the clock, a file that was written to has another time of change. For this to be seen, writing
+/// begins later than the clock of the file system ticks, which is a hundredth of a second at most.
+#[derive(Debug, Default)]
+pub struct Known(HashMap<Stamp, TreeFile>);
+
+impl Known {
+    /// The file at `path` holds this.
+    pub fn add(&mut self, path: &Path, content: &TreeFile) -> Result<(), ScanError> {
+        self.0.insert(Stamp::of(&lstat(path)?), content.clone());
+        Ok(())
+    }
 }
 
 fn lstat(path: &Path) -> Result<fs::Metadata, ScanError> {
@@ -86,12 +122,22 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> ScanError + use<> {
 
 struct Scanner<'a> {
     tree: Tree,
-    blobs: HashMap<Digest, Source>,
+    /// Regular files, whose content comes last.
+    files: Vec<Found>,
     /// Inodes with several names, by device and inode number.
     links: HashMap<(u64, u64), InodeId>,
     device: u64,
-    read: u64,
-    progress: &'a dyn Fn(u64),
+    known: &'a Known,
+}
+
+/// A regular file.
+struct Found {
+    path: PathBuf,
+    stamp: Stamp,
+    /// Whether blocks are missing: seeking for holes is only worth while then.
+    sparse: bool,
+    id: InodeId,
+    known: Option<TreeFile>,
 }
 
 impl Scanner<'_> {
@@ -137,8 +183,14 @@ impl Scanner<'_> {
         if mounted && !stat.is_dir() {
             return Err(ScanError::MountedFile(path.to_owned()));
         }
-        let inode = Inode { metadata: metadata(path, &stat)?, kind: self.kind(path, &stat)? };
+        let inode = Inode { metadata: metadata(path, &stat)?, kind: kind(path, &stat)? };
         let id = self.tree.insert(parent, name, inode).map_err(tree_error)?;
+        if stat.is_file() {
+            let stamp = Stamp::of(&stat);
+            let sparse = stat.blocks().saturating_mul(512) < stat.len();
+            let known = self.known.0.get(&stamp).cloned();
+            self.files.push(Found { path: path.to_owned(), stamp, sparse, id, known });
+        }
         if stat.is_dir() {
             return Ok((!mounted).then_some(id));
         }
@@ -147,64 +199,96 @@ impl Scanner<'_> {
         }
         Ok(None)
     }
+}
 
-    fn kind(&mut self, path: &Path, stat: &fs::Metadata) -> Result<Kind, ScanError> {
-        let device = || Device {
-            major: rustix::fs::major(stat.rdev()),
-            minor: rustix::fs::minor(stat.rdev()),
-        };
-        let kind = stat.file_type();
-        Ok(if kind.is_dir() {
-            Kind::Directory(Directory::default())
-        } else if kind.is_symlink() {
-            let target = fs::read_link(path).map_err(at(path))?;
-            Kind::Symlink(target.into_os_string().into_vec().into())
-        } else if kind.is_char_device() {
-            Kind::CharDevice(device())
-        } else if kind.is_block_device() {
-            Kind::BlockDevice(device())
-        } else if kind.is_fifo() {
-            Kind::Fifo
-        } else if kind.is_socket() {
-            Kind::Socket
-        } else {
-            Kind::File(self.file(path, stat)?)
-        })
-    }
+fn kind(path: &Path, stat: &fs::Metadata) -> Result<Kind, ScanError> {
+    let device =
+        || Device { major: rustix::fs::major(stat.rdev()), minor: rustix::fs::minor(stat.rdev()) };
+    let kind = stat.file_type();
+    Ok(if kind.is_dir() {
+        Kind::Directory(Directory::default())
+    } else if kind.is_symlink() {
+        let target = fs::read_link(path).map_err(at(path))?;
+        Kind::Symlink(target.into_os_string().into_vec().into())
+    } else if kind.is_char_device() {
+        Kind::CharDevice(device())
+    } else if kind.is_block_device() {
+        Kind::BlockDevice(device())
+    } else if kind.is_fifo() {
+        Kind::Fifo
+    } else if kind.is_socket() {
+        Kind::Socket
+    } else {
+        // What is in it, the last step tells.
+        Kind::File(TreeFile::dense(stat.len(), Digest::of(b"")))
+    })
+}
 
-    fn file(&mut self, path: &Path, stat: &fs::Metadata) -> Result<TreeFile, ScanError> {
-        let stamp = Stamp::of(stat);
+/// What the files hold, in their order; they are read on all processors.
+fn read_all(files: &[Found], progress: &dyn Fn(u64)) -> Result<Vec<TreeFile>, ScanError> {
+    let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let mut contents: Vec<_> = files.iter().map(|file| file.known.clone()).collect();
+    let (send, results) = mpsc::channel();
+    let work = |send: mpsc::Sender<_>| {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = files.get(at) else { break };
+            // Nobody listens any more after an error.
+            if file.known.is_none() && send.send((at, file.read(&mut buffer, &done))).is_err() {
+                break;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        // Goes when this returns, before the others are waited for.
+        let results = results;
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            let send = send.clone();
+            scope.spawn(|| work(send));
+        }
+        drop(send);
+        loop {
+            match results.recv_timeout(Duration::from_millis(100)) {
+                Ok((at, content)) => contents[at] = Some(content?),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            progress(done.load(Ordering::Relaxed));
+        }
+        Ok::<_, ScanError>(())
+    })?;
+    Ok(contents.into_iter().flatten().collect())
+}
+
+impl Found {
+    /// Reads it; `done` counts the bytes of all.
+    fn read(&self, buffer: &mut [u8], done: &AtomicU64) -> Result<TreeFile, ScanError> {
+        let path = &self.path;
         let file = open(path).map_err(at(path))?;
-        let size = stat.len();
-        // Seeking for holes is only worth while if something is missing.
-        let extents = if stat.blocks().saturating_mul(512) < size {
-            data_runs(&file, size).map_err(at(path))?
-        } else {
-            None
+        let size = self.stamp.size;
+        let extents = match self.sparse {
+            true => data_runs(&file, size).map_err(at(path))?,
+            false => None,
         };
         let whole = [Extent { offset: 0, length: size }];
         let mut hasher = Hasher::default();
-        let mut buffer = vec![0; usize::try_from(size).unwrap_or(BUFFER).clamp(1, BUFFER)];
         for extent in extents.as_deref().unwrap_or(&whole) {
             let mut section = Section { file: &file, extent: *extent };
             loop {
-                match section.read(&mut buffer).map_err(at(path))? {
+                match section.read(buffer).map_err(at(path))? {
                     0 => break,
                     read => {
                         hasher.update(&buffer[..read]);
-                        self.read += read as u64;
-                        (self.progress)(self.read);
+                        done.fetch_add(read as u64, Ordering::Relaxed);
                     }
                 }
             }
         }
-        if Stamp::of(&file.metadata().map_err(at(path))?) != stamp {
+        if Stamp::of(&file.metadata().map_err(at(path))?) != self.stamp {
             return Err(ScanError::Changed(path.to_owned()));
         }
-        let blob = hasher.finish();
-        let source = Source { path: path.to_owned(), stamp, extents: extents.clone() };
-        self.blobs.entry(blob).or_insert(source);
-        Ok(TreeFile { size, blob, extents })
+        Ok(TreeFile { size, blob: hasher.finish(), extents })
     }
 }
 
@@ -280,7 +364,7 @@ fn data_runs(file: &File, size: u64) -> io::Result<Option<Box<[Extent]>>> {
 }
 
 /// What changes when a file is replaced or written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Stamp {
     inode: (u64, u64),
     size: u64,

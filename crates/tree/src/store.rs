@@ -147,6 +147,12 @@ pub fn blobs_of(directory: &Path) -> PathBuf {
 /// long as it is not there, nothing was saved. An older tree in the directory is replaced by that, its
 /// blobs stay.
 pub fn save(directory: &Path, tree: &Tree, blobs: &dyn Blobs) -> Result<(), StoreError> {
+    keep_blobs(directory, tree, blobs)?;
+    seal(directory, tree)
+}
+
+/// The first half of [`save`]: those blobs of `tree` that are not in `directory` yet.
+pub fn keep_blobs(directory: &Path, tree: &Tree, blobs: &dyn Blobs) -> Result<(), StoreError> {
     let store = DirStore::new(directory.join(BLOBS));
     fs::create_dir_all(directory).map_err(at(directory))?;
     for entry in tree.walk() {
@@ -167,6 +173,11 @@ pub fn save(directory: &Path, tree: &Tree, blobs: &dyn Blobs) -> Result<(), Stor
             return Err(StoreError::Digest { expected: file.blob, found });
         }
     }
+    Ok(())
+}
+
+/// The second half of [`save`]: the manifest of `tree`, when everything else is on disk.
+pub fn seal(directory: &Path, tree: &Tree) -> Result<(), StoreError> {
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(at(directory))?;
     let mut buffered = BufWriter::new(&mut file);
     let written = manifest::write(tree, &mut buffered).and_then(|()| buffered.flush());

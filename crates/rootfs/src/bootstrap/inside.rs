@@ -9,8 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use archive::tar::{self, EntryKind};
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
+use tree::MemoryBlobs;
+use tree::scan::{self, Known};
 use tree::store::{self, DirStore};
-use tree::{MemoryBlobs, scan};
 
 use super::facts::{Facts, PackageFile};
 use super::order::{Relations, Run};
@@ -171,7 +172,7 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     target.initramfs(&versions)?;
     target.clear()?;
     database::automatic(&path, &request.architecture, &facts)?;
-    save_root(&path, request.timestamp, None, work, tell)
+    save_root(&path, request.timestamp, &Known::default(), None, work, tell)
 }
 
 /// Carries out what comes late in a copy of the saved tree `base`.
@@ -184,7 +185,7 @@ fn finish(
     let path = work.join(ROOT);
     tell(Event::Stage { name: "copying the root".to_owned(), total: 0 });
     let (tree, blobs) = store::load(base).map_err(|error| Fault::Told(error.to_string()))?;
-    restore::restore(&tree, &blobs, &path)?;
+    let known = restore::restore(&tree, &blobs, &path)?;
     let root =
         Root::open(&path).map_err(|error| Fault::Told(format!("{}: {error}", path.display())))?;
     let target = Target {
@@ -199,23 +200,24 @@ fn finish(
     tell(Event::Stage { name: "adding files and running scripts".to_owned(), total: 0 });
     late::run(&target, &root, late)?;
     target.clear()?;
-    save_root(&path, late.timestamp, Some(&blobs), work, tell)
+    save_root(&path, late.timestamp, &known, Some(&blobs), work, tell)
 }
 
-/// Saves the root in `path`; what `base` has is shared with it.
+/// Saves the root in `path`, of which `known` need not be read; what `base` has is shared with it.
 fn save_root(
     path: &Path,
     timestamp: i64,
+    known: &Known,
     base: Option<&DirStore>,
     work: &Path,
     tell: &(dyn Fn(Event) + Sync),
 ) -> Result<(), Fault> {
     tell(Event::Stage { name: "saving the tree".to_owned(), total: 0 });
     let (mut tree, blobs) =
-        scan::scan(path, &|_| {}).map_err(|error| Fault::Told(error.to_string()))?;
+        scan::scan_changed(path, known, &|_| {}).map_err(|error| Fault::Told(error.to_string()))?;
     let mut generated = MemoryBlobs::default();
     normalise::normalise(&mut tree, &mut generated, timestamp)?;
-    save::save(&tree, blobs, generated, base, &work.join(TREE))
+    save::save(&tree, blobs, generated, base, path, &work.join(TREE))
 }
 
 /// The facts of all packages, base-files first and the essential ones before the others.

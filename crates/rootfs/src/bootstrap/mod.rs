@@ -15,6 +15,7 @@ mod late;
 mod modules;
 mod normalise;
 mod order;
+mod parallel;
 mod place;
 mod restore;
 mod save;

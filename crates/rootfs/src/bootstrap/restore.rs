@@ -7,32 +7,58 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, makedev, mknodat,
     utimensat,
 };
+use tree::scan::Known;
 use tree::store::DirStore;
 use tree::{Device, Inode, InodeId, Kind, Metadata, Tree};
 
 use super::Fault;
+use super::parallel::each;
+
+/// Longer than between two ticks of any kernel's clock.
+const TICK: Duration = Duration::from_millis(20);
 
 /// Writes `tree` to the directory `to`, which must not exist. Contents are copied: what runs there may change
-/// them.
-pub(super) fn restore(tree: &Tree, blobs: &DirStore, to: &Path) -> Result<(), Fault> {
-    let mut linked: HashMap<InodeId, PathBuf> = HashMap::new();
+/// them. What nobody changes can be told from the rest by what is returned.
+pub(super) fn restore(tree: &Tree, blobs: &DirStore, to: &Path) -> Result<Known, Fault> {
+    let mut firsts: HashMap<InodeId, PathBuf> = HashMap::new();
+    let (mut first, mut further) = (Vec::new(), Vec::new());
     for entry in tree.walk() {
         let path = to.join(OsStr::from_bytes(&entry.path));
-        let failed = |error: io::Error| Fault::Told(format!("{}: {error}", path.display()));
-        match linked.get(&entry.id) {
-            Some(first) => fs::hard_link(first, &path).map_err(failed)?,
-            None => make(entry.inode, blobs, &path).map_err(failed)?,
-        }
-        if tree.links(entry.id) > 1 {
-            linked.entry(entry.id).or_insert(path);
+        if let Kind::Directory(_) = entry.inode.kind {
+            make(entry.inode, blobs, &path).map_err(|error| fault(&path, &error))?;
+        } else if let Some(first) = firsts.get(&entry.id) {
+            further.push((first.clone(), path));
+        } else {
+            if tree.links(entry.id) > 1 {
+                firsts.insert(entry.id, path.clone());
+            }
+            first.push((path, entry.inode));
         }
     }
-    Ok(())
+    each(&first, |(path, inode)| make(inode, blobs, path).map_err(|error| fault(path, &error)))?;
+    for (first, path) in &further {
+        fs::hard_link(first, path).map_err(|error| fault(path, &error))?;
+    }
+    // Not before, as links change them.
+    let mut known = Known::default();
+    for (path, inode) in &first {
+        if let Kind::File(file) = &inode.kind {
+            known.add(path, file).map_err(|error| Fault::Told(error.to_string()))?;
+        }
+    }
+    thread::sleep(TICK);
+    Ok(known)
+}
+
+fn fault(path: &Path, error: &io::Error) -> Fault {
+    Fault::Told(format!("{}: {error}", path.display()))
 }
 
 /// Every directory on the way was made here, so that no link leads elsewhere.
@@ -102,8 +128,11 @@ mod tests {
         let (tree, blobs) = scan::scan(&at("root"), &|_| ()).unwrap();
         store::save(&at("saved"), &tree, &blobs).unwrap();
         let (saved, blobs) = store::load(&at("saved")).unwrap();
-        restore(&saved, &blobs, &at("again")).unwrap();
-        let (mut again, _) = scan::scan(&at("again"), &|_| ()).unwrap();
+        let known = restore(&saved, &blobs, &at("again")).unwrap();
+        let read = std::cell::Cell::new(0);
+        let rescan = || scan::scan_changed(&at("again"), &known, &|bytes| read.set(bytes)).unwrap();
+        let (mut again, _) = rescan();
+        assert_eq!(read.get(), 0, "nothing has changed");
         // Those of directories are of the last name made in them.
         let directories = |tree: &mut Tree| {
             let ids: Vec<_> = tree.walk().map(|entry| entry.id).collect();
@@ -118,6 +147,17 @@ mod tests {
         // What is done to it is not done to what was saved.
         assert_eq!(fs::metadata(at("again/two")).unwrap().nlink(), 2);
         fs::write(at("again/two"), "plums").unwrap();
+        // Not even a time that is put back hides a change.
+        let mtime = fs::metadata(at("root/two")).unwrap().modified().unwrap();
+        File::open(at("again/two")).unwrap().set_modified(mtime).unwrap();
+        let (changed, _) = rescan();
+        assert_eq!(read.get(), 5, "only that is read");
+        assert_ne!(directories(&mut changed.clone()), directories(&mut saved.clone()));
+        let file = |path| match &changed.inode(changed.get(path).unwrap()).kind {
+            Kind::File(file) => file.blob,
+            _ => panic!("no file"),
+        };
+        assert_eq!((file("two"), file("d/one")), (tree::Digest::of(b"plums"), file("two")));
         for entry in saved.walk() {
             if let Kind::File(file) = &entry.inode.kind {
                 blobs.verify(&file.blob).unwrap();
