@@ -17,13 +17,30 @@ use crate::steps::Verdict;
 use crate::{apt, checkout};
 
 const RECIPE: &str = "debian-trixie-core";
+/// What the recipe gets besides. Its script runs in a copy of the root, with owners that only a sandbox of an
+/// ordinary user's has.
+const SCRIPT: &str = r#"
+[[scripts]]
+content = """
+#!/bin/sh
+set -e
+test "$(stat -c %a:%U:%G /usr/bin/su)" = 4755:root:root
+test "$(stat -c %a:%U:%G /etc/shadow)" = 640:root:shadow
+echo late > /etc/late
+chown 4242:4242 /etc/late
+"""
+"#;
 /// A build may compile OpenZFS.
 pub const LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 /// Builds the machine, looks at its record, and starts it: it boots while other steps run, as an emulated machine
 /// keeps one processor busy for ten minutes. [`boot`] awaits it.
 pub fn core(inputs: &Inputs) -> Result<Verdict> {
-    record(inputs.core()?)?;
+    let home = inputs.core()?;
+    record(home)?;
+    let late = format!("{}:rpool/ROOT/debian/etc/late", home.join(format!("{RECIPE}.qcow2")).display());
+    let file: Value = serde_json::from_str(&inputs.kldload()?.args(["ls", "--json", &late]).text()?)?;
+    ensure!(file["uid"] == 4242 && file["size"] == 5, "the script made {file}");
     inputs.core_machine()?;
     Ok(Verdict::Passed)
 }
@@ -60,8 +77,8 @@ impl Drop for Machine {
     }
 }
 
-/// Builds the smallest recipe in an empty home, with nothing but kernel modules that were compiled before; who is
-/// root becomes an ordinary user. Returns a directory below `scratch` with recipe, lock, darksite, image, record.
+/// Builds the smallest recipe, with a script, in an empty home with nothing but kernel modules that were compiled
+/// before; who is root becomes an ordinary user. Returns a directory below `scratch` with recipe, lock, darksite, image, record.
 pub fn build(program: &Path, scratch: &Path) -> Result<PathBuf> {
     // Somewhere that everybody may enter, unlike a checkout below somebody's home.
     let place = tempfile::Builder::new().prefix("kldload-core").tempdir()?;
@@ -73,7 +90,8 @@ pub fn build(program: &Path, scratch: &Path) -> Result<PathBuf> {
     fs::create_dir_all(home.join("cache"))?;
     Run::new("cp").arg("-rL").args([&kept, &modules]).text()?;
     let recipe = format!("{RECIPE}.toml");
-    fs::copy(checkout::root().join("recipes").join(&recipe), home.join(&recipe))?;
+    let text = fs::read_to_string(checkout::root().join("recipes").join(&recipe))?;
+    fs::write(home.join(&recipe), text + SCRIPT)?;
 
     let command = format!("../kldload build {recipe} --darksite site --cache cache -o .");
     let (run, script) = if apt::is_root() {
