@@ -82,7 +82,8 @@ fn words(machine: &Machine) -> Result<(), Finding> {
             .lines()
             .find(|one| one.strip_prefix(zone.as_str()).is_some_and(|rest| rest.starts_with('/')))
     {
-        return wrong("time_zone", format!("{zone:?} has time zones in it, as {one}, and is none"));
+        let told = format!("{:?} has time zones in it, as {one}, and is none", zone.as_str());
+        return wrong("time_zone", told);
     }
     for (at, argument) in machine.kernel_arguments.iter().enumerate() {
         if argument.as_str().starts_with("root=") {
