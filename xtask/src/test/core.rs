@@ -38,8 +38,10 @@ pub const LIMIT: Duration = Duration::from_secs(3 * 3600);
 pub fn core(inputs: &Inputs) -> Result<Verdict> {
     let home = inputs.core()?;
     record(home)?;
-    let late = format!("{}:rpool/ROOT/debian/etc/late", home.join(format!("{RECIPE}.qcow2")).display());
-    let file: Value = serde_json::from_str(&inputs.kldload()?.args(["ls", "--json", &late]).text()?)?;
+    let late =
+        format!("{}:rpool/ROOT/debian/etc/late", home.join(format!("{RECIPE}.qcow2")).display());
+    let file: Value =
+        serde_json::from_str(&inputs.kldload()?.args(["ls", "--json", &late]).text()?)?;
     ensure!(file["uid"] == 4242 && file["size"] == 5, "the script made {file}");
     inputs.core_machine()?;
     Ok(Verdict::Passed)
