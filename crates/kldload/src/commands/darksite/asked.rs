@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use pkg::distribution::Distribution;
 use pkg::openpgp::Keyring;
 use pkg::profile::{Profile, Profiles, parse_set};
-use pkg::recipe::{self, Addresses, Packages, Pin, RecipeError, nearest};
+use pkg::recipe::{Addresses, Packages, Pin, RecipeError, nearest};
 use plan::recipe::{FileName, Finding, Output, Recipe};
 use tree::Digest;
 
