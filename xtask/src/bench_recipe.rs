@@ -13,11 +13,15 @@ use crate::run::Run;
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
 /// Keeps zfs-dkms from compiling, which we do not either; without the package zfs-initramfs would bring it.
 const NO_MODULE: &str = "--setup-hook=touch \"$1/etc/dkms/no-autoinstall\"";
+/// Puts the compiled modules of our image, in the directory `MODULES`, where dkms would put them.
+const OUR_MODULE: &str = "--setup-hook=cd \"$MODULES\" && for kernel in *; do \
+     mkdir -p \"$1/usr/lib/modules/$kernel\" && \
+     cp -r \"$kernel/updates\" \"$1/usr/lib/modules/$kernel/\" || exit 1; done";
 /// Architecture of what is built.
 const ARCHITECTURE: &str = "amd64";
 
 /// Times a build with only the kernel module cached, with its peak of memory, one that differs in the host
-/// name, and mmdebstrap's tar of the same packages from the same darksite, without a module. Each once: they
+/// name, and mmdebstrap's tar of the same packages from the same darksite, with the same module. Each once: they
 /// take minutes.
 pub fn recipe(profile: &str) -> Result<()> {
     let kldload = kldload()?;
@@ -54,6 +58,8 @@ pub fn recipe(profile: &str) -> Result<()> {
     forget()?;
     let image = fs::metadata(at("out/first.qcow2"))?.len();
 
+    let modules = format!("{}:rpool/ROOT/debian/usr/lib/modules/", at("out/first.qcow2").display());
+    Run::new(&kldload).args(["cp", "-r"]).arg(modules).arg(at("modules")).text()?;
     let lock = fs::read_to_string(at("lock"))?;
     let packages = packages(&lock);
     let site = fs::canonicalize(&site)?;
@@ -66,7 +72,8 @@ pub fn recipe(profile: &str) -> Result<()> {
     let tar = at("theirs.tar");
     let mmdebstrap = Run::new("mmdebstrap")
         .args(["--mode=root", "--variant=custom", "--skip=output/dev"])
-        .args(["--setup-hook=mkdir -p \"$1/etc/dkms\"", NO_MODULE])
+        .args(["--setup-hook=mkdir -p \"$1/etc/dkms\"", NO_MODULE, OUR_MODULE])
+        .env("MODULES", at("modules"))
         .args(["--aptopt=APT::Install-Recommends \"false\""])
         .arg(format!("--architectures={ARCHITECTURE}"))
         .arg(format!("--include={}", packages.join(",")))
