@@ -11,7 +11,7 @@ pub const MIN_SIZE: u64 = 33 << 20;
 const CLUSTER_SECTORS: [(u64, u32); 4] =
     [(260 << 20, 1), (8 << 30, 8), (16 << 30, 16), (32 << 30, 32)];
 
-/// Where the first cluster lies, in sectors, if there is room for that: a unit in which images store content.
+/// The first cluster lies at a multiple of this, in sectors: a unit in which images store content.
 const ALIGNMENT: u32 = (PIECE as u64 / SECTOR) as u32;
 
 /// The division of one volume.

@@ -110,12 +110,6 @@ impl fmt::Display for PinTarget {
     }
 }
 
-impl fmt::Display for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.priority, self.target, self.packages.join(" "))
-    }
-}
-
 /// What is asked of the choice of versions.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
