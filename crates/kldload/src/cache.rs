@@ -46,7 +46,7 @@ pub struct Kept {
 /// An output of the cache.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// What kind: `roots`, `licences`, `images`, `modules`.
+    /// What kind: `roots`, `packed`, `licences`, `images`, `modules`.
     pub kind: String,
     /// Hash of what decided it; for what is not complete, a name with a dot in front.
     pub key: String,

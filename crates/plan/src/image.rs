@@ -34,17 +34,19 @@ pub enum ImageError {
 }
 
 /// Writes the planned machine onto `disk`, whose size must be the plan's and which must read as
-/// zeros. The partition table comes last: a disk without one is not a half-made machine.
-/// `progress` is told the bytes of files read since it was last called.
+/// zeros. The partition table comes last: a disk without one is not a half-made machine. Blocks of files
+/// that are `packed` are taken from there. `progress` is told the bytes of files read since it was last called.
 pub fn write(
     plan: &Plan,
     blobs: &dyn Blobs,
+    packed: Option<&zfs::Packed>,
     disk: &dyn WriteAt,
     progress: &mut dyn FnMut(u64),
 ) -> Result<zfs::Summary, ImageError> {
     let blobs = LayeredBlobs { upper: &plan.generated, lower: blobs };
     let pool = Window::new(disk, plan.disk.pool.clone())?;
-    let summary = zfs::write_pool(pool, &plan.pool(), &blobs, progress)?;
+    let content = zfs::Pool { packed, ..plan.pool() };
+    let summary = zfs::write_pool(pool, &content, &blobs, progress)?;
     let esp = Window::new(disk, plan.disk.esp.clone())?;
     let volume = plan.derived("ESP volume");
     let options = fat::Options {

@@ -161,6 +161,7 @@ impl Plan {
             features: zfs::FeatureSet::OpenZfs21Linux,
             large_dnodes: false,
             denser: self.denser,
+            packed: None,
             autotrim: self.layout.pool_properties.iter().any(|p| p.0 == "autotrim" && p.1 == "on"),
             bootfs: Some(self.layout.boot_environment.clone()),
             history: format!("kldload build {}", self.layout.pool),

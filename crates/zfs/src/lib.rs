@@ -71,6 +71,6 @@ pub use label::MIN_DEVICE_SIZE;
 pub use property::{PropertyError, check as check_property};
 #[cfg(feature = "std")]
 pub use writer::{
-    Content, Dataset, Pool, State, Summary, UnreadableXattr, Volume, WriteError, check_pool,
-    unreadable_xattrs, write_mirror, write_pool,
+    Content, Dataset, Packed, Pool, State, Summary, UnreadableXattr, Volume, WriteError,
+    check_pool, unreadable_xattrs, write_mirror, write_pool,
 };

@@ -3,6 +3,7 @@
 mod images;
 mod licences;
 mod made;
+mod packed;
 mod products;
 mod recipe;
 mod record;
@@ -181,7 +182,7 @@ fn of_tree(args: &BuildArgs, tree: &Path) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    finished(&plan, &blobs, &products, args, &name, &mut ui)?;
+    finished(&plan, &blobs, None, &products, args, &name, &mut ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -189,6 +190,7 @@ fn of_tree(args: &BuildArgs, tree: &Path) -> anyhow::Result<ExitCode> {
 fn finished(
     plan: &Plan,
     blobs: &dyn tree::Blobs,
+    packed: Option<&zfs::Packed>,
     products: &Products,
     args: &BuildArgs,
     name: &str,
@@ -206,7 +208,8 @@ fn finished(
     let raw = OutputFile::create(&Format::Raw.path(&args.output, name))?;
     raw.file().set_len(plan.disk_size())?;
     ui.stage("writing pool", plan.data_bytes());
-    let summary = plan::image::write(plan, blobs, raw.file(), &mut |bytes| ui.advance(bytes))?;
+    let mut progress = |bytes| ui.advance(bytes);
+    let summary = plan::image::write(plan, blobs, packed, raw.file(), &mut progress)?;
     let stream = match products.stream {
         true => Some(write_stream(plan, raw.file(), &args.output, name, ui)?),
         false => None,

@@ -156,6 +156,7 @@ pub fn run(args: &PoolArgs) -> anyhow::Result<ExitCode> {
         features: args.features,
         large_dnodes: args.large_dnodes,
         denser: None,
+        packed: None,
         autotrim: false,
         bootfs: Some(fs),
         history: "kldload pool".to_owned(),

@@ -154,7 +154,7 @@ impl<'p, 'a> CheckedPool<'p, 'a> {
     }
 
     /// How a dataset's blocks are stored, by its properties and those it inherits.
-    pub(crate) fn storage(&self, index: usize, ids: &Ids) -> Storage {
+    pub(crate) fn storage(&self, index: usize, ids: &Ids) -> Storage<'p> {
         let told = self.inherited(index, "compression").and_then(property::compression);
         let compression = match told.map_or_else(Default::default, |(method, _)| method) {
             Compression::Lz4 => self.pool.denser.unwrap_or(Compression::Lz4),
@@ -164,6 +164,7 @@ impl<'p, 'a> CheckedPool<'p, 'a> {
         let copies = self.inherited(index, "copies").and_then(|text| text.parse().ok());
         Storage {
             compression,
+            packed: self.pool.packed,
             record_size: record_size.unwrap_or(128 << 10),
             copies: copies.unwrap_or(1),
             slots: match self.inherited(index, "dnodesize").filter(|_| self.pool.large_dnodes) {

@@ -52,8 +52,8 @@ pub enum WriteError {
     /// The dataset to boot from is not among the datasets.
     #[error("bootfs {0:?} is not a dataset of the pool")]
     Bootfs(String),
-    /// The content of a file cannot be opened.
-    #[error("cannot open blob {blob}: {source}")]
+    /// The content of a file cannot be read.
+    #[error("cannot read blob {blob}: {source}")]
     Blob {
         /// The blob.
         blob: Digest,

@@ -21,7 +21,8 @@ use super::inode::{
 };
 use super::numbering::{Numbering, Plan, block_size};
 use super::objset::{DnodeTable, ObjectSpec};
-use super::pipeline::Pipeline;
+use super::packed::Packed;
+use super::pipeline::{Pipeline, Work};
 use crate::blkptr::{BlockKind, BlockPointer};
 use crate::compress::Compression;
 use crate::dnode::{
@@ -52,8 +53,10 @@ pub struct Content<'a> {
 
 /// How a dataset's blocks are stored.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Storage {
+pub(crate) struct Storage<'a> {
     pub compression: Compression,
+    /// Files whose blocks need not be made.
+    pub packed: Option<&'a Packed>,
     pub record_size: u32,
     /// Copies of data; metadata has one more.
     pub copies: usize,
@@ -103,7 +106,7 @@ enum Pending {
 pub(crate) struct FilesystemWriter<'a, W> {
     out: &'a mut BlockWriter<W>,
     pipeline: &'a mut Pipeline,
-    storage: Storage,
+    storage: Storage<'a>,
     line: VecDeque<Pending>,
     /// The object whose blocks are coming back, and the usage when it began.
     current: Option<(BlockTree, u64)>,
@@ -126,7 +129,7 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
     pub(crate) fn new(
         out: &'a mut BlockWriter<W>,
         pipeline: &'a mut Pipeline,
-        storage: Storage,
+        storage: Storage<'a>,
         progress: &'a mut dyn FnMut(u64),
     ) -> Self {
         out.usage = Usage::default();
@@ -304,7 +307,7 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
         spec.max_block_id = (zap.data.len() as u64 / u64::from(zap.block_size)).saturating_sub(1);
         self.begin(&spec);
         for (id, block) in zap.data.chunks(zap.block_size as usize).enumerate() {
-            self.submit(id as u64, block.to_vec(), params)?;
+            self.encode(id as u64, block.to_vec(), params)?;
         }
         self.end(spec)
     }
@@ -492,14 +495,6 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
             }
             spec.content = Some(content);
         }
-        let mut blob = match bytes {
-            Bytes::Value(value) => Box::new(value) as Box<dyn Read>,
-            Bytes::Blob(blobs) => Box::new(
-                blobs
-                    .open(&file.blob)
-                    .map_err(|source| WriteError::Blob { blob: file.blob, source })?,
-            ),
-        };
         let record = u64::from(self.storage.record_size);
         let whole = [Extent { offset: 0, length: file.size }];
         let extents = match &file.extents {
@@ -522,6 +517,25 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
             copies: self.storage.copies,
             fill: 1,
         };
+        let Storage { compression, packed, .. } = self.storage;
+        if let (Bytes::Blob(_), None, Some(packed)) = (&bytes, &file.extents, packed)
+            && let Some(blocks) = packed.blocks(&file.blob, file.size, block_size, compression)
+        {
+            self.begin(&spec);
+            for (id, block) in (0..).zip(blocks) {
+                self.submit(id, Work::Fetch(block), params)?;
+            }
+            (self.progress)(file.size);
+            return self.end(spec);
+        }
+        let mut blob = match bytes {
+            Bytes::Value(value) => Box::new(value) as Box<dyn Read>,
+            Bytes::Blob(blobs) => Box::new(
+                blobs
+                    .open(&file.blob)
+                    .map_err(|source| WriteError::Blob { blob: file.blob, source })?,
+            ),
+        };
         let object = spec.object;
         let short = |source| WriteError::ShortBlob { blob: file.blob, object, source };
         self.begin(&spec);
@@ -532,7 +546,7 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
             while at < end {
                 let id = at / block_size;
                 if let Some((full, data)) = block.take_if(|(open, _)| *open != id) {
-                    self.submit(full, data, params)?;
+                    self.encode(full, data, params)?;
                 }
                 let (_, data) = block.get_or_insert_with(|| (id, vec![0; block_size as usize]));
                 let from = (at % block_size) as usize;
@@ -543,7 +557,7 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
             }
         }
         if let Some((id, data)) = block {
-            self.submit(id, data, params)?;
+            self.encode(id, data, params)?;
         }
         if blob.read(&mut [0; 1]).map_err(short)? != 0 {
             return Err(WriteError::LongBlob { blob: file.blob, size: file.data_size() });
@@ -558,11 +572,15 @@ impl<'a, W: WriteAt> FilesystemWriter<'a, W> {
         self.line.push_back(Pending::Begin(tree));
     }
 
-    fn submit(&mut self, id: u64, data: Vec<u8>, params: BlockParams) -> Result<(), WriteError> {
-        while self.pipeline.is_full(data.len()) {
+    fn encode(&mut self, id: u64, data: Vec<u8>, params: BlockParams) -> Result<(), WriteError> {
+        self.submit(id, Work::Encode { data, params, birth: self.out.birth }, params)
+    }
+
+    fn submit(&mut self, id: u64, work: Work, params: BlockParams) -> Result<(), WriteError> {
+        while self.pipeline.is_full(work.size()) {
             self.complete_one()?;
         }
-        self.pipeline.submit(data, params, self.out.birth)?;
+        self.pipeline.submit(work)?;
         self.line.push_back(Pending::Block { id, params });
         Ok(())
     }

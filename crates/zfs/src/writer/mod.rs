@@ -29,6 +29,7 @@ mod mirror;
 mod mos;
 mod numbering;
 pub(crate) mod objset;
+mod packed;
 mod pipeline;
 mod states;
 mod unreadable;
@@ -38,6 +39,7 @@ use tree::Blobs;
 
 pub use error::WriteError;
 pub use filesystem::{Content, Volume};
+pub use packed::Packed;
 pub use unreadable::{UnreadableXattr, unreadable_xattrs};
 
 use crate::compress::Compression;
@@ -83,6 +85,8 @@ pub struct Pool<'a> {
     /// How content is stored where its dataset has `lz4`: zstd takes longer to write, but less space, and the
     /// dataset's property tells only what comes later.
     pub denser: Option<Compression>,
+    /// Files whose blocks were made before.
+    pub packed: Option<&'a Packed>,
     /// Keep the device trimmed.
     pub autotrim: bool,
     /// Full name of the dataset to boot from.

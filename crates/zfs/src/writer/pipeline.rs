@@ -1,5 +1,5 @@
-//! Workers that encode blocks while the writer reads ahead; results come back in the order in
-//! which blocks were given, so that what is written does not depend on timing.
+//! Workers that encode blocks, or fetch those packed ahead, while the writer reads on; results come back in
+//! the order in which blocks were given, so that what is written does not depend on timing.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,16 +7,40 @@ use std::io;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::block::{BlockParams, EncodedBlock, encode};
+use super::packed::PackedBlock;
 use crate::compress::Compressor;
 
 /// Bytes of blocks that may be under way.
 const WINDOW: usize = 32 << 20;
 
+/// What a worker is to do.
+pub(crate) enum Work {
+    /// Encode a block that is born in transaction group `birth`.
+    Encode { data: Vec<u8>, params: BlockParams, birth: u64 },
+    /// Fetch one that was encoded before.
+    Fetch(PackedBlock),
+}
+
+impl Work {
+    /// Bytes of memory that the block takes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Encode { data, .. } => data.len(),
+            Self::Fetch(block) => block.size(),
+        }
+    }
+
+    fn run(self, compressor: &mut Compressor) -> io::Result<EncodedBlock> {
+        match self {
+            Self::Encode { data, params, birth } => encode(data, &params, birth, compressor),
+            Self::Fetch(block) => block.read(),
+        }
+    }
+}
+
 struct Job {
     ticket: u64,
-    data: Vec<u8>,
-    params: BlockParams,
-    birth: u64,
+    work: Work,
 }
 
 /// The writer's end. Dropping it ends the workers.
@@ -47,8 +71,8 @@ impl Pipeline {
             scope.spawn(move || {
                 let mut compressor = Compressor::default();
                 for job in job_queue {
-                    let size = job.data.len();
-                    let block = encode(job.data, &job.params, job.birth, &mut compressor);
+                    let size = job.work.size();
+                    let block = job.work.run(&mut compressor);
                     if result_queue.send((job.ticket, size, block)).is_err() {
                         return;
                     }
@@ -63,16 +87,11 @@ impl Pipeline {
         self.bytes > 0 && (self.bytes + size > WINDOW || self.issued - self.next >= 1000)
     }
 
-    /// Gives a block that is born in transaction group `birth` to the workers. The caller keeps to [`Self::is_full`].
-    pub(crate) fn submit(
-        &mut self,
-        data: Vec<u8>,
-        params: BlockParams,
-        birth: u64,
-    ) -> io::Result<()> {
-        self.bytes += data.len();
+    /// Gives a block to the workers. The caller keeps to [`Self::is_full`].
+    pub(crate) fn submit(&mut self, work: Work) -> io::Result<()> {
+        self.bytes += work.size();
         self.ready.push_back(None);
-        let job = Job { ticket: self.issued, data, params, birth };
+        let job = Job { ticket: self.issued, work };
         self.issued += 1;
         self.jobs.send(job).map_err(|_| io::Error::other("a compression worker has died"))
     }

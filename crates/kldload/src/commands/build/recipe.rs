@@ -15,7 +15,7 @@ use tree::{LayeredBlobs, MemoryBlobs, Timestamp};
 use super::licences::licences;
 use super::products::{Product, Products};
 use super::room::room;
-use super::{BuildArgs, finished, made, record, root};
+use super::{BuildArgs, finished, made, packed, record, root};
 use crate::cache::Cache;
 use crate::commands::cache::DirectoryArgs;
 use crate::commands::darksite::asked::{Asked, AskedArgs};
@@ -93,6 +93,14 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let root = root::root(&request, &asked.name(), cache.as_ref(), &args.output, &mut ui);
     let root = root.map_err(|error| refused(&asked, error))?;
 
+    let compression = recipe.machine.image.compression();
+    let packed = match &cache {
+        None => None,
+        Some(cache) => {
+            packed::packed(&root, (&request.key(), &asked.name()), compression, cache, &mut ui)?
+        }
+    };
+
     ui.stage("personalising", 0);
     let mut tree = root.tree;
     let mut generated = MemoryBlobs::default();
@@ -105,7 +113,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     ui.stage("planning", 0);
     let plan = Plan::new(tree, &blobs, &recipe.options(Some(time)))?;
     plan.report().warnings.iter().for_each(|warning| ui.warn(warning));
-    let images = finished(&plan, &blobs, &products, args, &name, &mut ui)?;
+    let images = finished(&plan, &blobs, packed.as_ref(), &products, args, &name, &mut ui)?;
     let licenses = &licences(&lock, &site, cache.as_ref(), &mut ui)?;
     let facts =
         record::Facts { proposal: &proposal, lock: &lock, licenses, plan: &plan, images: &images };
