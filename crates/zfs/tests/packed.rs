@@ -93,7 +93,7 @@ fn the_pool_is_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let packs = directory.path().join("packed");
     let mut read = 0;
-    Packed::write(&packs, &tree, &blobs, COMPRESSION, &mut |bytes| read += bytes).unwrap();
+    Packed::write(&packs, &tree, &blobs, COMPRESSION, &[], &mut |bytes| read += bytes).unwrap();
     assert!(read > 2_000_000, "{read}");
     let packed = Packed::open(&packs, COMPRESSION).unwrap();
 
@@ -105,6 +105,15 @@ fn the_pool_is_the_same() {
     let rest = Rest(blobs.clone(), unpacked.map(digest).to_vec());
     let plain = written(&pool(&tree, "128K", None), &blobs).unwrap();
     assert!(written(&pool(&tree, "128K", Some(&packed)), &rest).unwrap() == plain);
+
+    // Another directory is packed from this one, to the byte, whatever can be read.
+    let again = directory.path().join("again");
+    Packed::write(&again, &tree, &rest, COMPRESSION, &[packed], &mut |_| {}).unwrap();
+    for file in ["blocks", "index"] {
+        assert!(fs::read(packs.join(file)).unwrap() == fs::read(again.join(file)).unwrap());
+    }
+    let packed = Packed::open(&again, COMPRESSION).unwrap();
+    Packed::open(&again, Compression::Zstd(6)).unwrap_err();
 
     // Blocks of other sizes are made anew; files of one block are as they were packed.
     let plain = written(&pool(&tree, "16K", None), &blobs).unwrap();
@@ -125,7 +134,7 @@ fn what_is_damaged_is_not_taken() {
     let (tree, blobs) = files();
     let directory = tempfile::tempdir().unwrap();
     let packs = directory.path().join("packed");
-    Packed::write(&packs, &tree, &blobs, COMPRESSION, &mut |_| {}).unwrap();
+    Packed::write(&packs, &tree, &blobs, COMPRESSION, &[], &mut |_| {}).unwrap();
     let (blocks, index) = (packs.join("blocks"), packs.join("index"));
     let (good_blocks, good_index) = (fs::read(&blocks).unwrap(), fs::read(&index).unwrap());
 
@@ -143,16 +152,17 @@ fn what_is_damaged_is_not_taken() {
     Packed::open(&packs, COMPRESSION).unwrap_err();
     fs::write(&blocks, &good_blocks).unwrap();
     // A length, the sizes, an entry cut short, the entries of a blob torn apart.
-    for at in [43, 47, 51] {
+    let line = 1 + good_index.iter().position(|&byte| byte == b'\n').unwrap();
+    for at in [43, 47, 51].map(|at| line + at) {
         let mut bad = good_index.clone();
         bad[at] = 0xff;
         fs::write(&index, bad).unwrap();
         let error = Packed::open(&packs, COMPRESSION).unwrap_err().to_string();
         assert!(error.contains("blocks does not fit its index"), "{error}");
     }
-    fs::write(&index, &good_index[1..]).unwrap();
+    fs::write(&index, &good_index[..good_index.len() - 1]).unwrap();
     Packed::open(&packs, COMPRESSION).unwrap_err();
-    let torn = [&good_index[..], &good_index[..88]].concat();
+    let torn = [&good_index[..], &good_index[line..line + 88]].concat();
     fs::write(&index, torn).unwrap();
     Packed::open(&packs, COMPRESSION).unwrap_err();
 }

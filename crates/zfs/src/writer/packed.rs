@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! blocks    stored blocks, one after the other, without the zeros at their ends
-//! index     for each block, 88 bytes: its blob, where it lies, lengths, compression, checksum
+//! index     a line that tells what packed them; then for each block, 88 bytes: its blob, where it lies, lengths,
+//!           compression, checksum
 //! ```
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -74,18 +75,21 @@ pub(crate) struct PackedBlock {
 
 impl Packed {
     /// Packs the files of `tree` into `directory`, which is made. Left out is what pools rarely have twice: files
-    /// with holes, and those so small that a block pointer holds them. `progress` is told how many
-    /// bytes of files were read since it was last called.
+    /// with holes, and those so small that a block pointer holds them. What was packed `earlier` in the same way
+    /// is copied from there. `progress` is told how many bytes of files were dealt with since it was last
+    /// called.
     pub fn write(
         directory: &Path,
         tree: &Tree,
         blobs: &dyn Blobs,
         compression: Compression,
+        earlier: &[Self],
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), WriteError> {
         fs::create_dir(directory)?;
         let mut packer = Packer {
             compression,
+            earlier,
             blocks: BufWriter::with_capacity(1 << 20, File::create(directory.join(BLOCKS))?),
             behind: WriteBehind::default(),
             index: BufWriter::new(File::create(directory.join(INDEX))?),
@@ -94,6 +98,7 @@ impl Packed {
             open: Vec::new(),
         };
         packer.behind.keep();
+        packer.index.write_all(packed_by(compression).as_bytes())?;
         std::thread::scope(|scope| {
             let mut pipeline = Pipeline::start(scope);
             let mut seen = HashSet::new();
@@ -114,17 +119,21 @@ impl Packed {
         Ok(())
     }
 
-    /// The files that [`Packed::write`] has packed in `directory` with that compression. Blocks are checked
-    /// when they are read.
+    /// The files that [`Packed::write`] has packed in `directory` with that compression; those that another
+    /// version has packed, which may do it in another way, are an error. Blocks are checked when they are read.
     pub fn open(directory: &Path, compression: Compression) -> io::Result<Self> {
         let path = directory.join(BLOCKS);
         let file = File::open(&path)?;
         let end = file.metadata()?.len();
         let index = fs::read(directory.join(INDEX))?;
-        let damaged = || {
-            let text = format!("{} does not fit its index", path.display());
+        let wrong = |what: &str| {
+            let text = format!("{} {what}", path.display());
             io::Error::new(io::ErrorKind::InvalidData, text)
         };
+        let damaged = || wrong("does not fit its index");
+        let index = index
+            .strip_prefix(packed_by(compression).as_bytes())
+            .ok_or_else(|| wrong("was packed by another version, or otherwise"))?;
         let (entries, []) = index.as_chunks::<ENTRY>() else { return Err(damaged()) };
         let mut blocks = Vec::with_capacity(entries.len());
         let mut blobs: HashMap<Digest, Range<usize>> = HashMap::new();
@@ -205,8 +214,10 @@ impl Block {
     fn from_bytes(bytes: &[u8; ENTRY]) -> (Digest, Self) {
         let mut blob = Digest([0; 32]);
         blob.0.copy_from_slice(&bytes[..32]);
-        let word = |at: usize| bytes[at..].first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
-        let long = |at: usize| bytes[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+        let word =
+            |at: usize| bytes[at..].first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
+        let long =
+            |at: usize| bytes[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
         let block = Self {
             offset: long(32),
             length: word(40),
@@ -219,9 +230,16 @@ impl Block {
     }
 }
 
+/// What decides how files are packed, as the first line of the index.
+fn packed_by(compression: Compression) -> String {
+    let library = zstd::zstd_safe::version_number();
+    format!("{} zstd-library-{library} {compression}\n", env!("CARGO_PKG_VERSION"))
+}
+
 /// Packs.
-struct Packer {
+struct Packer<'e> {
     compression: Compression,
+    earlier: &'e [Packed],
     blocks: BufWriter<File>,
     behind: WriteBehind,
     index: BufWriter<File>,
@@ -233,7 +251,7 @@ struct Packer {
     open: Vec<Option<Block>>,
 }
 
-impl Packer {
+impl Packer<'_> {
     fn pack(
         &mut self,
         pipeline: &mut Pipeline,
@@ -243,11 +261,22 @@ impl Packer {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), WriteError> {
         let failed = |source| WriteError::Blob { blob, source };
-        let mut content = blobs.open(&blob).map_err(failed)?;
         let block_size = block_size(size, RECORD_SIZE);
+        let (earlier, compression) = (self.earlier, self.compression);
+        let mut known = earlier.iter();
+        if let Some(blocks) = known.find_map(|p| p.blocks(&blob, size, block_size, compression)) {
+            let mut blocks = blocks.peekable();
+            while let Some(block) = blocks.next() {
+                let last = blocks.peek().is_none();
+                self.submit(pipeline, Work::Fetch(block), (blob, block_size as u32, last))?;
+            }
+            progress(size);
+            return Ok(());
+        }
+        let mut content = blobs.open(&blob).map_err(failed)?;
         let params = BlockParams {
             kind: BlockKind { object_type: object_type::PLAIN_FILE_CONTENTS, level: 0 },
-            compression: self.compression,
+            compression,
             copies: 1,
             fill: 1,
         };
@@ -257,16 +286,27 @@ impl Packer {
             let mut data = vec![0; block_size as usize];
             content.read_exact(&mut data[..length as usize]).map_err(failed)?;
             left -= length;
-            while pipeline.is_full(data.len()) {
-                self.complete_one(pipeline)?;
-            }
-            pipeline.submit(Work::Encode { data, params, birth: 0 })?;
-            self.line.push_back((blob, block_size as u32, left == 0));
+            let work = Work::Encode { data, params, birth: 0 };
+            self.submit(pipeline, work, (blob, block_size as u32, left == 0))?;
             progress(length);
         }
         if content.read(&mut [0; 1]).map_err(failed)? != 0 {
             return Err(WriteError::LongBlob { blob, size });
         }
+        Ok(())
+    }
+
+    fn submit(
+        &mut self,
+        pipeline: &mut Pipeline,
+        work: Work,
+        block: (Digest, u32, bool),
+    ) -> Result<(), WriteError> {
+        while pipeline.is_full(work.size()) {
+            self.complete_one(pipeline)?;
+        }
+        pipeline.submit(work)?;
+        self.line.push_back(block);
         Ok(())
     }
 

@@ -41,9 +41,13 @@ pub fn packed(
     });
     let size = sizes.sum();
     room(cache.directory(), size / 4)?;
+    // A root of other packages has most files in common with this one.
+    let earlier = cache.list()?.into_iter().filter(|entry| entry.kind == KIND);
+    let earlier = earlier.filter_map(|entry| Packed::open(&entry.path, compression).ok());
+    let earlier: Vec<Packed> = earlier.collect();
     ui.stage("compressing", size);
     let mut progress = |bytes| ui.advance(bytes);
-    Packed::write(begun.directory(), &root.tree, &root.blobs, compression, &mut progress)
+    Packed::write(begun.directory(), &root.tree, &root.blobs, compression, &earlier, &mut progress)
         .with_context(|| begun.directory().display().to_string())?;
     let path = begun.finish(&format!("{name}: {compression}"))?;
     Ok(Some(Packed::open(&path, compression)?))
