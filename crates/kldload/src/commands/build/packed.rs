@@ -3,11 +3,10 @@
 
 use anyhow::Context;
 use serde_json::json;
-use tree::{Digest, Kind};
+use tree::{Blobs, Digest, Kind, Tree};
 use zfs::{Compression, Packed};
 
 use super::room::room;
-use super::root::Root;
 use crate::cache::Cache;
 use crate::ui::Ui;
 
@@ -19,7 +18,7 @@ const KIND: &str = "packed";
 /// The files of the root of this key and name, from the cache or packed now; `None` where they are as quickly
 /// compressed as read.
 pub fn packed(
-    root: &Root,
+    (tree, blobs): (&Tree, &dyn Blobs),
     (key, name): (&str, &str),
     compression: Compression,
     cache: &Cache,
@@ -35,7 +34,7 @@ pub fn packed(
         }
     }
     let begun = cache.begin(KIND, &key)?;
-    let sizes = root.tree.walk().filter_map(|entry| match &entry.inode.kind {
+    let sizes = tree.walk().filter_map(|entry| match &entry.inode.kind {
         Kind::File(file) => Some(file.data_size()),
         _ => None,
     });
@@ -47,8 +46,50 @@ pub fn packed(
     let earlier: Vec<Packed> = earlier.collect();
     ui.stage("compressing", size);
     let mut progress = |bytes| ui.advance(bytes);
-    Packed::write(begun.directory(), &root.tree, &root.blobs, compression, &earlier, &mut progress)
+    Packed::write(begun.directory(), tree, blobs, compression, &earlier, &mut progress)
         .with_context(|| begun.directory().display().to_string())?;
     let path = begun.finish(&format!("{name}: {compression}"))?;
     Ok(Some(Packed::open(&path, compression)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tree::{File, Inode, MemoryBlobs, Metadata};
+
+    use super::*;
+
+    #[test]
+    fn files_are_packed_once_and_again_when_they_are_damaged() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        let (mut tree, mut blobs) = (Tree::new(Metadata::default()), MemoryBlobs::default());
+        // Not so little that a block pointer holds it.
+        let content: Vec<u8> = (0..20_000u32).flat_map(|n| n.to_string().into_bytes()).collect();
+        let file = File::dense(content.len() as u64, blobs.insert(content));
+        let inode = Inode { metadata: Metadata::default(), kind: Kind::File(file) };
+        tree.insert(tree.root(), b"pears", inode).unwrap();
+
+        let nothing = MemoryBlobs::default();
+        let pack = |blobs: &MemoryBlobs, key, level| {
+            let (asked, mut ui) = ((key, "pears"), Ui::new(true));
+            packed((&tree, blobs), asked, Compression::Zstd(level), &cache, &mut ui)
+        };
+        pack(&blobs, "a", 3).unwrap().unwrap();
+        // From the cache, or from another root there.
+        pack(&nothing, "a", 3).unwrap().unwrap();
+        pack(&nothing, "b", 3).unwrap().unwrap();
+        pack(&nothing, "a", 4).unwrap_err();
+
+        for entry in cache.list().unwrap().into_iter().filter(|entry| entry.kept.is_some()) {
+            fs::write(entry.path.join("index"), "").unwrap();
+        }
+        pack(&nothing, "a", 3).unwrap_err();
+        pack(&blobs, "a", 3).unwrap().unwrap();
+        pack(&nothing, "a", 3).unwrap().unwrap();
+        let mut ui = Ui::new(true);
+        let off = packed((&tree, &blobs), ("a", "pears"), Compression::Off, &cache, &mut ui);
+        assert!(off.unwrap().is_none());
+    }
 }

@@ -93,11 +93,12 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let root = root::root(&request, &asked.name(), cache.as_ref(), &args.output, &mut ui);
     let root = root.map_err(|error| refused(&asked, error))?;
 
-    let compression = recipe.machine.image.compression();
     let packed = match &cache {
         None => None,
         Some(cache) => {
-            packed::packed(&root, (&request.key(), &asked.name()), compression, cache, &mut ui)?
+            let (content, compression) =
+                ((&root.tree, &root.blobs as _), recipe.machine.image.compression());
+            packed::packed(content, (&request.key(), &asked.name()), compression, cache, &mut ui)?
         }
     };
 
