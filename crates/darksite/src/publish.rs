@@ -4,7 +4,7 @@
 //! common and publishing costs no room. `upstream/` keeps the signed files and indexes that vouch for the
 //! packages, so that the whole chain can be verified on the medium alone.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
@@ -183,35 +183,56 @@ fn place(work: tempfile::TempDir, path: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Makes snapshots anew whose own files, as indexes and signatures, are damaged or missing, each with its id
-/// and date, and tells how many. What they have of the store is for [`relink`]. One that cannot be made is
+/// A snapshot, its lock read.
+#[derive(Debug)]
+pub struct Snapshot {
+    id: String,
+    path: PathBuf,
+    lock: Lock,
+    family: &'static dyn Family,
+}
+
+/// All snapshots, for [`relink`] and [`remake`]. One whose lock cannot be read is left as it is; `warn` hears of
+/// it.
+pub fn snapshots(site: &Site, warn: &mut dyn FnMut(&str)) -> Result<Vec<Snapshot>, SiteError> {
+    let mut found = Vec::new();
+    for id in site.snapshots()? {
+        let path = site.snapshots_directory().join(&id);
+        let known = read_lock(&path.join(LOCK_FILE))
+            .and_then(|lock| Ok((family(&lock.distribution)?, lock)));
+        match known {
+            Ok((family, lock)) => found.push(Snapshot { id, path, lock, family }),
+            Err(error) => warn(&format!("a snapshot that is left as it is: {error}")),
+        }
+    }
+    Ok(found)
+}
+
+/// Makes those of `snapshots` anew whose own files, as indexes and signatures, are damaged or missing, each with
+/// its id and date, and tells how many. What they have of the store is for [`relink`]. One that cannot be made is
 /// left as it is; `warn` hears of it.
 pub fn remake(
     site: &Site,
+    snapshots: &[Snapshot],
     key: &SigningKey,
     now: Timestamp,
     warn: &mut dyn FnMut(&str),
 ) -> Result<usize, PublishError> {
-    let snapshots = site.snapshots_directory();
-    let _alone = alone(&snapshots)?;
+    let directory = site.snapshots_directory();
+    let _alone = alone(&directory)?;
     let mut remade = 0;
-    for id in site.snapshots()? {
-        let path = snapshots.join(&id);
-        // relink tells of locks that cannot be read.
-        let (Some(date), Ok(lock)) = (date_of(&id), read_lock(&path.join(LOCK_FILE))) else {
-            continue;
-        };
-        let Ok(family) = family(&lock.distribution) else { continue };
-        if verify::is_published(family, &path, &lock, now) {
+    for Snapshot { id, path, lock, family } in snapshots {
+        let Some(date) = date_of(id) else { continue };
+        if verify::is_published(*family, path, lock, now) {
             continue;
         }
-        match make(site, family, &lock, None, key, Times { date, now }) {
+        match make(site, *family, lock, None, key, Times { date, now }) {
             Ok(work) => {
                 // Under a name that gc removes, whatever happens.
-                let old = snapshots.join(format!(".old-{id}"));
+                let old = directory.join(format!(".old-{id}"));
                 removed(fs::remove_dir_all(&old)).map_err(at(&old))?;
-                fs::rename(&path, &old).map_err(at(&path))?;
-                place(work, &path)?;
+                fs::rename(path, &old).map_err(at(path))?;
+                place(work, path)?;
                 removed(fs::remove_dir_all(&old)).map_err(at(&old))?;
                 remade += 1;
             }
@@ -253,42 +274,41 @@ fn upstream(family: &dyn Family, lock: &Lock) -> Vec<(String, Blob)> {
 }
 
 /// The files of a repository that are links into the store.
-pub(crate) fn linked(lock: &Lock) -> Result<Vec<(String, Blob)>, SiteError> {
-    let family = family(&lock.distribution)?;
+pub(crate) fn linked(family: &dyn Family, lock: &Lock) -> Vec<(String, Blob)> {
     let mut files = upstream(family, lock);
     files.extend(family.pool(lock));
-    Ok(files)
+    files
 }
 
-/// Makes all snapshots hold what the store holds, and tells how many files were replaced. A damaged blob that
+/// Makes `snapshots` hold what the store holds, and tells how many files were replaced. A damaged blob that
 /// was removed and fetched again is another file than the one to which snapshots have links. Nothing is
-/// remembered between runs: whatever a crash left undone is found again. A snapshot whose lock cannot be read
-/// is left as it is; `warn` hears of it.
-pub fn relink(site: &Site, warn: &mut dyn FnMut(&str)) -> Result<usize, SiteError> {
-    let mut replaced = 0;
-    for id in site.snapshots()? {
-        let directory = site.snapshots_directory().join(id);
-        let files = match read_lock(&directory.join(LOCK_FILE)).and_then(|lock| linked(&lock)) {
-            Ok(files) => files,
-            Err(error) => {
-                warn(&format!("a snapshot that is left as it is: {error}"));
-                continue;
-            }
-        };
-        for (path, blob) in files {
-            let (target, source) = (directory.join(path), site.store().path(&blob.digest));
-            let same = |one: &fs::Metadata, other: &fs::Metadata| {
-                (one.dev(), one.ino()) == (other.dev(), other.ino())
-            };
-            // What the store lacks cannot be better than what is there.
-            let Ok(stored) = fs::metadata(&source) else { continue };
-            let is_link = fs::metadata(&target).is_ok_and(|found| same(&found, &stored));
-            if is_link || holds(&target, &blob) || !holds(&source, &blob) {
-                continue;
-            }
-            replace(&source, &target).map_err(at(&target))?;
-            replaced += 1;
+/// remembered between runs: whatever a crash left undone is found again.
+pub fn relink(site: &Site, snapshots: &[Snapshot]) -> Result<usize, SiteError> {
+    let mut links: BTreeMap<Blob, Vec<PathBuf>> = BTreeMap::new();
+    for Snapshot { path, lock, family, .. } in snapshots {
+        for (file, blob) in linked(*family, lock) {
+            links.entry(blob).or_default().push(path.join(file));
         }
+    }
+    let same = |one: &fs::Metadata, other: &fs::Metadata| {
+        (one.dev(), one.ino()) == (other.dev(), other.ino())
+    };
+    let mut replaced = 0;
+    for (blob, mut targets) in links {
+        let source = site.store().path(&blob.digest);
+        // What the store lacks cannot be better than what is there.
+        let Ok(stored) = fs::metadata(&source) else { continue };
+        targets.retain(|target| {
+            let is_link = fs::metadata(target).is_ok_and(|found| same(&found, &stored));
+            !is_link && !holds(target, &blob)
+        });
+        if targets.is_empty() || !holds(&source, &blob) {
+            continue;
+        }
+        for target in &targets {
+            replace(&source, target).map_err(at(target))?;
+        }
+        replaced += targets.len();
     }
     if replaced > 0 {
         sync_file_system(&site.snapshots_directory())?;
@@ -297,7 +317,7 @@ pub fn relink(site: &Site, warn: &mut dyn FnMut(&str)) -> Result<usize, SiteErro
 }
 
 /// Whether a file has the content of a blob.
-pub(crate) fn holds(path: &Path, blob: &Blob) -> bool {
+fn holds(path: &Path, blob: &Blob) -> bool {
     digest_of(path).is_ok_and(|(digest, size)| (Blob { digest, size }) == *blob)
 }
 

@@ -18,7 +18,7 @@ use tree::Digest;
 use crate::family::{Family, family};
 use crate::lock::{Blob, Lock};
 use crate::parallel::each;
-use crate::publish::{UPSTREAM, holds, linked};
+use crate::publish::{UPSTREAM, linked};
 use crate::site::{LOCK_FILE, Site, SiteError, read_lock};
 use crate::store::{Store, digest_of};
 
@@ -108,10 +108,10 @@ pub(crate) fn is_published(
 ) -> bool {
     let mut findings = Findings::default();
     family.verify_published(directory, lock, now, &mut findings);
-    let packages: HashSet<PathBuf> =
-        family.pool(lock).into_iter().map(|(path, _)| directory.join(path)).collect();
-    let mut own = findings.files.iter().filter(|(path, _)| !packages.contains(*path));
-    findings.problems.is_empty() && own.all(|(path, blob)| holds(path, blob))
+    for (path, _) in family.pool(lock) {
+        findings.files.remove(&directory.join(path));
+    }
+    findings.contents(&|_| {}).problems.is_empty()
 }
 
 /// Verifies a snapshot whose lock is verified.
@@ -124,11 +124,12 @@ fn snapshot(
     let directory = site.snapshots_directory().join(id);
     // What is wrong with it is told with those of recipes.
     let Ok(lock) = read_lock(&directory.join(LOCK_FILE)) else { return Ok(()) };
-    let linked = linked(&lock)?;
+    let family = family(&lock.distribution)?;
     let mut own = Findings::default();
-    family(&lock.distribution)?.verify_published(&directory, &lock, now, &mut own);
+    family.verify_published(&directory, &lock, now, &mut own);
     findings.files.extend(own.files);
-    findings.files.extend(linked.into_iter().map(|(path, blob)| (directory.join(path), blob)));
+    let linked = linked(family, &lock).into_iter();
+    findings.files.extend(linked.map(|(path, blob)| (directory.join(path), blob)));
     findings.problems.extend(own.problems.iter().map(|text| format!("snapshot {id}: {text}")));
     Ok(())
 }

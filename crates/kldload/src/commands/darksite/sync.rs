@@ -12,7 +12,7 @@ use darksite::fetch::{Fetcher, Options, Proxies, Summary};
 use darksite::keys;
 use darksite::lock::Lock;
 use darksite::packages::packages;
-use darksite::publish::{draft, publish, relink, remake};
+use darksite::publish::{Snapshot, draft, publish, relink, remake, snapshots};
 use darksite::site::{Site, write_lock};
 use darksite::verify;
 use serde_json::json;
@@ -83,6 +83,7 @@ fn rate(text: &str) -> Result<NonZeroU64, String> {
 pub fn bring(asked: &Asked, site: &Site, fetcher: &Fetcher, ui: &mut Ui) -> anyhow::Result<Lock> {
     let lock = choose(asked, site, fetcher, ui)?;
     fetch(asked, &lock, site, fetcher, ui)?;
+    relinked(site, ui)?;
     Ok(lock)
 }
 
@@ -117,20 +118,25 @@ fn fetch(
     fetcher: &Fetcher,
     ui: &mut Ui,
 ) -> anyhow::Result<Summary> {
-    let wanted = packages(lock, &|suite| asked.places(suite));
-    let missing = wanted.iter().filter(|file| !site.store().contains(&file.digest, file.size));
-    let bytes = missing.map(|file| file.size).sum();
-    ui.stage("fetching packages", bytes);
+    let mut missing = packages(lock, &|suite| asked.places(suite));
+    missing.retain(|file| !site.store().contains(&file.digest, file.size));
+    ui.stage("fetching packages", missing.iter().map(|file| file.size).sum());
     let summary = {
         let shared = Mutex::new(&mut *ui);
-        fetcher.all(site.store(), &wanted, &|event| shown(&shared, event))?
+        fetcher.all(site.store(), &missing, &|event| shown(&shared, event))?
     };
-    let replaced = relink(site, &mut |why| ui.warn(why))?;
+    site.save_lock(&asked.name_in_site()?, lock)?;
+    Ok(summary)
+}
+
+/// All snapshots, which hold what the store holds.
+fn relinked(site: &Site, ui: &mut Ui) -> anyhow::Result<Vec<Snapshot>> {
+    let snapshots = snapshots(site, &mut |why| ui.warn(why))?;
+    let replaced = relink(site, &snapshots)?;
     if replaced > 0 {
         ui.warn(&format!("{replaced} damaged or missing files of snapshots were replaced"));
     }
-    site.save_lock(&asked.name_in_site()?, lock)?;
-    Ok(summary)
+    Ok(snapshots)
 }
 
 /// Runs the command.
@@ -149,9 +155,10 @@ pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
         (summary, draft.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     let summary = summary?;
+    let snapshots = relinked(&site, &mut ui)?;
     ui.stage("publishing", 0);
     let key = keys::signing_key(&site.keys(), now)?;
-    let remade = remake(&site, &key, now, &mut |why| ui.warn(why))?;
+    let remade = remake(&site, &snapshots, &key, now, &mut |why| ui.warn(why))?;
     if remade > 0 {
         ui.warn(&format!("{remade} snapshots with damaged or missing indexes were made anew"));
     }
