@@ -1,6 +1,8 @@
 //! Every format of one disk, from one pass: our readers and `qemu-img` judge.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod common;
+
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
@@ -11,15 +13,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use blk::{RangeSet, ReadAt};
-use disk::export::{
-    Compression, DynamicVhd, FixedVhd, Gcp, Identity, ImageWriter, Ova, PIECE, Piece, Qcow2, Raw,
-    Vhdx, Vmdk, Written, ova,
-};
+use common::{OPTIONS, disk, noise, passes, tool, writer};
+use disk::export::{Gcp, ImageWriter, Written, ova};
 use image::export::zeros;
 use image::verify::{VerifyError, verify, verify_gcp};
-use image::{ExportError, Options, Source, Window, export};
+use image::{ExportError, Options, Source, export};
 
-const OPTIONS: Options = Options { jobs: 2, deflate: Some(Window::Small), crc: true, leaves: true };
 const FORMATS: [(&str, &str); 10] = [
     ("qcow2", "qcow2"),
     ("zstd", "qcow2"),
@@ -32,46 +31,6 @@ const FORMATS: [(&str, &str); 10] = [
     ("large ova", ""),
     ("gcp", ""),
 ];
-
-fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 24) as u8
-    };
-    (0..length).map(|_| next()).collect()
-}
-
-/// A sparse file with parts at offsets.
-fn disk(path: &Path, size: u64, parts: &[(u64, Vec<u8>)]) -> File {
-    let file = File::options().read(true).write(true).create_new(true).open(path).unwrap();
-    file.set_len(size).unwrap();
-    for (offset, bytes) in parts {
-        FileExt::write_all_at(&file, bytes, *offset).unwrap();
-    }
-    file
-}
-
-fn writer(kind: &str, file: File, source: &Source<'_>) -> Box<dyn ImageWriter> {
-    let (size, identity) = (source.size(), Identity([7; 32]));
-    match kind {
-        "qcow2" => Box::new(Qcow2::new(file, size, Compression::Deflate).unwrap()),
-        "zstd" => Box::new(Qcow2::new(file, size, Compression::Zstd(3)).unwrap()),
-        "raw" => Box::new(Raw::new(file, size).unwrap().with_verity()),
-        "vhd" => Box::new(FixedVhd::new(file, size, identity).unwrap().with_verity()),
-        "dynamic" => Box::new(DynamicVhd::new(file, size, identity).unwrap()),
-        "vhdx" => Box::new(Vhdx::new(file, size, identity).unwrap()),
-        "vmdk" => Box::new(Vmdk::new(file, size, "disk.vmdk", &identity).unwrap()),
-        "ova" => Box::new(Ova::new(file, size, size, ova::Machine::default(), &identity).unwrap()),
-        // The disk might have grown beyond 8 GiB.
-        "large ova" => {
-            Box::new(Ova::new(file, size, 9 << 30, ova::Machine::default(), &identity).unwrap())
-        }
-        _ => Box::new(Gcp::new(file, size, source.runs().unwrap(), &zeros()).unwrap()),
-    }
-}
 
 /// Writes all formats into `directory`.
 fn all(source: &Source<'_>, directory: &Path, options: Options) -> Vec<(PathBuf, Written)> {
@@ -100,25 +59,6 @@ fn all(source: &Source<'_>, directory: &Path, options: Options) -> Vec<(PathBuf,
         }
     }
     paths.into_iter().zip(written).collect()
-}
-
-/// A tool that judges; a missing one is told, loudly, and fails in CI.
-fn tool(name: &str) -> Option<Command> {
-    let found = Path::new("/usr/bin").join(name);
-    if found.is_file() {
-        return Some(Command::new(found));
-    }
-    assert!(std::env::var_os("CI").is_none(), "{name} must judge in CI");
-    eprintln!("\n***** SKIPPED: {name} is not installed and judged NOTHING *****\n");
-    None
-}
-
-fn passes(command: &mut Command) -> String {
-    let output = command.env("LC_ALL", "C").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-    said
 }
 
 /// `raw` is what every image must hold.
@@ -728,79 +668,4 @@ fn the_map_of_an_archive_is_compared() {
     let elsewhere = runs.iter().map(|run| run.start + 65536..run.end + 65536).collect();
     let error = verify_gcp(&source, &runs, &archive(elsewhere)[..], &mut |_| ()).unwrap_err();
     assert!(matches!(error, VerifyError::Differs { offset } if offset == 1 << 20), "{error}");
-}
-
-fn read_write(path: &Path) -> File {
-    File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap()
-}
-
-/// Content that does not compress, content that does, and, on one disk, each of them at places that share a table
-/// and that do not.
-#[test]
-fn qcow2_stores_equal_pieces_once() {
-    const FAR: u64 = 1 << 30;
-    let directory = tempfile::tempdir().unwrap();
-    let (path, raw) = (directory.path().join("disk.qcow2"), directory.path().join("disk.raw"));
-    let hard = noise(8 << 20, 1);
-    let soft: Vec<u8> = noise(2 << 20, 2).into_iter().flat_map(|byte| [byte, byte & 1]).collect();
-    let parts: Vec<(u64, Vec<u8>)> = [1 << 20, 40 << 20, FAR, FAR + (40 << 20)]
-        .into_iter()
-        .flat_map(|at| [(at, hard.clone()), (at + (16 << 20), soft.clone())])
-        .collect();
-    let file = disk(&raw, 2 << 30, &parts);
-    let source = Source::new(&file, None, false).unwrap();
-    for kind in ["qcow2", "zstd"] {
-        let image = writer(kind, read_write(&path), &source);
-        let runs = source.runs().unwrap();
-        export(&source, &runs, vec![image], OPTIONS, &mut |_| ()).unwrap();
-        let length = fs::metadata(&path).unwrap().len();
-        let once = (hard.len() + soft.len()) as u64;
-        assert!(length < once + (4 << 20), "{length} bytes for {once}");
-        let opened = disk::image::open_path(&path, None, &[]).unwrap();
-        verify(&source, &runs, &*opened.disk, &mut |_| ()).unwrap();
-
-        let qemu_img = |arguments: &[&str]| passes(tool("qemu-img").unwrap().args(arguments));
-        if tool("qemu-img").is_none() {
-            return;
-        }
-        let (path, raw) = (path.to_str().unwrap(), raw.to_str().unwrap());
-        let check = || {
-            let said = qemu_img(&["check", "-f", "qcow2", path]);
-            assert!(said.contains("No errors were found"), "{kind}: {said}");
-        };
-        check();
-        qemu_img(&["compare", "-f", "raw", "-F", "qcow2", raw, path]);
-        // A guest that writes into one of them writes into nothing else.
-        let writes = ["1M", "17M", "1064M"].map(|at| format!("write -P 9 {at} 4k"));
-        for file in [("qcow2", path), ("raw", raw)] {
-            let mut qemu_io = tool("qemu-io").unwrap();
-            let writes = writes.iter().flat_map(|write| ["-c", write]);
-            passes(qemu_io.args(["-f", file.0]).args(writes).arg(file.1));
-        }
-        check();
-        qemu_img(&["compare", "-f", "raw", "-F", "qcow2", raw, path]);
-    }
-}
-
-#[test]
-fn qcow2_counts_no_more_users_than_it_can() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("disk.qcow2");
-    let (pieces, bytes) = (70_000, noise(PIECE, 1));
-    let size = pieces * PIECE as u64;
-    for deflated in [None, Some(&noise(1000, 2)[..])] {
-        let file = read_write(&path);
-        let mut image = Box::new(Qcow2::new(file, size, Compression::Deflate).unwrap());
-        for number in 0..pieces {
-            let offset = number * PIECE as u64;
-            let piece = Piece { offset, bytes: &bytes, deflated, adler: 1, crc: 0, leaves: &[] };
-            image.piece(&piece).unwrap();
-        }
-        image.finish().unwrap();
-        assert!(fs::metadata(&path).unwrap().len() < 2 << 20);
-        if let Some(mut check) = tool("qemu-img") {
-            let said = passes(check.args(["check", "-f", "qcow2"]).arg(&path));
-            assert!(said.contains("No errors were found"), "{said}");
-        }
-    }
 }
