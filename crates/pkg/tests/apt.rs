@@ -6,7 +6,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use pkg::deb::{self, Pin, PinTarget, Policy, Reason, Request, Universe};
+use pkg::deb::{self, Pin, PinTarget, Policy, Priority, Reason, Request, Universe};
 use pkg::profile::Profiles;
 use support::{Apt, Installed};
 
@@ -41,6 +41,20 @@ const REQUESTS: &[(bool, &str)] = &[
 
 /// Holds that are compared with apt.
 const HOLDS: usize = 4;
+
+/// What a profile asks for.
+fn profile(name: &str, codename: &str) -> Request {
+    let profile = Profiles::built_in("debian").unwrap().get(name, codename).unwrap();
+    let excluded = profile.exclude.into_iter().collect();
+    Request {
+        packages: profile.packages,
+        essential: profile.essential,
+        priority: profile.priority.as_deref().map(Priority::named),
+        recommends: profile.recommends,
+        policy: Policy { excluded, ..Policy::default() },
+        optional: Vec::new(),
+    }
+}
 
 fn ours(universe: &Universe<'_>, request: &Request) -> (BTreeMap<String, String>, bool) {
     let solution = deb::solve(universe, request).unwrap();
@@ -98,12 +112,11 @@ fn complete(apt: &Apt, universe: &Universe<'_>, name: &str, request: &Request) {
 
 /// Compares the three profiles of a release with apt; returns how many packages differ.
 fn profiles(apt: &Apt, universe: &Universe<'_>, codename: &str, report: &mut String) -> usize {
-    let profiles = Profiles::built_in("debian").unwrap();
     ["core", "server", "desktop"]
         .into_iter()
-        .map(|profile| {
-            let request = Request::from_profile(&profiles.get(profile, codename).unwrap());
-            let name = format!("{codename} {profile}");
+        .map(|name| {
+            let request = profile(name, codename);
+            let name = format!("{codename} {name}");
             complete(apt, universe, &name, &request);
             compare(apt, universe, &name, &request, report)
         })
@@ -194,8 +207,7 @@ fn more_pins(
 /// A machine was made before there were updates, and some of the packages that have one by now are held in
 /// turn.
 fn holds(apt: &Apt, universe: &Universe<'_>, report: &mut String) -> usize {
-    let core = Profiles::built_in("debian").unwrap().get("core", "trixie").unwrap();
-    let mut request = Request { recommends: false, ..Request::from_profile(&core) };
+    let mut request = Request { recommends: false, ..profile("core", "trixie") };
     let before = apt.universe_of(|release| release.codename == "trixie");
     let then = deb::solve(&before, &request).unwrap().packages;
     let versions = || then.iter().map(|one| (one.package.name, one.package.version.as_str()));

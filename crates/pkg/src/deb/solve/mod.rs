@@ -20,7 +20,6 @@ use thiserror::Error;
 use super::packages::{Package, Priority};
 use super::policy::{Policy, UnknownName, hint};
 use super::universe::{IndexInfo, Kind, NameId, Universe, VersionId};
-use crate::profile::Profile;
 use crate::solve::Explanation;
 use clauses::Clauses;
 use walk::{Cause, Walk};
@@ -45,24 +44,6 @@ pub struct Request {
     pub policy: Policy,
     /// Sets that are added one by one if they can be had without touching what is there.
     pub optional: Vec<OptionalSet>,
-}
-
-impl Request {
-    /// What a profile asks for.
-    pub fn from_profile(profile: &Profile) -> Self {
-        let priority = profile.priority.as_deref().map(Priority::named);
-        Self {
-            packages: profile.packages.clone(),
-            essential: profile.essential,
-            priority,
-            recommends: profile.recommends,
-            policy: Policy {
-                excluded: profile.exclude.iter().cloned().collect(),
-                ..Policy::default()
-            },
-            optional: Vec::new(),
-        }
-    }
 }
 
 /// Packages that are wanted together, but not needed.
