@@ -92,7 +92,7 @@ impl Plan {
             });
         }
 
-        let data_bytes = sizes::data_bytes(&tree);
+        let data_bytes = tree.data_bytes();
         let default_size = sizes::default_disk(data_bytes, options.esp_size);
         let disk_size = options.disk_size.unwrap_or(default_size);
         let disk = DiskLayout::new(disk_size, options.esp_size)?;

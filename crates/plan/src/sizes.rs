@@ -1,26 +1,10 @@
 //! How large a disk is when nobody says it, and what surely is too small.
 
-use tree::{Kind, Tree};
-
 const GIB: u64 = 1 << 30;
 /// The smallest disk that is made unasked: metaslabs get the size that suits grown disks.
 const MIN_DISK: u64 = 8 * GIB;
 /// Part of a tree's bytes that a pool takes at the very least.
 const BEST_RATIO: u64 = 8;
-
-/// Bytes of all regular files, without holes, each inode once.
-pub(crate) fn data_bytes(tree: &Tree) -> u64 {
-    let mut seen = vec![false; tree.inode_count()];
-    let mut total = 0;
-    for entry in tree.walk() {
-        if let Kind::File(file) = &entry.inode.kind
-            && !std::mem::replace(&mut seen[entry.id.index()], true)
-        {
-            total += file.data_size();
-        }
-    }
-    total
-}
 
 /// A disk with room for the files twice over, in whole GiB.
 pub(crate) fn default_disk(data: u64, esp: u64) -> u64 {

@@ -253,6 +253,20 @@ impl Tree {
     pub fn walk(&self) -> Walk<'_> {
         Walk { tree: self, todo: vec![(Vec::new(), self.root())] }
     }
+
+    /// Bytes of all regular files, without holes, each inode once.
+    pub fn data_bytes(&self) -> u64 {
+        let mut seen = vec![false; self.inode_count()];
+        let mut total = 0;
+        for entry in self.walk() {
+            if let Kind::File(file) = &entry.inode.kind
+                && !core::mem::replace(&mut seen[entry.id.index()], true)
+            {
+                total += file.data_size();
+            }
+        }
+        total
+    }
 }
 
 /// Iterator of [`Tree::walk`].

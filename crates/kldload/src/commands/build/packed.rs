@@ -3,7 +3,7 @@
 
 use anyhow::Context;
 use serde_json::json;
-use tree::{Blobs, Digest, Kind, Tree};
+use tree::{Blobs, Digest, Tree};
 use zfs::{Compression, Packed};
 
 use super::room::room;
@@ -34,11 +34,11 @@ pub fn packed(
         }
     }
     let begun = cache.begin(KIND, &key)?;
-    let sizes = tree.walk().filter_map(|entry| match &entry.inode.kind {
-        Kind::File(file) => Some(file.data_size()),
-        _ => None,
-    });
-    let size = sizes.sum();
+    // Another build may have had its turn before.
+    if let Some(Ok(packed)) = begun.made_meanwhile().map(|path| Packed::open(path, compression)) {
+        return Ok(Some(packed));
+    }
+    let size = tree.data_bytes();
     room(cache.directory(), size / 4)?;
     // A root of other packages has most files in common with this one.
     let earlier = cache.list()?.into_iter().filter(|entry| entry.kind == KIND);
@@ -56,7 +56,7 @@ pub fn packed(
 mod tests {
     use std::fs;
 
-    use tree::{File, Inode, MemoryBlobs, Metadata};
+    use tree::{File, Inode, Kind, MemoryBlobs, Metadata};
 
     use super::*;
 
