@@ -15,6 +15,7 @@ mod transport;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::mem::{Discriminant, discriminant};
+use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -37,6 +38,10 @@ const MOST_FAILURES: usize = 10;
 const PROGRESS: u64 = 1 << 18;
 /// Bytes a second below which a server is as good as silent.
 const SLOWEST: f64 = 128.0;
+/// How often one looks whether more connections would help.
+const LOOK: Duration = Duration::from_millis(10);
+/// If all connections wait so many times in a row, one more would.
+const LOOKS: usize = 5;
 /// The longest pause between two rounds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -92,6 +97,8 @@ pub struct Fetcher {
     options: Options,
     transport: Transport,
     limiter: Option<Limiter>,
+    /// How many files are waited for at this moment.
+    waiting: AtomicUsize,
     /// How often in a row each server could not be reached.
     unreachable: Mutex<HashMap<String, u32>>,
     /// Which problems of which servers were told.
@@ -103,12 +110,15 @@ impl Fetcher {
     pub fn new(options: Options) -> Result<Self, FetchError> {
         let transport = Transport::new(&options)?;
         let limiter = options.rate.map(Limiter::new);
-        let (unreachable, told) = (Mutex::default(), Mutex::default());
-        Ok(Self { options, transport, limiter, unreachable, told })
+        let (waiting, unreachable, told) = <(AtomicUsize, Mutex<_>, Mutex<_>)>::default();
+        Ok(Self { options, transport, limiter, waiting, unreachable, told })
     }
 
     /// Brings everything that is `wanted` and not there yet into the store, several at a time, and makes
     /// it survive a crash. All that can be had is in the store even when this fails.
+    ///
+    /// It begins with a connection for each processor. More of them help where the network is slow; where the
+    /// processors are, they only share these, and the largest file comes last, alone.
     pub fn all(
         &self,
         store: &Store,
@@ -125,6 +135,7 @@ impl Fetcher {
         let next = AtomicUsize::new(0);
         let errors = Mutex::new(Vec::new());
         let failed = || errors.lock().map_or(usize::MAX, |errors| errors.len());
+        let going_on = || failed() < MOST_FAILURES && next.load(Ordering::Relaxed) < missing.len();
         let work = || {
             while failed() < MOST_FAILURES
                 && let Some(file) = missing.get(next.fetch_add(1, Ordering::Relaxed))
@@ -144,11 +155,26 @@ impl Fetcher {
                 }
             }
         };
+        let most = self.options.threads.min(missing.len());
+        let first = thread::available_parallelism().map_or(1, NonZero::get).min(most);
         thread::scope(|scope| {
-            for _ in 1..self.options.threads.min(missing.len()) {
+            for _ in 1..first {
                 scope.spawn(work);
             }
+            let more = scope.spawn(move || {
+                let (mut begun, mut looks) = (first, 0);
+                while begun < most && going_on() {
+                    thread::park_timeout(LOOK);
+                    let all_wait = self.waiting.load(Ordering::Relaxed) >= begun;
+                    looks = if all_wait { looks + 1 } else { 0 };
+                    if looks == LOOKS {
+                        scope.spawn(work);
+                        (begun, looks) = (begun + 1, 0);
+                    }
+                }
+            });
             work();
+            more.thread().unpark();
         });
         store.settle()?;
         let errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -192,7 +218,7 @@ impl Fetcher {
         let mut found = None;
         self.ask(name, locations, report, &mut |location| {
             let mut bytes = Vec::new();
-            let opened = self.transport.open(location, 0)?;
+            let opened = self.waited_for(|| self.transport.open(location, 0))?;
             let total = opened.total;
             self.copy(opened, report, &mut |chunk| {
                 let length = (bytes.len() + chunk.len()) as u64;
@@ -306,7 +332,8 @@ impl Fetcher {
         loop {
             let resumed = partial.length() > 0;
             if partial.length() < file.size || !resumed {
-                let opened = match self.transport.open(location, partial.length()) {
+                let opened = self.waited_for(|| self.transport.open(location, partial.length()));
+                let opened = match opened {
                     Err(Problem::Range) if resumed => {
                         partial.restart()?;
                         continue;
@@ -348,6 +375,14 @@ impl Fetcher {
         }
     }
 
+    /// Does what waits for somebody else.
+    fn waited_for<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let done = work();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        done
+    }
+
     fn copy(
         &self,
         mut opened: Opened,
@@ -367,7 +402,7 @@ impl Fetcher {
                 (waited, received) = (Duration::ZERO, 0);
             }
             let begun = Instant::now();
-            let read = opened.reader.read(&mut buffer);
+            let read = self.waited_for(|| opened.reader.read(&mut buffer));
             waited += begun.elapsed();
             let read = match read {
                 Ok(0) => return Ok(()),

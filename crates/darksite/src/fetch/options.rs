@@ -7,7 +7,7 @@ use std::time::Duration;
 /// How to fetch.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Files fetched at the same time.
+    /// Most files fetched at the same time.
     pub threads: usize,
     /// How often every place is asked before a file is given up.
     pub rounds: u32,

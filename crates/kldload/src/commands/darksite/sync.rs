@@ -51,7 +51,7 @@ pub struct NetworkArgs {
     /// Fetch at most so many bytes a second, all connections together
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     limit_rate: Option<NonZeroU64>,
-    /// Files fetched at the same time
+    /// Fetch at most so many files at the same time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
 }
