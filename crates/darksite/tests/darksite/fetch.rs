@@ -1,7 +1,8 @@
 //! Servers of every bad kind: each case ends well or in one clear error, never in a wrong blob.
 
 use std::num::NonZeroU64;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use darksite::Location;
@@ -329,25 +330,52 @@ fn the_next_mirror_helps() {
     fails(&[wanted(&data, &places[..3])], "127.0.0.1");
 }
 
+/// So many files of `server`, called by their numbers; each is 1000 bytes and its number long.
+fn numbered(server: &Server, files: usize) -> Vec<Wanted> {
+    let base: Location = server.address.parse().unwrap();
+    let wanted = |number| {
+        let data = content(1000 + number);
+        Wanted {
+            name: format!("pool/a.deb/{number}"),
+            locations: vec![base.join(&format!("pool/{number}"))],
+            digest: Digest::of(&data),
+            size: data.len() as u64,
+        }
+    };
+    (0..files).map(wanted).collect()
+}
+
+#[test]
+fn a_slow_server_is_asked_for_as_many_files_as_are_allowed_but_no_more() {
+    // More than this machine has processors, so that what was begun with is not enough.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) + 4;
+    // Nobody gets an answer before so many ask at the same time.
+    let together = Barrier::new(threads);
+    let asking = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (now, peak) = (Arc::clone(&asking), Arc::clone(&most));
+    let server = Server::start(move |request| {
+        peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        together.wait();
+        now.fetch_sub(1, Ordering::SeqCst);
+        let number = request.path.rsplit('/').next().unwrap().parse::<usize>().unwrap();
+        Answer::full(&content(1000 + number))
+    });
+    let files = numbered(&server, threads * 3);
+    let (result, blobs) = fetch_with(Options { threads, ..quick() }, &files);
+    assert_eq!(result.unwrap().fetched, files.len());
+    assert_eq!(blobs, files.len());
+    assert_eq!(server.requests(), files.len(), "nobody waited in vain");
+    assert_eq!(most.load(Ordering::SeqCst), threads);
+}
+
 #[test]
 fn many_files_one_of_them_missing() {
     let server = Server::start(|request| match request.path.rsplit('/').next().unwrap() {
         "17" => Answer::status(404),
         name => Answer::full(&content(1000 + name.parse::<usize>().unwrap())),
     });
-    let base: Location = server.address.parse().unwrap();
-    let files: Vec<Wanted> = (0..40)
-        .map(|number| {
-            let data = content(1000 + number);
-            Wanted {
-                name: format!("pool/a.deb/{number}"),
-                locations: vec![base.join(&format!("pool/{number}"))],
-                digest: Digest::of(&data),
-                size: data.len() as u64,
-            }
-        })
-        .collect();
-    let (result, blobs) = fetch(&files);
+    let (result, blobs) = fetch(&numbered(&server, 40));
     let error = result.unwrap_err().to_string();
     assert!(error.starts_with("cannot fetch pool/a.deb/17: http://127.0.0.1:"), "{error}");
     assert!(error.ends_with("/pool/17: not found"), "{error}");
