@@ -139,6 +139,7 @@ fn files_come_out_as_they_went_in() {
     assert_eq!(listing(&fixture.path("untarred")), before);
 
     assert_eq!(ok(&["cat", &fixture.place("tank/fs/etc/link")]), "machine\n");
+    assert_eq!(ok(&["cp", "-r", &fixture.place("tank/fs/etc/link"), "-"]), "machine\n");
     ok(&["cp", &fixture.place("tank/fs/etc/hostname"), &fixture.text("name")]);
     let stat = fs::metadata(fixture.path("name")).unwrap();
     assert_eq!((stat.mode() & 0o7777, stat.len()), (0o640, 8));

@@ -60,8 +60,8 @@ pub struct CatArgs {
 /// Copy files out of a pool
 ///
 /// With -r the destination is a directory, which appears complete or not at all, or an archive if
-/// its name ends in .tar (- is standard output). SRC/ copies what is in a directory, SRC the
-/// directory itself. A volume is copied as a raw disk.
+/// its name ends in .tar. SRC/ copies what is in a directory, SRC the directory itself. A volume is
+/// copied as a raw disk. To - is to standard output: a file as it is, with -r an archive.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -98,7 +98,11 @@ pub fn ls(args: &LsArgs) -> anyhow::Result<ExitCode> {
 
 /// Runs `cat`.
 pub fn cat(args: &CatArgs) -> anyhow::Result<ExitCode> {
-    let place = Place::open(&args.place, &args.keys)?;
+    print(&Place::open(&args.place, &args.keys)?, &args.place)
+}
+
+/// Prints the file or volume at `place`, which was asked for as `asked`.
+fn print(place: &Place, asked: &str) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     if place.dataset.kind == DatasetKind::Volume {
         let (object, size) = place.pool.volume(&place.dataset)?;
@@ -107,10 +111,10 @@ pub fn cat(args: &CatArgs) -> anyhow::Result<ExitCode> {
         let fs = place.pool.filesystem(&place.dataset)?;
         let inode = fs.resolve(&place.path, true)?;
         if inode.kind() != InodeKind::File {
-            let what = args.place.clone();
+            let what = asked.to_owned();
             return Err(ReadError::WrongKind { what, expected: "a file" }.into());
         }
-        pump(&inode.object, inode.attributes.size, &mut out).with_context(|| args.place.clone())?;
+        pump(&inode.object, inode.attributes.size, &mut out).with_context(|| asked.to_owned())?;
     }
     out.flush().context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)
@@ -132,7 +136,11 @@ fn pump(object: &Object<'_>, size: u64, out: &mut dyn Write) -> anyhow::Result<(
 /// Runs `cp`.
 pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
     let place = Place::open(&args.source, &args.keys)?;
+    let to_stdout = args.destination.as_os_str() == "-";
     if place.dataset.kind == DatasetKind::Volume {
+        if to_stdout {
+            return print(&place, &args.source);
+        }
         copy::volume(&place, &args.destination, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -142,6 +150,7 @@ pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
     match (inode.kind(), args.recursive) {
         (InodeKind::Directory, true) => all = copy::directory(&place, &fs, &inode, args)?,
         (InodeKind::Directory, false) => bail!("{} is a directory: use -r", args.source),
+        (InodeKind::File, _) if to_stdout => return print(&place, &args.source),
         (InodeKind::File, _) => copy::file(&place, &fs, &inode, &args.destination, args.json)
             .with_context(|| args.source.clone())?,
         _ => {
