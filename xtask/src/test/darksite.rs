@@ -52,8 +52,11 @@ fn install(
         at("site/keys/public.asc").display(),
     );
     let root = at("root");
+    // What comes without being named.
+    let priority = of_kind("asked").find_map(|asked| asked.strip_prefix("priority "));
     let text = Run::new("mmdebstrap")
-        .args(["--mode=root", "--variant=important", "--architectures=amd64"])
+        .args(["--mode=root", "--architectures=amd64"])
+        .arg(format!("--variant={}", priority.context("the lock tells no priority")?))
         .args(["--aptopt=APT::Install-Recommends \"false\""])
         .args(["--aptopt=APT::Update::Error-Mode \"any\""])
         // Shows a directory to the root.
