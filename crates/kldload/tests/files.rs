@@ -64,6 +64,11 @@ impl Fixture {
 
     /// Damages all copies of the first block of a file or directory.
     fn lose(&self, path: &str) {
+        self.damage(path, usize::MAX);
+    }
+
+    /// Damages so many copies of the first block of a file or directory.
+    fn damage(&self, path: &str, copies: usize) {
         let open =
             || fs::File::options().read(true).write(true).open(self.path("pool.img")).unwrap();
         let data: Arc<dyn blk::ReadAt> = Arc::new(open());
@@ -72,7 +77,7 @@ impl Fixture {
         let system = pool.filesystem(pool.datasets().unwrap().get("tank/fs").unwrap()).unwrap();
         let places = system.resolve(path.as_bytes(), false).unwrap().object.places(0).unwrap();
         assert!(!places.is_empty(), "{path}");
-        for (_, offset) in places {
+        for (_, offset) in places.into_iter().take(copies) {
             open().write_all_at(b"damaged!", (4 << 20) + offset + 200).unwrap();
         }
     }
@@ -211,6 +216,27 @@ fn a_pool_is_sound_until_a_byte_changes() {
         let output = kldload(&["verify", &image]);
         assert_eq!(output.status.code(), Some(5), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stdout).contains(told), "{output:?}");
+    }
+}
+
+#[test]
+fn who_reads_from_another_copy_is_told() {
+    // A directory that is too large to be in the pointer to it.
+    let fixture = Fixture::with(|root| {
+        fs::create_dir(root.join("many")).unwrap();
+        for number in 0..100 {
+            fs::write(root.join(format!("many/{number}")), "machine\n").unwrap();
+        }
+    });
+    // Directories are there twice.
+    fixture.damage("many", 1);
+    let file = fixture.place("tank/fs/many/7");
+    for arguments in [&["cat", &file][..], &["cp", &file, "-"]] {
+        let output = kldload(arguments);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(output.stdout, b"machine\n");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("a bad copy was not used"), "{arguments:?}: {said}");
     }
 }
 

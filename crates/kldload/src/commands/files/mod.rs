@@ -98,11 +98,21 @@ pub fn ls(args: &LsArgs) -> anyhow::Result<ExitCode> {
 
 /// Runs `cat`.
 pub fn cat(args: &CatArgs) -> anyhow::Result<ExitCode> {
-    print(&Place::open(&args.place, &args.keys)?, &args.place)
+    let place = Place::open(&args.place, &args.keys)?;
+    print(&place, &args.place)?;
+    tell_faults(&place);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was read all the same, from another copy.
+fn tell_faults(place: &Place) {
+    for fault in place.pool.faults() {
+        eprintln!("warning: a bad copy was not used: {fault}");
+    }
 }
 
 /// Prints the file or volume at `place`, which was asked for as `asked`.
-fn print(place: &Place, asked: &str) -> anyhow::Result<ExitCode> {
+fn print(place: &Place, asked: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     if place.dataset.kind == DatasetKind::Volume {
         let (object, size) = place.pool.volume(&place.dataset)?;
@@ -116,8 +126,7 @@ fn print(place: &Place, asked: &str) -> anyhow::Result<ExitCode> {
         }
         pump(&inode.object, inode.attributes.size, &mut out).with_context(|| asked.to_owned())?;
     }
-    out.flush().context("cannot write to standard output")?;
-    Ok(ExitCode::SUCCESS)
+    out.flush().context("cannot write to standard output")
 }
 
 /// Writes the first `size` bytes of an object.
@@ -138,10 +147,11 @@ pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
     let place = Place::open(&args.source, &args.keys)?;
     let to_stdout = args.destination.as_os_str() == "-";
     if place.dataset.kind == DatasetKind::Volume {
-        if to_stdout {
-            return print(&place, &args.source);
+        match to_stdout {
+            true => print(&place, &args.source)?,
+            false => copy::volume(&place, &args.destination, args.json)?,
         }
-        copy::volume(&place, &args.destination, args.json)?;
+        tell_faults(&place);
         return Ok(ExitCode::SUCCESS);
     }
     let fs = place.pool.filesystem(&place.dataset)?;
@@ -150,7 +160,7 @@ pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
     match (inode.kind(), args.recursive) {
         (InodeKind::Directory, true) => all = copy::directory(&place, &fs, &inode, args)?,
         (InodeKind::Directory, false) => bail!("{} is a directory: use -r", args.source),
-        (InodeKind::File, _) if to_stdout => return print(&place, &args.source),
+        (InodeKind::File, _) if to_stdout => print(&place, &args.source)?,
         (InodeKind::File, _) => copy::file(&place, &fs, &inode, &args.destination, args.json)
             .with_context(|| args.source.clone())?,
         _ => {
@@ -158,8 +168,6 @@ pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
             return Err(ReadError::WrongKind { what, expected: "a file or directory" }.into());
         }
     }
-    for fault in place.pool.faults() {
-        eprintln!("warning: a bad copy was not used: {fault}");
-    }
+    tell_faults(&place);
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
 }
