@@ -15,7 +15,6 @@ mod transport;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::mem::{Discriminant, discriminant};
-use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -24,6 +23,7 @@ use std::time::{Duration, Instant};
 use tree::Digest;
 
 use crate::Location;
+use crate::parallel::processors;
 use crate::store::{Partial, Store, StoreError};
 use limiter::Limiter;
 pub use options::{Options, Proxies};
@@ -110,7 +110,7 @@ impl Fetcher {
     pub fn new(options: Options) -> Result<Self, FetchError> {
         let transport = Transport::new(&options)?;
         let limiter = options.rate.map(Limiter::new);
-        let (waiting, unreachable, told) = <(AtomicUsize, Mutex<_>, Mutex<_>)>::default();
+        let (waiting, unreachable, told) = Default::default();
         Ok(Self { options, transport, limiter, waiting, unreachable, told })
     }
 
@@ -137,7 +137,7 @@ impl Fetcher {
         let failed = || errors.lock().map_or(usize::MAX, |errors| errors.len());
         let going_on = || failed() < MOST_FAILURES && next.load(Ordering::Relaxed) < missing.len();
         let work = || {
-            while failed() < MOST_FAILURES
+            while going_on()
                 && let Some(file) = missing.get(next.fetch_add(1, Ordering::Relaxed))
             {
                 match self.one(store, file, report) {
@@ -156,7 +156,7 @@ impl Fetcher {
             }
         };
         let most = self.options.threads.min(missing.len());
-        let first = thread::available_parallelism().map_or(1, NonZero::get).min(most);
+        let first = processors().min(most);
         thread::scope(|scope| {
             for _ in 1..first {
                 scope.spawn(work);

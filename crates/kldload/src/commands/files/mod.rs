@@ -99,7 +99,18 @@ pub fn ls(args: &LsArgs) -> anyhow::Result<ExitCode> {
 /// Runs `cat`.
 pub fn cat(args: &CatArgs) -> anyhow::Result<ExitCode> {
     let place = Place::open(&args.place, &args.keys)?;
-    print(&place, &args.place)?;
+    if place.dataset.kind == DatasetKind::Volume {
+        let (object, size) = place.pool.volume(&place.dataset)?;
+        print(&object, size)?;
+    } else {
+        let fs = place.pool.filesystem(&place.dataset)?;
+        let inode = fs.resolve(&place.path, true)?;
+        if inode.kind() != InodeKind::File {
+            let what = args.place.clone();
+            return Err(ReadError::WrongKind { what, expected: "a file" }.into());
+        }
+        print(&inode.object, inode.attributes.size).with_context(|| args.place.clone())?;
+    }
     tell_faults(&place);
     Ok(ExitCode::SUCCESS)
 }
@@ -111,26 +122,9 @@ fn tell_faults(place: &Place) {
     }
 }
 
-/// Prints the file or volume at `place`, which was asked for as `asked`.
-fn print(place: &Place, asked: &str) -> anyhow::Result<()> {
+/// Prints the first `size` bytes of an object.
+fn print(object: &Object<'_>, size: u64) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    if place.dataset.kind == DatasetKind::Volume {
-        let (object, size) = place.pool.volume(&place.dataset)?;
-        pump(&object, size, &mut out)?;
-    } else {
-        let fs = place.pool.filesystem(&place.dataset)?;
-        let inode = fs.resolve(&place.path, true)?;
-        if inode.kind() != InodeKind::File {
-            let what = asked.to_owned();
-            return Err(ReadError::WrongKind { what, expected: "a file" }.into());
-        }
-        pump(&inode.object, inode.attributes.size, &mut out).with_context(|| asked.to_owned())?;
-    }
-    out.flush().context("cannot write to standard output")
-}
-
-/// Writes the first `size` bytes of an object.
-fn pump(object: &Object<'_>, size: u64, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut buffer = vec![0; PIECE];
     let mut at = 0;
     while at < size {
@@ -139,7 +133,7 @@ fn pump(object: &Object<'_>, size: u64, out: &mut dyn Write) -> anyhow::Result<(
         out.write_all(&buffer[..length]).context("cannot write")?;
         at += length as u64;
     }
-    Ok(())
+    out.flush().context("cannot write to standard output")
 }
 
 /// Runs `cp`.
@@ -147,9 +141,11 @@ pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
     let place = Place::open(&args.source, &args.keys)?;
     let to_stdout = args.destination.as_os_str() == "-";
     if place.dataset.kind == DatasetKind::Volume {
-        match to_stdout {
-            true => print(&place, &args.source)?,
-            false => copy::volume(&place, &args.destination, args.json)?,
+        if to_stdout {
+            let (object, size) = place.pool.volume(&place.dataset)?;
+            print(&object, size)?;
+        } else {
+            copy::volume(&place, &args.destination, args.json)?;
         }
         tell_faults(&place);
         return Ok(ExitCode::SUCCESS);
@@ -160,7 +156,9 @@ pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
     match (inode.kind(), args.recursive) {
         (InodeKind::Directory, true) => all = copy::directory(&place, &fs, &inode, args)?,
         (InodeKind::Directory, false) => bail!("{} is a directory: use -r", args.source),
-        (InodeKind::File, _) if to_stdout => print(&place, &args.source)?,
+        (InodeKind::File, _) if to_stdout => {
+            print(&inode.object, inode.attributes.size).with_context(|| args.source.clone())?
+        }
         (InodeKind::File, _) => copy::file(&place, &fs, &inode, &args.destination, args.json)
             .with_context(|| args.source.clone())?,
         _ => {
