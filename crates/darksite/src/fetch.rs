@@ -217,17 +217,11 @@ impl Fetcher {
     ) -> Result<(Vec<u8>, Location), FetchError> {
         let mut found = None;
         self.ask(name, locations, report, &mut |location| {
-            let mut bytes = Vec::new();
             let opened = self.waited_for(|| self.transport.open(location, 0))?;
             let total = opened.total;
-            self.copy(opened, report, &mut |chunk| {
-                let length = (bytes.len() + chunk.len()) as u64;
-                if length > limit {
-                    return Err(Problem::TooLong { limit }.into());
-                }
-                bytes.extend_from_slice(chunk);
-                Ok(())
-            })?;
+            let mut small = Small { bytes: Vec::new(), room: vec![0; CHUNK], limit };
+            self.copy(opened, report, &mut small)?;
+            let bytes = small.bytes;
             if let Some(total) = total
                 && total != bytes.len() as u64
             {
@@ -348,12 +342,7 @@ impl Fetcher {
                 if opened.start != partial.length() {
                     partial.restart()?;
                 }
-                let copied = self.copy(opened, report, &mut |chunk| {
-                    if partial.length() + chunk.len() as u64 > file.size {
-                        return Err(Problem::TooLong { limit: file.size }.into());
-                    }
-                    Ok(partial.write(chunk)?)
-                });
+                let copied = self.copy(opened, report, &mut Large { partial, size: file.size });
                 if let Err(Refused::Problem(Problem::TooLong { .. })) = copied {
                     partial.restart()?;
                 }
@@ -387,10 +376,9 @@ impl Fetcher {
         &self,
         mut opened: Opened,
         report: Report<'_>,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), Refused>,
+        to: &mut dyn Sink,
     ) -> Result<(), Refused> {
-        let mut buffer =
-            vec![0; self.limiter.as_ref().map_or(CHUNK, |limiter| limiter.chunk(CHUNK))];
+        let most = self.limiter.as_ref().map_or(CHUNK, |limiter| limiter.chunk(CHUNK));
         let (mut waited, mut received) = (Duration::ZERO, 0);
         loop {
             // A byte now and then is no silence, and would keep us for ever.
@@ -401,8 +389,11 @@ impl Fetcher {
                 }
                 (waited, received) = (Duration::ZERO, 0);
             }
+            let room = to.room();
+            let most = most.min(room.len());
+            let room = room.get_mut(..most).unwrap_or_default();
             let begun = Instant::now();
-            let read = self.waited_for(|| opened.reader.read(&mut buffer));
+            let read = self.waited_for(|| opened.reader.read(room));
             waited += begun.elapsed();
             let read = match read {
                 Ok(0) => return Ok(()),
@@ -414,9 +405,57 @@ impl Fetcher {
             if let Some(limiter) = &self.limiter {
                 limiter.wait(read);
             }
-            take(buffer.get(..read).unwrap_or_default())?;
+            to.filled(read)?;
             report(Event::Bytes(read as u64));
         }
+    }
+}
+
+/// Where what arrives goes, without being copied.
+trait Sink {
+    /// Where the next bytes go; some room there always is.
+    fn room(&mut self) -> &mut [u8];
+    /// Takes the first `length` bytes of the room.
+    fn filled(&mut self, length: usize) -> Result<(), Refused>;
+}
+
+/// A file that goes to the store, and has `size` bytes.
+struct Large<'a, 'b> {
+    partial: &'a mut Partial<'b>,
+    size: u64,
+}
+
+impl Sink for Large<'_, '_> {
+    fn room(&mut self) -> &mut [u8] {
+        self.partial.room()
+    }
+
+    fn filled(&mut self, length: usize) -> Result<(), Refused> {
+        if self.partial.length() + length as u64 > self.size {
+            return Err(Problem::TooLong { limit: self.size }.into());
+        }
+        Ok(self.partial.filled(length)?)
+    }
+}
+
+/// A file that is kept in memory, of at most `limit` bytes.
+struct Small {
+    bytes: Vec<u8>,
+    room: Vec<u8>,
+    limit: u64,
+}
+
+impl Sink for Small {
+    fn room(&mut self) -> &mut [u8] {
+        &mut self.room
+    }
+
+    fn filled(&mut self, length: usize) -> Result<(), Refused> {
+        if (self.bytes.len() + length) as u64 > self.limit {
+            return Err(Problem::TooLong { limit: self.limit }.into());
+        }
+        self.bytes.extend_from_slice(self.room.get(..length).unwrap_or_default());
+        Ok(())
     }
 }
 

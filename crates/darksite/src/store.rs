@@ -6,6 +6,7 @@
 //! read-only, as published repositories are hard links to them.
 
 mod partial;
+mod writer;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -18,6 +19,7 @@ use tree::{Digest, Hasher};
 
 use partial::Complete;
 pub use partial::Partial;
+use writer::Writers;
 
 /// Directory of the blobs.
 const BLOBS: &str = "blobs";
@@ -64,6 +66,7 @@ pub struct Store {
     root: PathBuf,
     /// Blobs whose content may not be on disk yet.
     complete: Mutex<Vec<Complete>>,
+    writers: Writers,
 }
 
 impl Store {
@@ -73,7 +76,7 @@ impl Store {
         for directory in [root.join(BLOBS), root.join(PARTIAL)] {
             fs::create_dir_all(&directory).map_err(at(&directory))?;
         }
-        Ok(Self { root, complete: Mutex::default() })
+        Ok(Self { root, complete: Mutex::default(), writers: Writers::default() })
     }
 
     /// Where the blob is, or would be.
@@ -134,16 +137,19 @@ impl Store {
     /// Gives all blobs that are complete their names, once their contents are on disk, and makes the names
     /// survive a crash.
     pub fn settle(&self) -> Result<(), StoreError> {
-        let complete =
+        let mut complete =
             std::mem::take(&mut *self.complete.lock().unwrap_or_else(PoisonError::into_inner));
         if complete.is_empty() {
             return Ok(());
         }
+        let mut failed = None;
+        complete.retain_mut(|blob| blob.written().map_err(|error| failed = Some(error)).is_ok());
         sync_file_system(&self.root)?;
         for blob in complete {
             blob.name(self)?;
         }
-        sync_file_system(&self.root)
+        sync_file_system(&self.root)?;
+        failed.map_or(Ok(()), Err)
     }
 
     /// Lets a blob wait for the disk.

@@ -1,13 +1,15 @@
 //! A blob on its way into the store.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use rustix::fs::{Advice, FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock};
 use tree::{Digest, Hasher};
 
+use super::writer::Writer;
 use super::{CHUNK, PARTIAL, Store, StoreError, at, read_only};
 
 /// What there is of a blob. Dropping it keeps what was written, for a later run to go on with.
@@ -15,10 +17,11 @@ use super::{CHUNK, PARTIAL, Store, StoreError, at, read_only};
 pub struct Partial<'a> {
     store: &'a Store,
     blob: Digest,
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
     /// Another process writes the same blob: this file has a random name, and goes when it is dropped.
     temporary: Option<tempfile::TempPath>,
+    writer: Writer,
     hasher: Hasher,
     length: u64,
 }
@@ -27,44 +30,23 @@ impl<'a> Partial<'a> {
     pub(super) fn open(store: &'a Store, blob: Digest, limit: u64) -> Result<Self, StoreError> {
         let directory = store.root.join(PARTIAL);
         let path = directory.join(blob.to_string());
-        if let Some(file) = open_locked(&path).map_err(at(&path))? {
-            let mut partial = Self {
-                store,
-                blob,
-                file,
-                path,
-                temporary: None,
-                hasher: Hasher::default(),
-                length: 0,
-            };
-            partial.take_up(limit)?;
-            return Ok(partial);
-        }
-        let temporary = tempfile::NamedTempFile::new_in(&directory).map_err(at(&directory))?;
-        let (file, temporary) = temporary.into_parts();
-        let path = temporary.to_path_buf();
-        let (hasher, length) = (Hasher::default(), 0);
-        Ok(Self { store, blob, file, path, temporary: Some(temporary), hasher, length })
-    }
-
-    /// Hashes what an earlier run left; more than `limit` bytes cannot be right.
-    fn take_up(&mut self, limit: u64) -> Result<(), StoreError> {
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            match self.file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => {
-                    self.hasher.update(buffer.get(..read).unwrap_or_default());
-                    self.length += read as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(at(&self.path)(error)),
+        let (file, path, temporary) = match open_locked(&path).map_err(at(&path))? {
+            Some(file) => (file, path, None),
+            None => {
+                let temporary =
+                    tempfile::NamedTempFile::new_in(&directory).map_err(at(&directory))?;
+                let (file, temporary) = temporary.into_parts();
+                (file, temporary.to_path_buf(), Some(temporary))
             }
-            if self.length > limit {
-                return self.restart();
-            }
+        };
+        let file = Arc::new(file);
+        let (hasher, length) = take_up(&file, limit).map_err(at(&path))?;
+        let writer = store.writers.writer(file.clone(), length);
+        let mut partial = Self { store, blob, file, path, temporary, writer, hasher, length };
+        if length > limit {
+            partial.restart()?;
         }
-        Ok(())
+        Ok(partial)
     }
 
     /// How many bytes there are.
@@ -72,18 +54,35 @@ impl<'a> Partial<'a> {
         self.length
     }
 
-    /// Adds bytes at the end.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all(bytes).map_err(at(&self.path))?;
+    /// Where the next bytes go, to be [added](Self::filled); some room there always is.
+    pub fn room(&mut self) -> &mut [u8] {
+        self.writer.room()
+    }
+
+    /// Adds the first `length` bytes of the [room](Self::room).
+    pub fn filled(&mut self, length: usize) -> Result<(), StoreError> {
+        let bytes = self.writer.room().get(..length).unwrap_or_default();
         self.hasher.update(bytes);
-        self.length += bytes.len() as u64;
+        let length = bytes.len();
+        self.length += length as u64;
+        self.writer.filled(length).map_err(at(&self.path))
+    }
+
+    /// Adds bytes at the end.
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
+        while !bytes.is_empty() {
+            let room = self.room();
+            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
+            room.get_mut(..now.len()).unwrap_or_default().copy_from_slice(now);
+            self.filled(now.len())?;
+            bytes = later;
+        }
         Ok(())
     }
 
     /// Forgets everything written.
     pub fn restart(&mut self) -> Result<(), StoreError> {
-        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
-        emptied.map_err(at(&self.path))?;
+        self.writer.restart().map_err(at(&self.path))?;
         (self.hasher, self.length) = (Hasher::default(), 0);
         Ok(())
     }
@@ -102,10 +101,9 @@ impl<'a> Partial<'a> {
             self.restart()?;
             return Err(StoreError::Damaged { path: self.path.clone(), found, length });
         }
-        // The disk may begin; this is advice, and no harm is done where it is not taken.
-        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
-        let Self { store, blob, file, path, temporary, length, .. } = self;
-        store.wait(Complete { blob, path, temporary, length, file })
+        self.writer.hand_on().map_err(at(&self.path))?;
+        let Self { store, blob, file, path, temporary, writer, length, .. } = self;
+        store.wait(Complete { blob, path, temporary, length, writer, file })
     }
 }
 
@@ -117,11 +115,17 @@ pub(super) struct Complete {
     temporary: Option<tempfile::TempPath>,
     /// In bytes.
     pub length: u64,
+    writer: Writer,
     /// Open, it keeps other processes away.
-    file: File,
+    file: Arc<File>,
 }
 
 impl Complete {
+    /// Waits until all of it was given to the file system.
+    pub(super) fn written(&mut self) -> Result<(), StoreError> {
+        self.writer.wait().map_err(at(&self.path))
+    }
+
     /// Gives the blob its name.
     pub(super) fn name(self, store: &Store) -> Result<(), StoreError> {
         let target = store.path(&self.blob);
@@ -134,6 +138,24 @@ impl Complete {
             None => fs::rename(&self.path, &target).map_err(at(&target)),
         }
     }
+}
+
+/// Hashes what an earlier run left, up to the first bytes beyond `limit`, which cannot be right.
+fn take_up(mut file: &File, limit: u64) -> io::Result<(Hasher, u64)> {
+    let (mut hasher, mut length) = (Hasher::default(), 0);
+    let mut buffer = vec![0; CHUNK];
+    while length <= limit {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => {
+                hasher.update(buffer.get(..read).unwrap_or_default());
+                length += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((hasher, length))
 }
 
 /// Opens the file for this process alone; `None` if another one has it.

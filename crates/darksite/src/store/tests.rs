@@ -33,6 +33,76 @@ fn a_blob_has_its_name_only_when_it_is_right() {
     assert!(store.list().unwrap().is_empty());
 }
 
+/// Bytes that no part repeats.
+fn noise(length: usize) -> Vec<u8> {
+    (0_u64..).flat_map(|number| Digest::of(&number.to_be_bytes()).0).take(length).collect()
+}
+
+#[test]
+fn a_large_blob_is_whole_however_it_arrives() {
+    let (_directory, store) = store();
+    let bytes = noise((3 << 20) + 777);
+    let (blob, size) = (Digest::of(&bytes), bytes.len() as u64);
+    for (chunk, stop) in [(100_003, 0), (4096, 4096), (1 << 20, 1 << 20), (7777, (1 << 20) + 13)] {
+        let (first, rest) = bytes.split_at(stop);
+        // Wrong from the start, and forgotten.
+        let mut partial = store.partial(&blob, size).unwrap();
+        partial.write(&bytes[1..]).unwrap();
+        partial.restart().unwrap();
+        for chunk in first.chunks(chunk) {
+            partial.write(chunk).unwrap();
+        }
+        drop(partial);
+        let mut partial = store.partial(&blob, size).unwrap();
+        assert_eq!(partial.length(), stop as u64);
+        for chunk in rest.chunks(chunk) {
+            partial.write(chunk).unwrap();
+        }
+        partial.publish().unwrap();
+        store.settle().unwrap();
+        assert!(fs::read(store.path(&blob)).unwrap() == bytes, "{chunk} {stop}");
+        store.remove(&blob).unwrap();
+    }
+}
+
+#[test]
+fn what_arrives_slowly_is_not_lost_with_the_process() {
+    let (_directory, store) = store();
+    let blob = Digest::of(b"hello");
+    let mut partial = store.partial(&blob, 5).unwrap();
+    let path = store.root.join(PARTIAL).join(blob.to_string());
+    partial.write(b"he").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    partial.write(b"l").unwrap();
+    while fs::read(&path).unwrap() != b"hel" {
+        std::thread::yield_now();
+    }
+    partial.write(b"lo").unwrap();
+    partial.publish().unwrap();
+    store.settle().unwrap();
+    assert_eq!(store.verify(&blob).unwrap(), 5);
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("read-only");
+    fs::write(&path, "").unwrap();
+    let writers = writer::Writers::default();
+    let mut writer = writers.writer(File::open(&path).unwrap().into(), 0);
+    let fill = |writer: &mut writer::Writer| {
+        let length = writer.room().len();
+        writer.filled(length)
+    };
+    fill(&mut writer).unwrap();
+    assert!(writer.wait().is_err());
+    // Told once, and as soon as it is known.
+    writer.wait().unwrap();
+    assert!((0..1000).any(|_| fill(&mut writer).is_err()));
+    drop(writer);
+    assert_eq!(fs::read(&path).unwrap(), b"");
+}
+
 #[test]
 fn wrong_content_is_never_named() {
     let (_directory, store) = store();
