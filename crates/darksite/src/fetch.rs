@@ -10,6 +10,7 @@ mod names;
 mod options;
 mod problem;
 pub mod redirect;
+mod sink;
 mod transport;
 
 use std::collections::{HashMap, HashSet};
@@ -28,6 +29,7 @@ use crate::store::{Partial, Store, StoreError};
 use limiter::Limiter;
 pub use options::{Options, Proxies};
 pub use problem::{Failure, FetchError, Problem};
+use sink::{Large, Sink, Small};
 use transport::{Opened, Transport};
 
 /// Bytes read at once.
@@ -219,7 +221,7 @@ impl Fetcher {
         self.ask(name, locations, report, &mut |location| {
             let opened = self.waited_for(|| self.transport.open(location, 0))?;
             let total = opened.total;
-            let mut small = Small { bytes: Vec::new(), room: vec![0; CHUNK], limit };
+            let mut small = Small::new(limit);
             self.copy(opened, report, &mut small)?;
             let bytes = small.bytes;
             if let Some(total) = total
@@ -408,54 +410,6 @@ impl Fetcher {
             to.filled(read)?;
             report(Event::Bytes(read as u64));
         }
-    }
-}
-
-/// Where what arrives goes, without being copied.
-trait Sink {
-    /// Where the next bytes go; some room there always is.
-    fn room(&mut self) -> &mut [u8];
-    /// Takes the first `length` bytes of the room.
-    fn filled(&mut self, length: usize) -> Result<(), Refused>;
-}
-
-/// A file that goes to the store, and has `size` bytes.
-struct Large<'a, 'b> {
-    partial: &'a mut Partial<'b>,
-    size: u64,
-}
-
-impl Sink for Large<'_, '_> {
-    fn room(&mut self) -> &mut [u8] {
-        self.partial.room()
-    }
-
-    fn filled(&mut self, length: usize) -> Result<(), Refused> {
-        if self.partial.length() + length as u64 > self.size {
-            return Err(Problem::TooLong { limit: self.size }.into());
-        }
-        Ok(self.partial.filled(length)?)
-    }
-}
-
-/// A file that is kept in memory, of at most `limit` bytes.
-struct Small {
-    bytes: Vec<u8>,
-    room: Vec<u8>,
-    limit: u64,
-}
-
-impl Sink for Small {
-    fn room(&mut self) -> &mut [u8] {
-        &mut self.room
-    }
-
-    fn filled(&mut self, length: usize) -> Result<(), Refused> {
-        if (self.bytes.len() + length) as u64 > self.limit {
-            return Err(Problem::TooLong { limit: self.limit }.into());
-        }
-        self.bytes.extend_from_slice(self.room.get(..length).unwrap_or_default());
-        Ok(())
     }
 }
 
