@@ -12,14 +12,14 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use thiserror::Error;
 use tree::{Digest, Hasher};
 
 use partial::Complete;
 pub use partial::Partial;
-use writer::Writers;
+use writer::{Writers, lock};
 
 /// Directory of the blobs.
 const BLOBS: &str = "blobs";
@@ -137,8 +137,7 @@ impl Store {
     /// Gives all blobs that are complete their names, once their contents are on disk, and makes the names
     /// survive a crash.
     pub fn settle(&self) -> Result<(), StoreError> {
-        let mut complete =
-            std::mem::take(&mut *self.complete.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut complete = std::mem::take(&mut *lock(&self.complete));
         if complete.is_empty() {
             return Ok(());
         }
@@ -154,9 +153,9 @@ impl Store {
 
     /// Lets a blob wait for the disk.
     fn wait(&self, blob: Complete) -> Result<(), StoreError> {
-        let mut complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut complete = lock(&self.complete);
         complete.push(blob);
-        let bytes: u64 = complete.iter().map(|blob| blob.length).sum();
+        let bytes: u64 = complete.iter().map(Complete::length).sum();
         let enough = complete.len() >= WAITING || bytes >= WAITING_BYTES;
         drop(complete);
         if enough { self.settle() } else { Ok(()) }

@@ -4,7 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use tree::{Digest, Hasher};
@@ -17,13 +16,11 @@ use super::{CHUNK, PARTIAL, Store, StoreError, at, read_only};
 pub struct Partial<'a> {
     store: &'a Store,
     blob: Digest,
-    file: Arc<File>,
     path: PathBuf,
     /// Another process writes the same blob: this file has a random name, and goes when it is dropped.
     temporary: Option<tempfile::TempPath>,
     writer: Writer,
     hasher: Hasher,
-    length: u64,
 }
 
 impl<'a> Partial<'a> {
@@ -39,10 +36,9 @@ impl<'a> Partial<'a> {
                 (file, temporary.to_path_buf(), Some(temporary))
             }
         };
-        let file = Arc::new(file);
         let (hasher, length) = take_up(&file, limit).map_err(at(&path))?;
-        let writer = store.writers.writer(file.clone(), length);
-        let mut partial = Self { store, blob, file, path, temporary, writer, hasher, length };
+        let writer = store.writers.writer(file, length);
+        let mut partial = Self { store, blob, path, temporary, writer, hasher };
         if length > limit {
             partial.restart()?;
         }
@@ -51,7 +47,7 @@ impl<'a> Partial<'a> {
 
     /// How many bytes there are.
     pub fn length(&self) -> u64 {
-        self.length
+        self.writer.offset()
     }
 
     /// Where the next bytes go, to be [added](Self::filled); some room there always is.
@@ -64,7 +60,6 @@ impl<'a> Partial<'a> {
         let bytes = self.writer.room().get(..length).unwrap_or_default();
         self.hasher.update(bytes);
         let length = bytes.len();
-        self.length += length as u64;
         self.writer.filled(length).map_err(at(&self.path))
     }
 
@@ -83,7 +78,7 @@ impl<'a> Partial<'a> {
     /// Forgets everything written.
     pub fn restart(&mut self) -> Result<(), StoreError> {
         self.writer.restart().map_err(at(&self.path))?;
-        (self.hasher, self.length) = (Hasher::default(), 0);
+        self.hasher = Hasher::default();
         Ok(())
     }
 
@@ -97,13 +92,13 @@ impl<'a> Partial<'a> {
     pub fn publish(mut self) -> Result<(), StoreError> {
         let found = self.digest();
         if found != self.blob {
-            let length = self.length;
+            let length = self.length();
             self.restart()?;
             return Err(StoreError::Damaged { path: self.path.clone(), found, length });
         }
         self.writer.hand_on().map_err(at(&self.path))?;
-        let Self { store, blob, file, path, temporary, writer, length, .. } = self;
-        store.wait(Complete { blob, path, temporary, length, writer, file })
+        let Self { store, blob, path, temporary, writer, .. } = self;
+        store.wait(Complete { blob, path, temporary, writer })
     }
 }
 
@@ -113,14 +108,16 @@ pub(super) struct Complete {
     blob: Digest,
     path: PathBuf,
     temporary: Option<tempfile::TempPath>,
-    /// In bytes.
-    pub length: u64,
+    /// Its file is open, which keeps other processes away.
     writer: Writer,
-    /// Open, it keeps other processes away.
-    file: Arc<File>,
 }
 
 impl Complete {
+    /// Its length in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.writer.offset()
+    }
+
     /// Waits until all of it was given to the file system.
     pub(super) fn written(&mut self) -> Result<(), StoreError> {
         self.writer.wait().map_err(at(&self.path))
@@ -132,7 +129,7 @@ impl Complete {
         let directory = target.parent().unwrap_or(&store.root);
         fs::create_dir_all(directory).map_err(at(directory))?;
         // Not before: what a crash leaves behind must be writable for the run that goes on with it.
-        read_only(&self.file).map_err(at(&self.path))?;
+        read_only(self.writer.file()).map_err(at(&self.path))?;
         match self.temporary {
             Some(temporary) => temporary.persist(&target).map_err(|error| at(&target)(error.error)),
             None => fs::rename(&self.path, &target).map_err(at(&target)),

@@ -89,7 +89,7 @@ fn what_cannot_be_written_is_an_error() {
     let path = directory.path().join("read-only");
     fs::write(&path, "").unwrap();
     let writers = writer::Writers::default();
-    let mut writer = writers.writer(File::open(&path).unwrap().into(), 0);
+    let mut writer = writers.writer(File::open(&path).unwrap(), 0);
     let fill = |writer: &mut writer::Writer| {
         let length = writer.room().len();
         writer.filled(length)

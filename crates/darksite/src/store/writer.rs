@@ -70,12 +70,12 @@ pub(super) struct Writers {
 
 impl Writers {
     /// Writes `file` from `offset` on.
-    pub(super) fn writer(&self, file: Arc<File>, offset: u64) -> Writer {
+    pub(super) fn writer(&self, file: File, offset: u64) -> Writer {
         let threads =
             self.threads.get_or_init(|| (0..THREADS).filter_map(|_| start(&self.free)).collect());
         let number = self.next.fetch_add(1, Ordering::Relaxed) % threads.len().max(1);
         let (thread, free) = (threads.get(number).cloned(), self.free.clone());
-        Writer { file, thread, free, progress: Arc::default(), offset, piece: None }
+        Writer { file: Arc::new(file), thread, free, progress: Arc::default(), offset, piece: None }
     }
 }
 
@@ -108,7 +108,8 @@ struct State {
     failed: Option<io::Error>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// What a thread that panicked left is as good as before.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -169,6 +170,16 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    /// What is written.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// How far the file goes, in bytes, once all that was added is written.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Where the next bytes go; some room there always is.
     pub(super) fn room(&mut self) -> &mut [u8] {
         let take = || {
