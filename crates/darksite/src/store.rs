@@ -10,9 +10,12 @@ mod writer;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::mem::take;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::thread::{self, JoinHandle};
 
 use thiserror::Error;
 use tree::{Digest, Hasher};
@@ -66,8 +69,13 @@ pub struct Store {
     root: PathBuf,
     /// Blobs whose content may not be on disk yet.
     complete: Mutex<Vec<Complete>>,
+    /// Gives earlier ones their names, while others arrive.
+    settling: Mutex<Option<Settling>>,
     writers: Writers,
 }
+
+/// A thread of its own.
+type Settling = JoinHandle<Result<(), StoreError>>;
 
 impl Store {
     /// The store in `root`, which is made if it does not exist.
@@ -76,14 +84,13 @@ impl Store {
         for directory in [root.join(BLOBS), root.join(PARTIAL)] {
             fs::create_dir_all(&directory).map_err(at(&directory))?;
         }
-        Ok(Self { root, complete: Mutex::default(), writers: Writers::default() })
+        let (complete, settling, writers) = Default::default();
+        Ok(Self { root, complete, settling, writers })
     }
 
     /// Where the blob is, or would be.
     pub fn path(&self, blob: &Digest) -> PathBuf {
-        let name = blob.to_string();
-        let (directory, file) = name.split_at(2);
-        self.root.join(BLOBS).join(directory).join(file)
+        path(&self.root, blob)
     }
 
     /// Whether the blob is here with this length in bytes. Its content is not read: see
@@ -137,18 +144,8 @@ impl Store {
     /// Gives all blobs that are complete their names, once their contents are on disk, and makes the names
     /// survive a crash.
     pub fn settle(&self) -> Result<(), StoreError> {
-        let mut complete = std::mem::take(&mut *lock(&self.complete));
-        if complete.is_empty() {
-            return Ok(());
-        }
-        let mut failed = None;
-        complete.retain_mut(|blob| blob.written().map_err(|error| failed = Some(error)).is_ok());
-        sync_file_system(&self.root)?;
-        for blob in complete {
-            blob.name(self)?;
-        }
-        sync_file_system(&self.root)?;
-        failed.map_or(Ok(()), Err)
+        let before = end(lock(&self.settling).take());
+        before.and(settle(&self.root, take(&mut lock(&self.complete))))
     }
 
     /// Lets a blob wait for the disk.
@@ -156,9 +153,17 @@ impl Store {
         let mut complete = lock(&self.complete);
         complete.push(blob);
         let bytes: u64 = complete.iter().map(Complete::length).sum();
-        let enough = complete.len() >= WAITING || bytes >= WAITING_BYTES;
-        drop(complete);
-        if enough { self.settle() } else { Ok(()) }
+        if complete.len() < WAITING && bytes < WAITING_BYTES {
+            return Ok(());
+        }
+        let complete = take(&mut *complete);
+        let mut settling = lock(&self.settling);
+        end(settling.take())?;
+        let root = self.root.clone();
+        let begun = thread::Builder::new().name("settling".to_owned());
+        let begun = begun.spawn(move || settle(&root, complete)).map_err(at(&self.root))?;
+        *settling = Some(begun);
+        Ok(())
     }
 
     /// All blobs with their lengths in bytes, in the order of their names. Other files are left out.
@@ -206,6 +211,34 @@ impl Store {
         }
         Ok(removed)
     }
+}
+
+/// Where a blob is, or would be, in the store in `root`.
+fn path(root: &Path, blob: &Digest) -> PathBuf {
+    let name = blob.to_string();
+    let (directory, file) = name.split_at(2);
+    root.join(BLOBS).join(directory).join(file)
+}
+
+/// Gives blobs their names in the store in `root`, once their contents are on disk.
+fn settle(root: &Path, mut complete: Vec<Complete>) -> Result<(), StoreError> {
+    if complete.is_empty() {
+        return Ok(());
+    }
+    let mut failed = None;
+    complete.retain_mut(|blob| blob.written().map_err(|error| failed = Some(error)).is_ok());
+    sync_file_system(root)?;
+    for blob in complete {
+        blob.name(root)?;
+    }
+    sync_file_system(root)?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// Waits until what was begun has ended.
+fn end(begun: Option<Settling>) -> Result<(), StoreError> {
+    let ended = begun.map(JoinHandle::join).transpose();
+    ended.unwrap_or_else(|panic| resume_unwind(panic)).unwrap_or(Ok(()))
 }
 
 /// SHA-256 and length of a file.

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use tree::{Digest, Hasher};
@@ -123,10 +123,10 @@ impl Complete {
         self.writer.wait().map_err(at(&self.path))
     }
 
-    /// Gives the blob its name.
-    pub(super) fn name(self, store: &Store) -> Result<(), StoreError> {
-        let target = store.path(&self.blob);
-        let directory = target.parent().unwrap_or(&store.root);
+    /// Gives the blob its name in the store in `root`.
+    pub(super) fn name(self, root: &Path) -> Result<(), StoreError> {
+        let target = super::path(root, &self.blob);
+        let directory = target.parent().unwrap_or(root);
         fs::create_dir_all(directory).map_err(at(directory))?;
         // Not before: what a crash leaves behind must be writable for the run that goes on with it.
         read_only(self.writer.file()).map_err(at(&self.path))?;

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use super::*;
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -152,9 +154,23 @@ fn a_crash_before_the_disk_has_it_all_costs_nothing() {
 #[test]
 fn many_blobs_do_not_wait_for_ever() {
     let (_directory, store) = store();
-    let blobs: Vec<Digest> =
-        (0..WAITING).map(|number| store.insert(&number.to_be_bytes()).unwrap()).collect();
+    let insert = |number: usize| store.insert(&number.to_be_bytes()).unwrap();
+    let blobs: HashSet<Digest> = (0..2 * WAITING).map(insert).collect();
+    // The second half may be on its way still.
+    assert!(store.list().unwrap().len() >= WAITING);
+    store.settle().unwrap();
     assert_eq!(store.list().unwrap().len(), blobs.len());
+}
+
+#[test]
+fn what_cannot_be_named_is_an_error_later() {
+    let (_directory, store) = store();
+    fs::remove_dir(store.root.join(BLOBS)).unwrap();
+    fs::write(store.root.join(BLOBS), "no directory").unwrap();
+    for number in 0..WAITING {
+        store.insert(&number.to_be_bytes()).unwrap();
+    }
+    assert!(matches!(store.settle(), Err(StoreError::Io { .. })));
 }
 
 #[test]
