@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -86,6 +86,12 @@ pub fn darksite(profile: &str, more: &[String]) -> Result<()> {
     println!("apt-get download, sync           {:9.2} s", on_disk.apt);
     println!("dd conv=fsync of as many bytes   {:9.2} s", median(disk));
     println!("ours / apt                       {:9.2}", on_disk.ours / on_disk.apt);
+    println!("fetching / apt                   {:9.2}", on_disk.fetching / on_disk.apt);
+    println!("apt-get update before that       {:9.2} s", on_disk.update);
+    println!(
+        "ours / apt from nothing          {:9.2}",
+        on_disk.ours / (on_disk.update + on_disk.apt)
+    );
     println!("cold sync into memory            {:9.2} s", in_memory.ours);
     println!("apt-get download into memory     {:9.2} s", in_memory.apt);
     println!("ours / apt                       {:9.2}", in_memory.ours / in_memory.apt);
@@ -111,12 +117,13 @@ struct Mirror<'a> {
 }
 
 /// Seconds of mirroring everything: ours, from nothing to the publication, what of it is fetching and publishing,
-/// and apt's.
+/// apt's, and of what apt does before.
 struct Cold {
     ours: f64,
     fetching: f64,
     publishing: f64,
     apt: f64,
+    update: f64,
     /// Where the last site is.
     work: PathBuf,
 }
@@ -139,8 +146,8 @@ fn cold(
         "deb [signed-by={} arch=amd64] {address} trixie main contrib non-free-firmware\n",
         key.display()
     );
-    let (mut ours, mut fetching, mut publishing, mut apt) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut fetching, mut publishing) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut apt, mut update) = (Vec::new(), Vec::new());
     for number in 0..COLD_RUNS {
         if !keep {
             fresh(all)?;
@@ -159,7 +166,9 @@ fn cold(
         publishing.push(stage_seconds(&events, "publishing")?);
         fresh(&at("debs"))?;
         let debs = at("debs");
+        let begun = Instant::now();
         let private = PrivateApt::with_sources(&at("apt"), &sources)?;
+        update.push(begun.elapsed().as_secs_f64());
         let download = private.get(["download", "-q"]).args(packages).directory(&debs);
         // What we sync is on disk.
         apt.push(timed(|| download.text().and_then(|_| on_disk(&debs)))?);
@@ -169,6 +178,7 @@ fn cold(
         fetching: median(fetching),
         publishing: median(publishing),
         apt: median(apt),
+        update: median(update),
         work,
     })
 }
