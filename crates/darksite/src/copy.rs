@@ -99,7 +99,7 @@ pub fn copy(from: &Path, to: &Path, advance: &dyn Fn(u64)) -> Result<Copied, Cop
 }
 
 /// All regular files below `root`, as paths relative to it.
-fn walk(root: &Path, below: &Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(crate) fn walk(root: &Path, below: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut found = Vec::new();
     let mut todo = vec![below.to_owned()];
     while let Some(directory) = todo.pop() {

@@ -101,7 +101,7 @@ pub trait Family: fmt::Debug + Sync {
         keyring: &Keyring,
         findings: &mut Findings,
     );
-    /// Goes from our key, which signed the repository in `directory`, to its packages.
+    /// Goes from our key, which signed the repository in `directory`, to its files.
     fn verify_published(
         &self,
         directory: &Path,
@@ -109,6 +109,9 @@ pub trait Family: fmt::Debug + Sync {
         now: Timestamp,
         findings: &mut Findings,
     );
+    /// Whether what the repository in `directory` tells of its packages is what the distribution, whose files it
+    /// has, tells of those that are locked: our key alone, which came with it, vouches for nothing.
+    fn verify_indexes(&self, directory: &Path, lock: &Lock, findings: &mut Findings);
 }
 
 /// Whether a directory at the top of a repository is one of some family.

@@ -54,6 +54,8 @@ pub struct Wanted {
     pub name: String,
     /// Where it may be, the preferred place first.
     pub locations: Vec<Location>,
+    /// Where it is if none of these delivers it.
+    pub archives: Vec<Location>,
     /// Its SHA-256.
     pub digest: Digest,
     /// Its length in bytes.
@@ -193,19 +195,32 @@ impl Fetcher {
     fn one(&self, store: &Store, file: &Wanted, report: Report<'_>) -> Result<(), FetchError> {
         let mut partial = store.partial(&file.digest, file.size)?;
         let mut furthest = partial.length();
-        self.ask(&file.name, &file.locations, report, &mut |location| match self.attempt(
-            location,
-            file,
-            &mut partial,
-            report,
-        ) {
-            Err(Refused::Problem(problem)) => {
-                let progress = partial.length() >= furthest.saturating_add(PROGRESS);
-                furthest = furthest.max(partial.length());
-                Err(Refused::Counted { problem, progress })
+        let mut ask =
+            |locations: &[Location], rounds| {
+                self.ask(&file.name, (locations, rounds), report, &mut |location| match self
+                    .attempt(location, file, &mut partial, report)
+                {
+                    Err(Refused::Problem(problem)) => {
+                        let progress = partial.length() >= furthest.saturating_add(PROGRESS);
+                        furthest = furthest.max(partial.length());
+                        Err(Refused::Counted { problem, progress })
+                    }
+                    result => result,
+                })
+            };
+        let Wanted { locations, archives, .. } = file;
+        let rounds = match locations.iter().all(|location| self.is_unreachable(location)) {
+            // Somebody waits, and an archive can be asked.
+            true if !archives.is_empty() => 1,
+            _ => self.options.rounds,
+        };
+        match ask(locations, rounds) {
+            // Not after any hiccup: an archive is slow, and others may not be meant to hear of it.
+            Err(FetchError::Failed { first, .. }) if !archives.is_empty() => {
+                ask(archives, self.options.rounds).map_err(|error| error.after(first))?;
             }
-            result => result,
-        })?;
+            asked => asked?,
+        }
         Ok(partial.publish()?)
     }
 
@@ -218,7 +233,7 @@ impl Fetcher {
         report: Report<'_>,
     ) -> Result<(Vec<u8>, Location), FetchError> {
         let mut found = None;
-        self.ask(name, locations, report, &mut |location| {
+        self.ask(name, (locations, self.options.rounds), report, &mut |location| {
             let opened = self.waited_for(|| self.transport.open(location, 0))?;
             let total = opened.total;
             let mut small = Small::new(limit);
@@ -239,7 +254,7 @@ impl Fetcher {
     fn ask(
         &self,
         name: &str,
-        locations: &[Location],
+        (locations, rounds): (&[Location], u32),
         report: Report<'_>,
         attempt: &mut dyn FnMut(&Location) -> Result<(), Refused>,
     ) -> Result<(), FetchError> {
@@ -280,7 +295,7 @@ impl Fetcher {
                 *last = Some(problem);
             }
             failed_rounds = if any_progress { 0 } else { failed_rounds + 1 };
-            if !worth_asking || failed_rounds >= self.options.rounds {
+            if !worth_asking || failed_rounds >= rounds {
                 let places = places
                     .into_iter()
                     .filter_map(|(location, problem)| Some((location.clone(), problem?)));

@@ -29,19 +29,21 @@ pub struct Places {
 /// The packages of `lock`, where `places` tells for each suite where to look. A mirror that has lost a
 /// version is no obstacle as long as the archive of snapshots keeps it.
 pub fn packages(lock: &Lock, places: &dyn Fn(&LockedSuite) -> Places) -> Vec<Wanted> {
-    let suites: Vec<(&str, Vec<Location>)> = lock
+    let suites: Vec<(&str, Bases)> = lock
         .suites
         .iter()
-        .map(|suite| (suite.name.as_str(), archives(suite, places(suite), LATER)))
+        .map(|suite| (suite.name.as_str(), bases(suite, places(suite), LATER)))
         .collect();
     lock.packages
         .iter()
         .map(|package| {
             let known = suites.iter().find(|(name, _)| *name == package.suite);
-            let bases = known.map(|(_, bases)| bases.as_slice()).unwrap_or_default();
+            let at =
+                |bases: &[Location]| bases.iter().map(|base| base.join(&package.path)).collect();
             Wanted {
                 name: package.path.clone(),
-                locations: bases.iter().map(|base| base.join(&package.path)).collect(),
+                locations: known.map(|(_, bases)| at(&bases.mirrors)).unwrap_or_default(),
+                archives: known.map(|(_, bases)| at(&bases.archives)).unwrap_or_default(),
                 digest: package.blob.digest,
                 size: package.blob.size,
             }
@@ -57,15 +59,17 @@ pub fn indexes(
     let family = family(&lock.distribution)?;
     let mut wanted = Vec::new();
     for suite in &lock.suites {
-        let archives = archives(suite, places(suite), STATES);
+        let bases = bases(suite, places(suite), STATES);
         wanted.extend(family.metadata(suite).into_iter().map(|file| {
             let paths = &file.places;
-            let at = |archive: &Location| {
-                paths.iter().map(|path| archive.join(path)).collect::<Vec<_>>()
+            let at = |bases: &[Location]| {
+                let all = bases.iter().flat_map(|base| paths.iter().map(|path| base.join(path)));
+                all.collect()
             };
             Wanted {
                 name: format!("{}: {}", suite.name, file.path),
-                locations: archives.iter().flat_map(at).collect(),
+                locations: at(&bases.mirrors),
+                archives: at(&bases.archives),
                 digest: file.blob.digest,
                 size: file.blob.size,
             }
@@ -74,14 +78,17 @@ pub fn indexes(
     Ok(wanted)
 }
 
+/// What paths of a suite are joined to.
+struct Bases {
+    mirrors: Vec<Location>,
+    /// The archive of snapshots at several dates.
+    archives: Vec<Location>,
+}
+
 /// Where a suite's files may be: its mirrors, the one of the lock, the archive of snapshots some hours
 /// after the suite's date. If the lock's is among the mirrors it is the first of them that was good when
 /// the lock was made: whoever was refused then comes behind.
-fn archives(
-    suite: &LockedSuite,
-    places: Places,
-    hours: impl IntoIterator<Item = i64>,
-) -> Vec<Location> {
+fn bases(suite: &LockedSuite, places: Places, hours: impl IntoIterator<Item = i64>) -> Bases {
     let Places { mut mirrors, snapshots } = places;
     // As they are shown, as a lock keeps no passwords.
     let good = suite.mirror.to_string();
@@ -89,12 +96,10 @@ fn archives(
         Some(at) => mirrors.get_mut(..=at).unwrap_or_default().rotate_right(1),
         None => mirrors.push(suite.mirror.clone()),
     }
-    if let Some(archive) = snapshots {
-        let later = |hours| suite.date.saturating_add(SignedDuration::from_hours(hours));
-        let dates = hours.into_iter().map(|hours| later(hours).unwrap_or(suite.date));
-        mirrors.extend(dates.map(|date| snapshot(&archive, date)));
-    }
-    mirrors
+    let later = |hours| suite.date.saturating_add(SignedDuration::from_hours(hours));
+    let dates = hours.into_iter().map(|hours| later(hours).unwrap_or(suite.date));
+    let archives = snapshots.map(|archive| dates.map(|date| snapshot(&archive, date)).collect());
+    Bases { mirrors, archives: archives.unwrap_or_default() }
 }
 
 /// The archive as it was on a date.
@@ -122,7 +127,8 @@ mod tests {
         };
         let locations = |places: &dyn Fn(&LockedSuite) -> Places| -> Vec<String> {
             let wanted = packages(&lock, places);
-            wanted[0].locations.iter().map(ToString::to_string).collect()
+            let places = wanted[0].locations.iter().chain(&wanted[0].archives);
+            places.map(ToString::to_string).collect()
         };
         let expected = [
             "http://new.example/pool/a.deb",

@@ -104,7 +104,7 @@ pub fn publish(
     lock: &Lock,
     draft: Option<Draft>,
     key: &SigningKey,
-    now: Timestamp,
+    times: Times,
 ) -> Result<Published, PublishError> {
     let family = family(&lock.distribution).map_err(SiteError::from)?;
     let text = lock.to_string();
@@ -118,11 +118,11 @@ pub fn publish(
         let path = snapshots.join(&id);
         return Ok(Published { id, path, packages: lock.packages.len(), fresh: false });
     }
-    let date = date(site, now)?;
+    let date = date(site, times.date)?;
     let digest = Digest::of(text.as_bytes()).to_string();
     let id = format!("{}-{}", date.strftime(ID_DATE), digest.get(..8).unwrap_or_default());
     let path = snapshots.join(&id);
-    place(make(site, family, lock, draft, key, Times { date, now })?, &path)?;
+    place(make(site, family, lock, draft, key, Times { date, ..times })?, &path)?;
     make_current(site, &id)?;
     Ok(Published { id, path, packages: lock.packages.len(), fresh: true })
 }
@@ -250,11 +250,11 @@ fn removed(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// When something is published: now, but after everything that was published before, as clients refuse to go
-/// back.
-fn date(site: &Site, now: Timestamp) -> Result<Timestamp, SiteError> {
+/// When something is published that wants to be of `date`: after everything that was published before, as clients
+/// refuse to go back.
+fn date(site: &Site, date: Timestamp) -> Result<Timestamp, SiteError> {
     let next = |id: &String| date_of(id)?.checked_add(1.second()).ok();
-    Ok(site.snapshots()?.iter().filter_map(next).fold(now, Timestamp::max))
+    Ok(site.snapshots()?.iter().filter_map(next).fold(date, Timestamp::max))
 }
 
 /// When the snapshot of this id was made; `None` if it is no such id.

@@ -96,8 +96,7 @@ impl Store {
     /// Whether the blob is here with this length in bytes. Its content is not read: see
     /// [`verify`](Self::verify).
     pub fn contains(&self, blob: &Digest, length: u64) -> bool {
-        fs::symlink_metadata(self.path(blob))
-            .is_ok_and(|found| found.is_file() && found.len() == length)
+        is_here(&self.path(blob), length)
     }
 
     /// Begins, or goes on with, the blob called `blob`, of which at most `limit` bytes are kept.
@@ -218,6 +217,11 @@ fn path(root: &Path, blob: &Digest) -> PathBuf {
     let name = blob.to_string();
     let (directory, file) = name.split_at(2);
     root.join(BLOBS).join(directory).join(file)
+}
+
+/// Whether a blob is at `path` with this length in bytes.
+fn is_here(path: &Path, length: u64) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == length)
 }
 
 /// Gives blobs their names in the store in `root`, once their contents are on disk.

@@ -52,6 +52,7 @@ pub fn repository(
         family.verify_upstream(&lock, suite, &place, keyring, &mut findings);
     }
     family.verify_published(directory, &lock, now, &mut findings);
+    family.verify_indexes(directory, &lock, &mut findings);
     Ok(findings.contents(advance))
 }
 
@@ -127,6 +128,7 @@ fn snapshot(
     let family = family(&lock.distribution)?;
     let mut own = Findings::default();
     family.verify_published(&directory, &lock, now, &mut own);
+    family.verify_indexes(&directory, &lock, &mut own);
     findings.files.extend(own.files);
     let linked = linked(family, &lock).into_iter();
     findings.files.extend(linked.map(|(path, blob)| (directory.join(path), blob)));

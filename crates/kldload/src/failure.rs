@@ -10,6 +10,8 @@ use archive::tar::ImportError;
 use darksite::fetch::FetchError;
 use darksite::publish::PublishError;
 use darksite::request::ResolveError;
+use darksite::sbom::SbomError;
+use darksite::site::SiteError;
 use darksite::source::SourceError;
 use darksite::store::StoreError;
 use plan::PlanError;
@@ -64,16 +66,47 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// `error` and its causes, also those that an I/O error carries: it shows what it carries as itself,
-/// and so its source is one further down.
+/// `error` and its causes, also those that are carried.
 fn causes(error: &anyhow::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     let first: &(dyn Error + 'static) = error.as_ref();
-    iter::successors(Some(first), |&cause| {
-        match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(carried) => Some(carried),
-            None => cause.source(),
-        }
-    })
+    iter::successors(Some(first), |&cause| carried(cause).or_else(|| cause.source()))
+}
+
+/// The error that another one shows as itself, so that its source is one further down.
+fn carried<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    if let Some(error) = cause.downcast_ref::<io::Error>() {
+        return Some(error.get_ref()?);
+    }
+    if let Some(ResolveError::Source(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(error) = cause.downcast_ref::<SourceError>() {
+        return match error {
+            SourceError::Store(error) => Some(error),
+            SourceError::Fetch(error) => Some(error),
+            _ => None,
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<SbomError>() {
+        return match error {
+            SbomError::Distribution(error) => Some(error),
+            SbomError::Source(error) => Some(error),
+            SbomError::Store(error) => Some(error),
+            SbomError::Package { .. } => None,
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<SiteError>() {
+        return match error {
+            SiteError::Store(error) => Some(error),
+            SiteError::Distribution(error) => Some(error),
+            _ => None,
+        };
+    }
+    match cause.downcast_ref::<PublishError>()? {
+        PublishError::Site(error) => Some(error),
+        PublishError::Source(error) => Some(error),
+        _ => None,
+    }
 }
 
 fn code(error: &anyhow::Error) -> u8 {
@@ -87,7 +120,7 @@ fn code(error: &anyhow::Error) -> u8 {
     if causes(error).filter_map(|cause| cause.downcast_ref()).any(differs) {
         return MISMATCH;
     }
-    if causes(error).any(|cause| suite_error(cause).is_some_and(is_mismatch)) {
+    if causes(error).filter_map(|cause| cause.downcast_ref()).any(is_mismatch) {
         return MISMATCH;
     }
     let invalid = causes(error).any(|cause| {
@@ -158,27 +191,15 @@ fn is_bad_request(cause: &(dyn Error + 'static)) -> bool {
             cause.downcast_ref(),
             Some(FetchError::Proxy { .. } | FetchError::Certificates { .. })
         )
-        || suite_error(cause).is_some_and(|error| {
-            matches!(error, SourceError::NoComponent { .. } | SourceError::NoIndex { .. })
-        })
-}
-
-/// The error of a suite, which may stand inside of another that says the same.
-fn suite_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a SourceError> {
-    match cause.downcast_ref() {
-        Some(ResolveError::Source(error)) => Some(error),
-        _ => cause.downcast_ref(),
-    }
+        || matches!(
+            cause.downcast_ref(),
+            Some(SourceError::NoComponent { .. } | SourceError::NoIndex { .. })
+        )
 }
 
 fn is_mismatch(error: &SourceError) -> bool {
     use SourceError as S;
-    match error {
-        S::Signature { .. } | S::OtherSuite { .. } | S::Date { .. } | S::NoDate { .. } => true,
-        S::Fetch(error) | S::Indexes { source: error, .. } => error.is_wrong_content(),
-        S::Store(error) => matches!(error, StoreError::Damaged { .. }),
-        _ => false,
-    }
+    matches!(error, S::Signature { .. } | S::OtherSuite { .. } | S::Date { .. } | S::NoDate { .. })
 }
 
 /// Whether what was fetched, or lies in the store, has other bytes than its name tells.

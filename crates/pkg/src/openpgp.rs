@@ -316,6 +316,10 @@ fn examine(
     let expired = |start: u32, lifetime: u32| {
         lifetime != 0 && i64::from(start) + i64::from(lifetime) < now.as_second()
     };
+    let older = |key: u32| created.as_secs() < key;
+    if older(primary.created_at().as_secs()) {
+        return refused("it is older than its key");
+    }
     if expired(primary.created_at().as_secs(), lifetime) {
         return refused("the key expired; is there a newer keyring?");
     }
@@ -346,6 +350,9 @@ fn examine(
         return refused("the subkey is not meant for signatures");
     }
     let lifetime = binding.key_expiration_time().map_or(0, |duration| duration.as_secs());
+    if older(subkey.key.created_at().as_secs()) {
+        return refused("it is older than its subkey");
+    }
     if expired(subkey.key.created_at().as_secs(), lifetime) {
         return refused("the subkey expired; is there a newer keyring?");
     }
@@ -529,8 +536,10 @@ impl SigningKey {
         now: Timestamp,
     ) -> Result<(Vec<Subpacket>, Vec<Subpacket>), pgp::errors::Error> {
         let key = &self.key.primary_key;
+        // Verifiers take no signature that is older than its key, as one of SOURCE_DATE_EPOCH may be.
+        let made = stamp(now).max(key.created_at());
         let hashed = vec![
-            Subpacket::regular(SubpacketData::SignatureCreationTime(stamp(now)))?,
+            Subpacket::regular(SubpacketData::SignatureCreationTime(made))?,
             Subpacket::regular(SubpacketData::IssuerFingerprint(key.fingerprint()))?,
         ];
         let unhashed = vec![Subpacket::regular(SubpacketData::IssuerKeyId(key.legacy_key_id()))?];

@@ -24,7 +24,7 @@ use crate::lock::{Blob, Lock, LockedIndex, LockedSuite};
 use crate::publish::{Indexes, PublishError, Repository, Times};
 use crate::request::{HostMirrors, Question, Request, ResolveError, Resolved};
 use crate::sbom::{Facts, Licenses, SbomError};
-use crate::source::{Reader, SourceError};
+use crate::source::{Reader, SourceError, read_index};
 use crate::store::Store;
 use crate::verify::Findings;
 
@@ -137,7 +137,7 @@ impl Family for Deb {
     }
 
     fn indexes(&self, lock: &Lock, store: &Store) -> Result<Indexes, PublishError> {
-        publish::indexes(lock, store)
+        publish::indexes(lock, &|_, index| read_index(store, index))
     }
 
     fn publish(
@@ -175,5 +175,9 @@ impl Family for Deb {
         findings: &mut Findings,
     ) {
         verify::published(directory, lock, now, findings);
+    }
+
+    fn verify_indexes(&self, directory: &Path, lock: &Lock, findings: &mut Findings) {
+        verify::indexes(directory, lock, findings);
     }
 }

@@ -14,10 +14,10 @@ use pkg::deb::{IndexFile, Release, paragraphs, parse_packages, write_package};
 use pkg::openpgp::SigningKey;
 use tree::Digest;
 
-use crate::lock::{Lock, LockedPackage};
+use crate::lock::{Lock, LockedIndex, LockedPackage, LockedSuite};
 use crate::publish::{Indexes, PublishError, Repository, Times};
-use crate::source::read_index;
-use crate::store::{Store, at};
+use crate::source::SourceError;
+use crate::store::at;
 
 /// Makes pool and signatures, with the indexes of the lock.
 pub(super) fn publish(
@@ -70,8 +70,13 @@ pub(super) fn pool(lock: &Lock) -> Vec<(&LockedPackage, String)> {
     placed
 }
 
-/// The indexes of each component, by their paths below the suite.
-pub(super) fn indexes(lock: &Lock, store: &Store) -> Result<Indexes, PublishError> {
+/// Gives the text of an index of the distribution.
+pub(super) type ReadIndex<'a> =
+    &'a dyn Fn(&LockedSuite, &LockedIndex) -> Result<String, SourceError>;
+
+/// The indexes of each component, by their paths below the suite. They follow from the lock and the distribution's
+/// own, so that whoever has those can make them again.
+pub(super) fn indexes(lock: &Lock, read: ReadIndex<'_>) -> Result<Indexes, PublishError> {
     let placed = pool(lock);
     let mut wanted: HashMap<(&str, Digest), (usize, &LockedPackage, &str)> = HashMap::new();
     for (number, (package, path)) in placed.iter().enumerate() {
@@ -81,7 +86,7 @@ pub(super) fn indexes(lock: &Lock, store: &Store) -> Result<Indexes, PublishErro
     let mut entries: BTreeMap<&str, Vec<(usize, String)>> = BTreeMap::new();
     let suites = lock.suites.iter();
     for (suite, index) in suites.flat_map(|suite| suite.indexes.iter().map(move |i| (suite, i))) {
-        let text = read_index(store, index)?;
+        let text = read(suite, index)?;
         for package in parse_packages(&text).packages {
             let Some(digest) = package.sha256 else { continue };
             let key = (suite.name.as_str(), digest);

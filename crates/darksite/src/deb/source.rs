@@ -222,6 +222,7 @@ impl Reader<'_> {
             wanted.push(Wanted {
                 name: format!("dists/{}/{path}", suite.name),
                 locations: places.collect(),
+                archives: Vec::new(),
                 digest: file.sha256,
                 size: file.size,
             });

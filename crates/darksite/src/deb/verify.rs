@@ -1,6 +1,6 @@
 //! From keys to packages: the distribution's signatures on what was mirrored, ours on what was published.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,13 @@ use pkg::deb::{Release, parse_packages};
 use pkg::openpgp::Keyring;
 use tree::Digest;
 
+use super::publish::pool;
 use super::{INLINE, RELEASE, SIGNATURE};
+use crate::copy::walk;
 use crate::lock::{Blob, Lock, LockedIndex, LockedSuite};
+use crate::publish::UPSTREAM;
 use crate::site::KEY_FILE;
-use crate::source::{index_text, signed_text};
+use crate::source::{SourceError, index_text, signed_text};
 use crate::verify::Findings;
 
 /// From the distribution's key to what the lock says of packages.
@@ -110,7 +113,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// From our key to the files in the pool.
+/// From our key to what it signed, and the packages.
 pub(super) fn published(directory: &Path, lock: &Lock, now: Timestamp, findings: &mut Findings) {
     let Findings { files, packages: count, problems } = findings;
     let dists = directory.join("dists").join(&lock.codename);
@@ -133,49 +136,68 @@ pub(super) fn published(directory: &Path, lock: &Lock, now: Timestamp, findings:
         Ok(release) => release,
         Err(error) => return problem(error),
     };
-    let mut found: HashMap<(Digest, u64), usize> = HashMap::new();
     for file in &release.files {
         let blob = Blob { digest: file.sha256, size: file.size };
         files.insert(dists.join(&file.path), blob);
         files.insert(dists.join(file.by_hash()), blob);
-        if !file.path.ends_with("/Packages") {
-            continue;
-        }
-        let text = read(&dists.join(&file.path)).and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|error| format!("{}: {error}", file.path))
-        });
-        let packages = match &text {
-            Ok(text) => {
-                parse_packages(text).whole().map_err(|error| format!("{}: {error}", file.path))
-            }
-            Err(error) => Err(error.clone()),
-        };
-        match packages {
-            Ok(packages) => {
-                for package in packages {
-                    let (Some(digest), Some(size)) = (package.sha256, package.size) else {
-                        continue;
-                    };
-                    files.insert(directory.join(package.filename), Blob { digest, size });
-                    *found.entry((digest, size)).or_default() += 1;
-                    *count += 1;
-                }
-            }
+    }
+    let packages = pool(lock).into_iter();
+    files.extend(packages.map(|(package, path)| (directory.join(path), package.blob)));
+    *count += lock.packages.len();
+}
+
+/// Whether the published indexes are those that follow from the lock and the distribution's own, and nothing else
+/// is published.
+pub(super) fn indexes(directory: &Path, lock: &Lock, findings: &mut Findings) {
+    let mut problem = |text: String| findings.problems.push(text);
+    let dists = directory.join("dists");
+    let suite = dists.join(&lock.codename);
+    // What is wrong with it is told where its signature is looked at.
+    let Ok(Ok(release)) = fs::read_to_string(suite.join(RELEASE)).map(|text| Release::parse(&text))
+    else {
+        return;
+    };
+    let read_upstream = |suite: &LockedSuite, index: &LockedIndex| {
+        let path = directory.join(UPSTREAM).join(&suite.name).join(&index.path);
+        let unread = |reason| SourceError::Index { path: path.display().to_string(), reason };
+        index_text(&read(&path).map_err(unread)?, &index.path)
+    };
+    let expected = match super::publish::indexes(lock, &read_upstream) {
+        Ok(indexes) => indexes,
+        Err(error) => return problem(error.to_string()),
+    };
+    let expected: HashMap<String, Vec<u8>> = expected.into_iter().collect();
+    let mut named: HashSet<PathBuf> =
+        [RELEASE, SIGNATURE, INLINE].map(|name| suite.join(name)).into();
+    for file in &release.files {
+        let path = suite.join(&file.path);
+        named.extend([path.clone(), suite.join(file.by_hash())]);
+        // However it is compressed: that may change from one version of ours to the next.
+        let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+        let plain = format!("{folder}/{}", name.split('.').next().unwrap_or_default());
+        let text = read(&path)
+            .and_then(|bytes| index_text(&bytes, &file.path).map_err(|error| error.to_string()));
+        match text {
+            Ok(text) if expected.get(&plain).is_some_and(|it| it == text.as_bytes()) => {}
+            Ok(_) => problem(format!(
+                "{}: it does not tell of the locked packages what the distribution tells",
+                path.display()
+            )),
             Err(error) => problem(error),
         }
     }
-    for package in &lock.packages {
-        let key = (package.blob.digest, package.blob.size);
-        match found.get_mut(&key) {
-            Some(count) if *count > 0 => *count -= 1,
-            _ => {
-                problem(format!("{} {} is locked but not published", package.name, package.version))
-            }
+    for path in expected.keys().filter(|path| release.file(path).is_none()) {
+        // As it was compressed by an earlier version of ours.
+        if path.ends_with("/Packages") {
+            problem(format!("{} is not published", suite.join(path).display()));
         }
     }
-    for ((digest, _), count) in found {
-        if count > 0 {
-            problem(format!("a package of SHA-256 {digest} is published but not locked"));
-        }
+    match walk(&dists, Path::new("")) {
+        Ok(found) => found.iter().map(|path| dists.join(path)).for_each(|path| {
+            if !named.contains(&path) {
+                problem(format!("{}: no file that is signed names it; remove it", path.display()));
+            }
+        }),
+        Err(error) => problem(error.to_string()),
     }
 }

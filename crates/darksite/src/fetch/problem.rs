@@ -192,6 +192,14 @@ impl FetchError {
         failures.any(|failure| failure.places.iter().any(|(_, problem)| wrong(problem)))
     }
 
+    /// The same, if others had been asked before.
+    pub(super) fn after(mut self, before: Failure) -> Self {
+        if let Self::Failed { first, .. } = &mut self {
+            first.places.splice(..0, before.places);
+        }
+        self
+    }
+
     /// One error of several: one of the store is worst.
     pub(super) fn of_many(errors: Vec<Self>) -> Option<Self> {
         let mut failures = Vec::new();

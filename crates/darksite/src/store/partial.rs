@@ -128,6 +128,14 @@ impl Complete {
         let target = super::path(root, &self.blob);
         let directory = target.parent().unwrap_or(root);
         fs::create_dir_all(directory).map_err(at(directory))?;
+        // Another process may have been first: what has links must stay the file that it is.
+        if super::is_here(&target, self.length()) {
+            return match self.temporary {
+                Some(temporary) => temporary.close(),
+                None => fs::remove_file(&self.path),
+            }
+            .map_err(at(&self.path));
+        }
         // Not before: what a crash leaves behind must be writable for the run that goes on with it.
         read_only(self.writer.file()).map_err(at(&self.path))?;
         match self.temporary {

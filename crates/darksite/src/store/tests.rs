@@ -130,6 +130,19 @@ fn two_writers_of_one_blob_do_not_disturb_each_other() {
     first.publish().unwrap();
     store.settle().unwrap();
     assert_eq!(store.verify(&blob).unwrap(), 5);
+
+    // What has links by then stays the file that it is.
+    store.remove(&blob).unwrap();
+    let mut late = store.partial(&blob, 5).unwrap();
+    late.write(b"hello").unwrap();
+    late.publish().unwrap();
+    let other = Store::open(&store.root).unwrap();
+    other.insert(b"hello").unwrap();
+    other.settle().unwrap();
+    let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(store.path(&blob)).unwrap());
+    let first = inode();
+    store.settle().unwrap();
+    assert_eq!(inode(), first);
     assert_eq!(store.remove_partials(false).unwrap(), 0);
     assert_eq!(fs::read_dir(store.root.join(PARTIAL)).unwrap().count(), 0);
 }

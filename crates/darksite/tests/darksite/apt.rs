@@ -11,7 +11,7 @@ use darksite::gc::collect;
 use darksite::keys::{NEXT, PUBLIC, SECRET, signing_key};
 use darksite::lock::{Blob, Lock, LockedPackage};
 use darksite::packages::{Places, packages};
-use darksite::publish::{Published, draft, publish};
+use darksite::publish::{Published, Times, draft, publish};
 use darksite::request::{Question, Request, resolve};
 use darksite::serve::Server;
 use darksite::site::{CURRENT, KEY_FILE, LOCK_FILE, Site};
@@ -19,8 +19,9 @@ use darksite::source::{Reader, SuiteSource, read_index};
 use darksite::verify;
 use darksite::{copy, fetch, sbom};
 use jiff::ToSpan;
-use pkg::deb::parse_packages;
+use pkg::deb::{Release, parse_packages};
 use pkg::openpgp::{Keyring, SigningKey};
+use tree::Digest;
 
 use crate::archive::{Suite, now, test_key, write};
 use crate::spdx;
@@ -250,7 +251,7 @@ fn mirrored(root: &Path) -> (SigningKey, Site, Lock) {
 
 fn published(site: &Site, lock: &Lock, now: jiff::Timestamp) -> Published {
     let key = signing_key(&site.keys(), now).unwrap();
-    publish(site, lock, None, &key, now).unwrap()
+    publish(site, lock, None, &key, Times { date: now, now }).unwrap()
 }
 
 #[test]
@@ -535,7 +536,8 @@ fn what_is_told_of_packages_is_made_before_they_are_here() {
         store.insert(content).unwrap();
     }
     store.settle().unwrap();
-    let published = publish(&site, &first, early, &key, jiff::Timestamp::now()).unwrap();
+    let now = jiff::Timestamp::now();
+    let published = publish(&site, &first, early, &key, Times { date: now, now }).unwrap();
     assert!(published.fresh);
     let told = |id: &str| {
         let suite = site.snapshots_directory().join(id).join("dists/trixie/main/binary-amd64");
@@ -638,6 +640,54 @@ fn every_kind_of_damage_is_found() {
 }
 
 #[test]
+fn our_key_alone_vouches_for_nothing() {
+    let (_directory, site, key, [_, lock]) = two_snapshots();
+    let medium = tempfile::tempdir().unwrap();
+    copy::copy(&site.repository().unwrap(), medium.path(), &|_| {}).unwrap();
+    let check = || {
+        let now = jiff::Timestamp::now();
+        verify::repository(medium.path(), &key.keyring(), now, &|_| {}).unwrap().problems
+    };
+    let stray = medium.path().join("dists/other/InRelease");
+    fs::create_dir_all(stray.parent().unwrap()).unwrap();
+    fs::write(&stray, "").unwrap();
+    let problems = check();
+    assert!(matches!(&*problems, [one] if one.contains("no file that is signed names it")));
+    fs::remove_file(&stray).unwrap();
+
+    // Somebody changes what is told of a package, and signs it with a key that he puts beside it.
+    let dists = medium.path().join("dists").join(&lock.codename);
+    let text = fs::read_to_string(dists.join("Release")).unwrap();
+    let mut release = Release::parse(&text).unwrap();
+    release.files.retain(|file| {
+        let kept = file.path.ends_with("/Packages");
+        if !kept {
+            fs::remove_file(dists.join(&file.path)).unwrap();
+        }
+        fs::remove_file(dists.join(file.by_hash())).unwrap();
+        kept
+    });
+    for file in &mut release.files {
+        let text = fs::read_to_string(dists.join(&file.path)).unwrap();
+        let text = text.replacen("Package: a\n", "Package: a\nEssential: yes\n", 1);
+        (file.size, file.sha256) = (text.len() as u64, Digest::of(text.as_bytes()));
+        fs::write(dists.join(&file.path), &text).unwrap();
+        fs::write(dists.join(file.by_hash()), &text).unwrap();
+    }
+    let (stranger, now, text) = (test_key(), jiff::Timestamp::now(), release.to_text());
+    fs::write(medium.path().join(KEY_FILE), stranger.public_armor().unwrap()).unwrap();
+    fs::write(dists.join("InRelease"), stranger.clearsign(&text, now).unwrap()).unwrap();
+    let apart = stranger.detach_sign(text.as_bytes(), now).unwrap();
+    fs::write(dists.join("Release"), text).unwrap();
+    fs::write(dists.join("Release.gpg"), apart).unwrap();
+    let problems = check();
+    assert!(
+        matches!(&*problems, [one] if one.contains("what the distribution tells")),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn a_copy_replaces_an_earlier_one_and_spares_strangers() {
     let (_directory, site, _, _) = two_snapshots();
     let medium = tempfile::tempdir().unwrap();
@@ -681,7 +731,8 @@ fn a_lock_that_was_changed_by_hand_is_not_published() {
     let (_directory, site, key, [_, mut lock]) = two_snapshots();
     lock.packages[0].version = "666".to_owned();
     let now = jiff::Timestamp::now();
-    let error = publish(&site, &lock, None, &key, now).unwrap_err().to_string();
+    let error =
+        publish(&site, &lock, None, &key, Times { date: now, now }).unwrap_err().to_string();
     assert!(error.contains("package a 666 amd64 is not in the indexes"), "{error}");
     // Nothing half-made stays.
     let hidden = fs::read_dir(site.snapshots_directory()).unwrap();

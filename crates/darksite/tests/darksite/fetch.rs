@@ -22,6 +22,7 @@ fn wanted(content: &[u8], addresses: &[&str]) -> Wanted {
     Wanted {
         name: "pool/a.deb".to_owned(),
         locations: addresses.iter().map(location).collect(),
+        archives: Vec::new(),
         digest: Digest::of(content),
         size: content.len() as u64,
     }
@@ -304,6 +305,30 @@ fn proxies_of_another_kind_are_refused() {
 }
 
 #[test]
+fn an_archive_is_asked_when_no_mirror_delivers() {
+    let data = content(1000);
+    let archive = |body: Vec<u8>| Server::start(move |_| Answer::full(&body));
+    let with = |address: &str, archive: &Server| {
+        let archives = wanted(&data, &[&archive.address]).locations;
+        Wanted { archives, ..wanted(&data, &[address]) }
+    };
+    let body = data.clone();
+    let hiccups = Server::start(move |request| {
+        let full = Answer::full(&body);
+        if request.number < 2 { full.cut(10) } else { full }
+    });
+    let unasked = archive(data.clone());
+    succeeds(&[with(&hiccups.address, &unasked)]);
+    assert_eq!(unasked.requests(), 0);
+
+    let missing = Server::start(|_| Answer::status(404));
+    succeeds(&[with(&missing.address, &archive(data.clone()))]);
+    assert_eq!(missing.requests(), 1);
+    succeeds(&[with("http://127.0.0.1:1", &archive(data.clone()))]);
+    fails(&[with(&missing.address, &archive(b"other".to_vec()))], &missing.address);
+}
+
+#[test]
 fn the_next_mirror_helps() {
     let data = content(1000);
     let body = data.clone();
@@ -338,6 +363,7 @@ fn numbered(server: &Server, files: usize) -> Vec<Wanted> {
         Wanted {
             name: format!("pool/a.deb/{number}"),
             locations: vec![base.join(&format!("pool/{number}"))],
+            archives: Vec::new(),
             digest: Digest::of(&data),
             size: data.len() as u64,
         }

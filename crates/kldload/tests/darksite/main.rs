@@ -120,23 +120,47 @@ fn a_time_that_nobody_can_sign_is_refused_before_anything_is_done() {
     world.archive(Timestamp::now() - 1.hour(), &[("one", "1", "")]);
     let nothing = world.path("darksite");
     for bad in ["yesterday", "", "1.5", "-1", "4294967296", "99999999999999999999"] {
-        for args in [&["sync", "recipe.toml"][..], &["verify"]] {
-            let output = world.command(args).env("SOURCE_DATE_EPOCH", bad).output().unwrap();
-            let error = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert_eq!(output.status.code(), Some(3), "{args:?}: {error}");
-            let expected = format!(
-                "kldload: SOURCE_DATE_EPOCH={bad} is not a number of seconds since 1970, from 0 to \
-                 4294967295\n"
-            );
-            assert_eq!(error, expected);
-            assert!(!nothing.exists());
-        }
+        let mut sync = world.command(&["sync", "recipe.toml"]);
+        let output = sync.env("SOURCE_DATE_EPOCH", bad).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{error}");
+        let expected = format!(
+            "kldload: SOURCE_DATE_EPOCH={bad} is not a number of seconds since 1970, from 0 to \
+             4294967295\n"
+        );
+        assert_eq!(error, expected);
+        assert!(!nothing.exists());
     }
     let mut last = world.command(&["sync", "recipe.toml"]);
     let output = last.env("SOURCE_DATE_EPOCH", "4294967295").output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("/21060207T062815Z-"), "{error}");
+}
+
+#[test]
+fn a_time_of_long_ago_dates_what_is_published_and_judges_nothing() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    let signed = || {
+        let dists = world.path("darksite/current/dists/trixie");
+        ["InRelease", "Release.gpg"].map(|name| fs::read(dists.join(name)).unwrap())
+    };
+    let good = signed();
+    for args in [&["verify", "--keyring", "key.asc"][..], &["sync", "recipe.toml"]] {
+        let output = world.command(args).env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", says(&output));
+    }
+    assert_eq!(signed(), good);
+
+    // What is new then is signed by a key that is newer than its date, and good.
+    fs::remove_dir_all(world.path("darksite")).unwrap();
+    let mut sync = world.command(&["sync", "recipe.toml"]);
+    assert!(sync.env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap().status.success());
+    let release = fs::read_to_string(world.path("darksite/current/dists/trixie/Release")).unwrap();
+    assert!(release.contains("Date: Tue, 14 Nov 2023 22:13:20"), "{release}");
+    world.run(0, &["verify", "--keyring", "key.asc"]);
 }
 
 /// The smallest .deb there is.

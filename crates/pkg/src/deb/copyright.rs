@@ -194,11 +194,13 @@ fn groups(license: &str) -> Option<Vec<Vec<Word>>> {
 
 fn identifier(name: &str) -> Option<String> {
     let name = name.to_ascii_lowercase();
-    if let Some(name) = name.strip_suffix(" with linux-syscall-note exception") {
-        return Some(format!("{} WITH Linux-syscall-note", identifier(name)?));
-    }
+    let (name, exception) = match name.strip_suffix(" with linux-syscall-note exception") {
+        Some(name) => (name, " WITH Linux-syscall-note"),
+        None => (&*name, ""),
+    };
     let known = KNOWN.iter().find(|(theirs, _)| *theirs == name);
-    known.map(|(_, spdx)| (*spdx).to_owned()).or_else(|| gnu(&name))
+    let spdx = known.map(|(_, spdx)| (*spdx).to_owned()).or_else(|| gnu(name))?;
+    Some(spdx + exception)
 }
 
 /// `gpl-2`, `lgpl-2.1+`, `gfdl-niv-1.3`, `gpl-2.0-or-later`: SPDX says whether later versions will do.
@@ -246,6 +248,12 @@ mod tests {
         assert_eq!(Copyright::parse(""), None);
         assert_eq!(named("Files: *\nCopyright: x\n"), None);
         assert_eq!(named("Files: *\nLicense: ISC\n\nno field\n"), None);
+    }
+
+    #[test]
+    fn endless_exceptions_are_no_licence() {
+        let name = format!("gpl-2{}", " with linux-syscall-note exception".repeat(100_000));
+        assert_eq!(identifier(&name), None);
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use darksite::keys::{self, NEXT, PUBLIC};
+use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Common, now};
+use super::Common;
 use crate::ui::Ui;
 
 /// Tell which key signs what is published, or make the one that will
@@ -36,7 +37,7 @@ pub fn run(args: &KeyArgs) -> anyhow::Result<ExitCode> {
     if args.next {
         directory.push(NEXT);
     }
-    let key = keys::signing_key(&directory, now()?)?;
+    let key = keys::signing_key(&directory, Timestamp::now())?;
     let (fingerprint, public) = (key.fingerprint(), directory.join(PUBLIC));
     ui.result(
         &format!("{fingerprint}\n{}", public.display()),

@@ -12,13 +12,15 @@ use darksite::fetch::{Fetcher, Options, Proxies, Summary};
 use darksite::keys;
 use darksite::lock::Lock;
 use darksite::packages::packages;
-use darksite::publish::{Snapshot, draft, publish, relink, remake, snapshots};
+use darksite::publish::{Snapshot, Times, draft, publish, relink, remake, snapshots};
 use darksite::site::{Site, write_lock};
 use darksite::verify;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::asked::{Asked, AskedArgs};
-use super::{Common, human, now, shown};
+use super::{Common, human, shown};
+use crate::commands::build::source_date_epoch;
 use crate::failure::Mismatch;
 use crate::size;
 use crate::ui::Ui;
@@ -142,7 +144,9 @@ fn relinked(site: &Site, ui: &mut Ui) -> anyhow::Result<Vec<Snapshot>> {
 /// Runs the command.
 pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.common.json);
-    let now = now()?;
+    let now = Timestamp::now();
+    // What is published may be dated; what is signed, and what is found, is judged by the clock.
+    let times = Times { date: source_date_epoch()?.unwrap_or(now), now };
     let asked = Asked::read(&args.asked)?;
     let fetcher = args.network.fetcher()?;
     let site = Site::open(&args.common.dir)?;
@@ -162,7 +166,7 @@ pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
     if remade > 0 {
         ui.warn(&format!("{remade} snapshots with damaged or missing indexes were made anew"));
     }
-    let published = publish(&site, &lock, draft?, &key, now)?;
+    let published = publish(&site, &lock, draft?, &key, times)?;
     let text = format!(
         "{}: {} packages, {}; fetched {} ({})\n{}",
         asked.name(),

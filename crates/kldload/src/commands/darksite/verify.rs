@@ -8,11 +8,12 @@ use clap::Args;
 use darksite::lock::Lock;
 use darksite::site::{LOCK_FILE, read_lock};
 use darksite::verify::{self, Verified, repository};
+use jiff::Timestamp;
 use pkg::openpgp::Keyring;
 use serde_json::json;
 
 use super::asked::keyring;
-use super::{Common, human, now};
+use super::{Common, human};
 use crate::failure::{Invalid, MISMATCH};
 use crate::ui::Ui;
 
@@ -55,7 +56,7 @@ fn trusted(lock: &Lock, files: &[PathBuf]) -> anyhow::Result<Keyring> {
 /// Runs the command.
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.common.json);
-    let now = now()?;
+    let now = Timestamp::now();
     ui.stage("verifying", 0);
     let verified = {
         let shared = Mutex::new(&mut ui);
