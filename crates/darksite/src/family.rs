@@ -60,6 +60,15 @@ pub trait Family: fmt::Debug + Sync {
         lock: &Lock,
         store: &Store,
     ) -> Result<HashSet<String>, SourceError>;
+    /// What the packages of `lock`, whose indexes are verified and in `store`, lack to be an answer to
+    /// `request`, in words.
+    fn lacking(
+        &self,
+        lock: &Lock,
+        request: &Request,
+        store: &Store,
+        keyring: &Keyring,
+    ) -> Result<Vec<String>, String>;
     /// What vouches for the packages of a suite, signed files first.
     fn metadata(&self, suite: &LockedSuite) -> Vec<Metadata>;
     /// What indexes tell of the packages of `lock`, by the packages' digests.

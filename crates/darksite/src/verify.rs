@@ -19,6 +19,7 @@ use crate::family::{Family, family};
 use crate::lock::{Blob, Lock};
 use crate::parallel::each;
 use crate::publish::{UPSTREAM, linked};
+use crate::request::Request;
 use crate::site::{LOCK_FILE, Site, SiteError, read_lock};
 use crate::store::{Store, digest_of};
 
@@ -142,6 +143,17 @@ pub fn lock(lock: &Lock, store: &Store, keyring: &Keyring) -> Result<(), String>
     let mut findings = Findings::default();
     upstream(lock, store, keyring, &mut findings).map_err(|error| error.to_string())?;
     findings.problems.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// What the packages of a lock that [`lock`] found good lack to be an answer to `request`, in words.
+pub fn lacking(
+    lock: &Lock,
+    request: &Request,
+    store: &Store,
+    keyring: &Keyring,
+) -> Result<Vec<String>, String> {
+    let family = family(&lock.distribution).map_err(|error| error.to_string())?;
+    family.lacking(lock, request, store, keyring)
 }
 
 fn upstream(

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::recipe::{explained, is_request, nearest, requests};
+use crate::recipe::{explained, is_request, line_of, native, nearest, requests};
 
 /// The built-in profiles of each distribution.
 const KNOWN: &[(&str, &str)] = &[("debian", include_str!("../data/debian/profiles.toml"))];
@@ -46,6 +46,12 @@ struct Table {
     exclude: Vec<String>,
     #[serde(default)]
     release: BTreeMap<String, Part>,
+    /// The file it is in.
+    #[serde(skip)]
+    file: String,
+    /// The line with its `extends`.
+    #[serde(skip)]
+    line: usize,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -132,11 +138,13 @@ impl Profiles {
     /// Adds the profiles of a TOML file; one of the same name replaces the one that was there. `file` is
     /// for messages.
     pub fn add(&mut self, file: &str, text: &str) -> Result<(), ProfileError> {
-        let tables: BTreeMap<String, Table> = toml::from_str(text).map_err(|error| {
+        let mut tables: BTreeMap<String, Table> = toml::from_str(text).map_err(|error| {
             let message = explained(text, &error).to_string();
             ProfileError::File { file: file.to_owned(), message }
         })?;
-        for (name, table) in &tables {
+        for (name, table) in &mut tables {
+            file.clone_into(&mut table.file);
+            table.line = line_of(text, &format!("{name}.extends")).unwrap_or(1);
             let known =
                 [None, Some("required"), Some("important"), Some("standard"), Some("optional")];
             if !known.contains(&table.priority.as_deref()) {
@@ -160,17 +168,25 @@ impl Profiles {
 
     /// The profile of this name for the release of this codename.
     pub fn get(&self, name: &str, codename: &str) -> Result<Profile, ProfileError> {
-        let mut chain = Vec::new();
+        let mut chain: Vec<&Table> = Vec::new();
         let mut next = Some(name);
         while let Some(one) = next {
-            let table = self.tables.get(one).ok_or_else(|| ProfileError::Unknown {
-                name: one.to_owned(),
-                known: self.tables.keys().cloned().collect(),
+            // What a profile extends is not the mistake of who asks for it.
+            let blame = |error: ProfileError| match chain.last() {
+                Some(Table { file, line, .. }) => ProfileError::File {
+                    file: file.clone(),
+                    message: format!("line {line}: {error}"),
+                },
+                None => error,
+            };
+            if chain.len() == CHAIN {
+                return Err(blame(ProfileError::Circle(name.to_owned())));
+            }
+            let table = self.tables.get(one).ok_or_else(|| {
+                let known = self.tables.keys().cloned().collect();
+                blame(ProfileError::Unknown { name: one.to_owned(), known })
             })?;
             chain.push(table);
-            if chain.len() > CHAIN {
-                return Err(ProfileError::Circle(name.to_owned()));
-            }
             next = table.extends.as_deref();
         }
         let mut profile = Profile { name: name.to_owned(), ..Profile::default() };
@@ -200,8 +216,8 @@ fn add(to: &mut Vec<String>, from: &[String]) {
 }
 
 /// Reads a package set: a package on each line (`name`, `name=version`, `name/suite`), `#` before
-/// comments. `file` is for messages.
-pub fn parse_set(file: &str, text: &str) -> Result<Vec<String>, ProfileError> {
+/// comments. Names may end in `:` and the `architecture`. `file` is for messages.
+pub fn parse_set(file: &str, text: &str, architecture: &str) -> Result<Vec<String>, ProfileError> {
     let mut packages = Vec::new();
     // Some editors put a byte order mark there.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -217,7 +233,11 @@ pub fn parse_set(file: &str, text: &str) -> Result<Vec<String>, ProfileError> {
                 text: line.to_owned(),
             });
         }
-        add(&mut packages, &[line.to_owned()]);
+        let package = native(line, architecture).map_err(|problem| ProfileError::File {
+            file: file.to_owned(),
+            message: format!("line {}: {problem}", at + 1),
+        })?;
+        add(&mut packages, &[package]);
     }
     Ok(packages)
 }
@@ -251,7 +271,12 @@ mod tests {
         let error = profiles.get("lap", "forky").unwrap_err().to_string();
         assert_eq!(error, "the profile \"lap\" is not known; did you mean \"lab\"?");
         profiles.add("x", "[a]\nextends = \"b\"\n[b]\nextends = \"a\"\n").unwrap();
-        assert_eq!(profiles.get("a", "x"), Err(ProfileError::Circle("a".to_owned())));
+        let error = profiles.get("a", "x").unwrap_err().to_string();
+        assert!(error.starts_with("x: line 2: the profile \"a\" extends itself"), "{error}");
+        profiles.add("y", "[c]\nextends = \"d\"\n\n[d]\nextends = \"cor\"\n").unwrap();
+        let error = profiles.get("c", "x").unwrap_err().to_string();
+        let expected = "y: line 5: the profile \"cor\" is not known; did you mean \"core\"?";
+        assert_eq!(error, expected);
         let error = profiles.add("x.toml", "[a]\npackage = []\n").unwrap_err().to_string();
         let expected = "x.toml: line 2: unknown key \"package\"; did you mean \"packages\"?";
         assert_eq!(error, expected);
@@ -264,12 +289,14 @@ mod tests {
 
     #[test]
     fn sets() {
-        let set = parse_set(
-            "lab.txt",
-            "\u{feff}# ours\nr-base  # statistics\n\nvim\nr-base\nzfs/trixie-backports\n",
+        let parse = |text: &str| parse_set("lab.txt", text, "amd64");
+        let set = parse(
+            "\u{feff}# ours\nr-base  # statistics\n\nvim\nr-base:amd64\nzfs/trixie-backports\n",
         );
         assert_eq!(set.unwrap(), ["r-base", "vim", "zfs/trixie-backports"]);
-        let error = parse_set("lab.txt", "aa\nb c\n").unwrap_err().to_string();
+        let error = parse("aa\nb c\n").unwrap_err().to_string();
         assert_eq!(error, "lab.txt: line 2: \"b c\" is not the name of a package");
+        let error = parse("aa\nbb:i386\n").unwrap_err().to_string();
+        assert!(error.starts_with("lab.txt: line 2: \"bb:i386\": a machine has"), "{error}");
     }
 }

@@ -7,6 +7,7 @@ mod publish;
 mod resolve;
 pub mod source;
 mod verify;
+mod whole;
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -86,6 +87,16 @@ impl Family for Deb {
         store: &Store,
     ) -> Result<HashSet<String>, SourceError> {
         resolve::asked_for(request, lock, store)
+    }
+
+    fn lacking(
+        &self,
+        lock: &Lock,
+        request: &Request,
+        store: &Store,
+        keyring: &Keyring,
+    ) -> Result<Vec<String>, String> {
+        whole::lacking(lock, &resolve::in_solvers_words(request), store, keyring)
     }
 
     fn metadata(&self, suite: &LockedSuite) -> Vec<Metadata> {

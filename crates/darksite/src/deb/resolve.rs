@@ -25,7 +25,8 @@ pub(super) fn resolve(
     question: &Question<'_>,
     report: Report<'_>,
 ) -> Result<Resolved, ResolveError> {
-    let request = in_solvers_words(question, report);
+    let mut request = in_solvers_words(question.request);
+    hold(question, &mut request.policy, report);
     let states: Vec<SuiteState> = question
         .suites
         .iter()
@@ -43,21 +44,23 @@ impl From<SolveError> for ResolveError {
     }
 }
 
-fn in_solvers_words(question: &Question<'_>, report: Report<'_>) -> deb::Request {
-    let Request { packages, essential, priority, recommends, excluded, pins, optional } =
-        question.request;
-    let mut policy = Policy {
+fn hold(question: &Question<'_>, policy: &mut Policy, report: Report<'_>) {
+    let Some(lock) = question.old else { return };
+    let locked = lock.packages.iter().map(|one| (one.name.as_str(), one.version.as_str()));
+    for name in policy.hold(question.hold, locked) {
+        let idle = format!("hold: the lock has no package {name:?}, so nothing comes of it");
+        report(Event::Warning(&idle));
+    }
+}
+
+/// A request as the solver takes it; nothing is held.
+pub(super) fn in_solvers_words(request: &Request) -> deb::Request {
+    let Request { packages, essential, priority, recommends, excluded, pins, optional } = request;
+    let policy = Policy {
         excluded: excluded.clone(),
         pins: pins.iter().map(pin).collect(),
         ..Policy::default()
     };
-    if let Some(lock) = question.old {
-        let locked = lock.packages.iter().map(|one| (one.name.as_str(), one.version.as_str()));
-        for name in policy.hold(question.hold, locked) {
-            let idle = format!("hold: the lock has no package {name:?}, so nothing comes of it");
-            report(Event::Warning(&idle));
-        }
-    }
     let optional = optional
         .iter()
         .map(|set| deb::OptionalSet { name: set.name.clone(), packages: set.packages.clone() });

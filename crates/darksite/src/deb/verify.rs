@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use pkg::deb::{Release, parse_packages};
+use pkg::deb::{Package, Release, parse_packages};
 use pkg::openpgp::Keyring;
 use tree::Digest;
 
 use super::publish::pool;
-use super::{INLINE, RELEASE, SIGNATURE};
+use super::{INLINE, RELEASE, SIGNATURE, component};
 use crate::copy::walk;
-use crate::lock::{Blob, Lock, LockedIndex, LockedSuite};
+use crate::lock::{Blob, Lock, LockedIndex, LockedPackage, LockedSuite};
 use crate::publish::UPSTREAM;
 use crate::site::KEY_FILE;
 use crate::source::{SourceError, index_text, signed_text};
@@ -33,43 +33,53 @@ pub(super) fn upstream(
         Ok(release) => release,
         Err(error) => return problem(error),
     };
+    if !release.is_suite(name) {
+        let Release { suite, codename, .. } = &release;
+        return problem(format!("its Release file is of {suite} ({codename})"));
+    }
     if release.date != Some(suite.date) {
         problem("its Release file has another date than the lock tells".to_owned());
     }
-    let mut known: HashMap<Digest, Vec<Known>> = HashMap::new();
+    let mut unmet: HashMap<Digest, Vec<&LockedPackage>> = HashMap::new();
+    for package in lock.packages.iter().filter(|package| package.suite == *name) {
+        unmet.entry(package.blob.digest).or_default().push(package);
+    }
     for index in &suite.indexes {
         let path = place(&index.path);
         match vouched(&release, index, &path) {
-            Ok(packages) => {
-                for (digest, package) in packages {
-                    known.entry(digest).or_default().push(package);
+            Ok(text) => {
+                // Who chose the packages passed over those that cannot be read.
+                for known in parse_packages(&text).packages {
+                    if let Some(locked) = known.sha256.and_then(|digest| unmet.get_mut(&digest)) {
+                        locked.retain(|locked| !is_same(locked, &known, component(index)));
+                    }
                 }
                 files.insert(path, index.blob);
             }
             Err(error) => problem(error),
         }
     }
-    for package in lock.packages.iter().filter(|package| package.suite == *name) {
-        let vouched = known.get(&package.blob.digest).is_some_and(|entries| {
-            entries.iter().any(|(name, version, path, size)| {
-                *name == package.name
-                    && *version == package.version
-                    && *path == package.path
-                    && *size == package.blob.size
-            })
-        });
-        if !vouched {
-            let (name, version) = (&package.name, &package.version);
-            problem(format!("its indexes do not have {name} {version} with this digest"));
-        }
+    let mut unmet: Vec<&LockedPackage> = unmet.into_values().flatten().collect();
+    unmet.sort();
+    for LockedPackage { name, version, architecture, component, path, .. } in unmet {
+        problem(format!(
+            "its indexes do not have {name} {version} with this digest and size for {architecture} \
+             in {component}, as {path}"
+        ));
     }
 }
 
-/// Name, version, path and length of a package, as an index tells them.
-type Known = (String, String, String, u64);
+/// Whether an index of `component` tells of this package what the lock does.
+fn is_same(locked: &LockedPackage, known: &Package<'_>, component: &str) -> bool {
+    let LockedPackage { name, architecture, version, blob, suite: _, component: of, path } = locked;
+    (name.as_str(), architecture.as_str(), version.as_str(), path.as_str(), of.as_str())
+        == (known.name, known.architecture, known.version.as_str(), known.filename, component)
+        && known.size == Some(blob.size)
+        && known.sha256 == Some(blob.digest)
+}
 
 /// What the distribution signed of a suite.
-fn signed(
+pub(super) fn signed(
     suite: &LockedSuite,
     place: &dyn Fn(&str) -> PathBuf,
     keyring: &Keyring,
@@ -86,12 +96,8 @@ fn signed(
     Release::parse(&text).map_err(|error| error.to_string())
 }
 
-/// The packages of an index that `release` vouches for.
-fn vouched(
-    release: &Release,
-    index: &LockedIndex,
-    path: &Path,
-) -> Result<Vec<(Digest, Known)>, String> {
+/// The text of an index that `release` vouches for.
+fn vouched(release: &Release, index: &LockedIndex, path: &Path) -> Result<String, String> {
     let named = release.file(&index.path);
     if named.is_none_or(|file| (file.sha256, file.size) != (index.blob.digest, index.blob.size)) {
         return Err(format!("{} is not the index that its Release file names", index.path));
@@ -100,13 +106,7 @@ fn vouched(
     if Blob::of(&bytes) != index.blob {
         return Err(format!("{}: damaged: SHA-256 is another", path.display()));
     }
-    let text = index_text(&bytes, &index.path).map_err(|error| error.to_string())?;
-    // Who chose the packages passed over those that cannot be read.
-    let known = parse_packages(&text).packages.into_iter().filter_map(|package| {
-        let (name, version) = (package.name.to_owned(), package.version.as_str().to_owned());
-        Some((package.sha256?, (name, version, package.filename.to_owned(), package.size?)))
-    });
-    Ok(known.collect())
+    index_text(&bytes, &index.path).map_err(|error| error.to_string())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

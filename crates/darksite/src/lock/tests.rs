@@ -50,6 +50,8 @@ fn errors_name_the_line() {
         ("suite trixie-security", "suite trixie", "line 11: the suite trixie occurs a second time"),
         ("2025-05-17T08:05:41Z", "yesterday", "line 8: \"yesterday\" is not a date"),
         ("suite trixie ", "suite ../x ", "line 8: the path"),
+        (" 7 ", " 18446744073709551615 ", "line 12: with a size of 18446744073709551615, all"),
+        (" 0 main", " 1125899906842624 main", "line 10: with a size of 1125899906842624, all"),
     ] {
         assert!(good.contains(from), "{from}");
         let error = parse(&good.replacen(from, to, 1)).unwrap_err().to_string();

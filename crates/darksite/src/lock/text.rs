@@ -8,6 +8,10 @@ use thiserror::Error;
 
 use super::{Blob, HEADER, Lock, LockedIndex, LockedPackage, LockedSuite, VERSION};
 
+/// Most that all files of a lock may have together, in bytes: a PiB. So whoever adds lengths up never comes to
+/// the end of a `u64`.
+const MOST_BYTES: u64 = 1 << 50;
+
 /// Why a text is not a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line}: {problem}")]
@@ -55,8 +59,9 @@ impl fmt::Display for Lock {
 
 /// Reads the text of a lock.
 pub fn parse(text: &str) -> Result<Lock, LockError> {
-    let mut lines = text.lines().enumerate().map(|(at, text)| Line { number: at + 1, rest: text });
-    let mut first = lines.next().unwrap_or(Line { number: 1, rest: "" });
+    let line = |(at, rest)| Line { number: at + 1, rest, bytes: 0 };
+    let mut lines = text.lines().enumerate().map(line);
+    let mut first = lines.next().unwrap_or(line((0, "")));
     if first.word("the header")? != HEADER {
         return Err(first.bad(format!("this is not a lock: it does not start with {HEADER:?}")));
     }
@@ -66,6 +71,7 @@ pub fn parse(text: &str) -> Result<Lock, LockError> {
         return Err(first.bad(problem));
     }
     let mut lock = Lock::default();
+    let mut bytes = 0_u64;
     for mut line in lines {
         if line.rest.is_empty() || line.rest.starts_with('#') {
             continue;
@@ -114,6 +120,13 @@ pub fn parse(text: &str) -> Result<Lock, LockError> {
             "package" => lock.packages.push(line.package(&lock)?),
             other => return Err(line.bad(format!("{other:?} is not a kind of line"))),
         }
+        bytes = bytes.saturating_add(line.bytes);
+        if bytes > MOST_BYTES {
+            let size = line.bytes;
+            let problem =
+                format!("with a size of {size}, all files have more than {MOST_BYTES} bytes");
+            return Err(line.bad(problem));
+        }
     }
     if lock.distribution.is_empty() {
         return Err(first.bad("the line \"distribution\" is missing".to_owned()));
@@ -126,6 +139,8 @@ pub fn parse(text: &str) -> Result<Lock, LockError> {
 struct Line<'a> {
     number: usize,
     rest: &'a str,
+    /// Sizes that were read of it.
+    bytes: u64,
 }
 
 impl<'a> Line<'a> {
@@ -158,7 +173,13 @@ impl<'a> Line<'a> {
 
     fn blob(&mut self) -> Result<Blob, LockError> {
         let digest = self.parsed("a SHA-256 digest")?;
-        Ok(Blob { digest, size: self.parsed("a size in bytes")? })
+        Ok(Blob { digest, size: self.size()? })
+    }
+
+    fn size(&mut self) -> Result<u64, LockError> {
+        let size: u64 = self.parsed("a size in bytes")?;
+        self.bytes = self.bytes.saturating_add(size);
+        Ok(size)
     }
 
     fn path(&mut self) -> Result<String, LockError> {
@@ -183,7 +204,7 @@ impl<'a> Line<'a> {
         let name = self.name("a name")?;
         let version = self.name("a version")?;
         let architecture = self.name("an architecture")?;
-        let size = self.parsed("a size in bytes")?;
+        let size = self.size()?;
         let digest = self.parsed("a SHA-256 digest")?;
         let place = self.word("suite/component")?;
         // Names of suites and of components may have slashes: `stable/updates`, `updates/main`.

@@ -35,6 +35,27 @@ fn a_lock_from_elsewhere_is_believed_as_little_as_a_mirror() {
     refused(&["sync", "recipe.toml", "--dir", "third"], "do not have one 666 with this digest");
     assert!(!world.path("third/current").exists());
     says(&world, 5, &["sync", "recipe.toml", "--dir", "third"], &[]);
+    // The right digest under another name, of whatever kind.
+    let recipe = fs::read_to_string(world.path("recipe.toml")).unwrap();
+    world.write("other.toml", recipe.replace("[\"trixie\"]", "[\"trixie-updates\"]"));
+    let names =
+        [("suite trixie ", "suite trixie-updates "), ("index trixie ", "index trixie-updates ")];
+    let renamed = names.iter().fold(lock.clone(), |lock, (from, to)| lock.replace(from, to));
+    world.write("other.lock", renamed.replace(" trixie/main ", " trixie-updates/main "));
+    let told = "suite trixie-updates: its Release file is of stable (trixie)";
+    says(&world, 5, &["sync", "other.toml"], &["other.lock: ", told]);
+    for (from, to, told) in [
+        (
+            " all ",
+            " amd64 ",
+            "do not have one 1 with this digest and size for amd64 in main, as pool",
+        ),
+        (" trixie/main ", " trixie/contrib ", "for all in contrib, as pool/main/one_1_all.deb"),
+        ("main/one_1_all", "main/two_1_all", "for all in main, as pool/main/two_1_all.deb"),
+    ] {
+        world.write("other.lock", lock.replace(from, to));
+        says(&world, 5, &["sync", "recipe.toml", "--lock", "other.lock"], &[told]);
+    }
     // Another key.
     world.write("recipe.lock", &lock);
     let stranger = SigningKey::generate("stranger", Timestamp::now() - 48.hours()).unwrap();
@@ -55,6 +76,38 @@ fn a_lock_from_elsewhere_is_believed_as_little_as_a_mirror() {
     let events = world.run(0, &["sync", "recipe.toml"]);
     let warning = event(&events, "warning")["text"].as_str().unwrap().to_owned();
     assert!(warning.contains("nobody asks for \"three\" any more"), "{warning}");
+}
+
+#[test]
+fn a_lock_that_lacks_packages_is_refused() {
+    let world = World::new();
+    // A second field behind the relation.
+    let base = ("base", "1", "two\nEssential: yes");
+    let packages = [base, ("one", "1", "two"), ("two", "1", "")];
+    world.archive(Timestamp::now() - 3.hours(), &packages);
+    world.run(0, &["sync", "recipe.toml"]);
+    let lock = fs::read_to_string(world.path("recipe.lock")).unwrap();
+    let sync = ["sync", "recipe.toml", "--lock", "less.lock"];
+    let lacks = |name: &str| {
+        let start = format!("package {name} ");
+        let lines = lock.lines().filter(|line| !line.starts_with(&start));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    for (name, told) in [
+        ("one", "not whole: \"one\", which is asked for, is not there; kldload darksite update"),
+        ("two", "not whole: base 1: Depends: two does not hold, and 1 more such; kldload"),
+        ("base", "not whole: \"base\", which is essential or of the priority, is not there;"),
+    ] {
+        world.write("less.lock", lacks(name));
+        says(&world, 3, &sync, &["less.lock: ", told]);
+    }
+    // Locks of old do not tell that essential packages were wanted.
+    let old = lacks("base");
+    let old = old.lines().filter(|line| !line.starts_with("asked "));
+    world.write("less.lock", old.map(|line| format!("{line}\n")).collect::<String>());
+    world.run(0, &sync);
+    world.write("less.lock", &lock);
+    world.run(0, &sync);
 }
 
 #[test]
@@ -84,6 +137,17 @@ fn what_is_excluded_stays_away_and_a_misspelt_name_is_told() {
     world.run(0, &["sync", "recipe.toml"]);
     let lock = fs::read_to_string(world.path("recipe.lock")).unwrap();
     assert!(lock.contains("\npackage three ") && !lock.contains("\npackage two "), "{lock}");
+    // What may come again is not left out in silence.
+    let excluding = fs::read_to_string(world.path("recipe.toml")).unwrap();
+    world.write("recipe.toml", recipe);
+    let told = "made when the recipe had other exclude; kldload darksite update";
+    says(&world, 3, &["sync", "recipe.toml"], &[told]);
+    // A lock of old does not tell.
+    let old = lock.lines().filter(|line| !line.starts_with("asked exclude "));
+    world.write("recipe.lock", old.map(|line| format!("{line}\n")).collect::<String>());
+    world.run(0, &["sync", "recipe.toml"]);
+    world.write("recipe.toml", excluding);
+    world.run(0, &["sync", "recipe.toml"]);
 }
 
 #[test]
@@ -158,13 +222,15 @@ fn a_lock_of_another_recipe_is_refused_with_the_keys_that_differ() {
         lock.contains("\nasked components main\n") && lock.contains("\nasked optional absent\n")
     );
     let suites = |all: &str| recipe.replace("[\"trixie\"]", all);
+    let mirror = recipe.lines().find(|line| line.starts_with("mirror")).unwrap();
+    let anywhere = recipe.replace(mirror, "");
     let changes = [
         ("optional", recipe.replace("[\"absent\"]", "[\"absent\", \"three\"]")),
         ("optional_sets", format!("{recipe}optional_sets = [\"extra.txt\"]\n")),
         ("recommends", format!("{recipe}recommends = true\n")),
         ("suites", suites("[\"trixie\", \"trixie-updates\"]")),
         ("components", recipe.replace("[\"main\"]", "[\"main\", \"contrib\"]")),
-        ("snapshot", format!("{recipe}snapshot = \"2025-05-20T00:00:00Z\"\n")),
+        ("snapshot", format!("{anywhere}snapshot = \"2025-05-20T00:00:00Z\"\n")),
         (
             "backports",
             format!("{}backports = true\n", suites("[\"trixie\", \"trixie-backports\"]")),

@@ -427,6 +427,27 @@ fn mistakes_are_named_with_the_right_exit_code() {
     let components = fs::read_to_string(world.path("recipe.toml")).unwrap();
     world.write("component.toml", components.replace("[\"main\"]", "[\"man\"]"));
     fails(3, &["sync", "component.toml"], "has no component man; it has main");
+    // A snapshot and a mirror, each of which would be all that is asked.
+    let date = "snapshot = \"2025-05-20T00:00:00Z\"\n";
+    world.write("both.toml", format!("{date}{components}"));
+    fails(3, &["sync", "both.toml"], "both.toml: line 6: file:/");
+    fails(3, &["update", "both.toml"], "is not asked: with snapshot = \"2025-05-20T00:00:00Z\"");
+    let mirror = components.lines().find(|line| line.starts_with("mirror")).unwrap();
+    world.write("date.toml", format!("{date}{}", components.replace(mirror, "")));
+    for option in ["--mirror", "--security-mirror"] {
+        let told = format!("{option}: date.toml has snapshot = ");
+        fails(2, &["sync", "date.toml", option, "file:/nowhere"], &told);
+    }
+    // What a profile extends is told of its own file.
+    world.write("profiles.toml", "[lab]\nextends = \"nope\"\n\n[far]\npackages = [\"one:i386\"]\n");
+    for (profile, told) in [
+        ("lab", "profiles.toml: line 2: the profile \"nope\" is not known; known are"),
+        ("far", "profiles.toml: profile \"far\": \"one:i386\": a machine has packages of one"),
+        ("lib", "profile.toml: line 1: the profile \"lib\" is not known; did you mean \"lab\"?"),
+    ] {
+        world.write("profile.toml", format!("profile = \"{profile}\"\n{components}"));
+        fails(3, &["sync", "profile.toml"], told);
+    }
     world.write("old.lock", "kldload-lock 9\n");
     fails(
         3,
@@ -444,6 +465,32 @@ fn says(world: &World, code: i32, args: &[&str], with: &[&str]) -> String {
         assert!(error.contains(with), "{error} does not tell {with:?}");
     }
     error
+}
+
+#[test]
+fn the_architecture_of_a_package_is_that_of_the_recipe() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "two | three"), ("three", "1", "")]);
+    let recipe = fs::read_to_string(world.path("recipe.toml")).unwrap();
+    let more =
+        "packages = [\n  \"one:amd64=1\",\n  \"three:amd64\",\n]\nexclude = [\"two:amd64\"]\n";
+    world.write("recipe.toml", format!("{recipe}{more}"));
+    world.write("lab.txt", "one:amd64\n");
+    world.run(0, &["sync", "recipe.toml"]);
+    let lock = fs::read_to_string(world.path("recipe.lock")).unwrap();
+    for line in ["request one\n", "request one=1\n", "request three\n", "asked exclude two\n"] {
+        assert!(lock.contains(line), "{lock}");
+    }
+    let told = "\"three:amd64\": a machine has packages of one architecture; here it is arm64";
+    let args = ["sync", "recipe.toml", "--architecture", "arm64"];
+    world.write("recipe.toml", format!("{recipe}{}", more.replace("one:amd64", "one")));
+    says(&world, 3, &args, &["recipe.toml: line 10: ", told]);
+    says(
+        &world,
+        3,
+        &["sync", "lab.txt", "--architecture", "i386"],
+        &["lab.txt: line 1: \"one:amd64\""],
+    );
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub use relation::{
 };
 pub use release::{IndexFile, Release, ReleaseError, write_date};
 pub use solve::{
-    Chosen, OptionalSet, Reason, Request, Skipped, Solution, SolveError, asked, solve,
+    Chosen, OptionalSet, Reason, Request, Skipped, Solution, SolveError, asked, lacking, solve,
 };
 pub use universe::{
     Entry, IndexInfo, Kind, Name, NameId, Need, Relations, Target, Universe, VersionId,

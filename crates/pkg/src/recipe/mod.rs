@@ -26,5 +26,5 @@ pub(crate) use document::explained;
 pub use document::{Document, RecipeError, line_of, nearest};
 pub use inside::inside;
 pub(crate) use packages::requests;
-pub use packages::{Addresses, Packages, is_request, without_credentials};
+pub use packages::{Addresses, Packages, is_request, native, without_credentials};
 pub use pin::{Pin, PinTarget};

@@ -30,7 +30,8 @@ pub struct Packages {
     pub backports: bool,
     /// A profile's packages: `core`, `server`, `desktop`, or one of profiles.toml beside the recipe.
     pub profile: Option<String>,
-    /// Packages that must be there: `name`, `name=version` or `name/suite`.
+    /// Packages that must be there: `name`, `name=version` or `name/suite`. A name may end in `:` and the
+    /// recipe's own architecture.
     #[serde(deserialize_with = "requests")]
     pub packages: Vec<String>,
     /// Files of further packages, a package a line, beside the recipe.
@@ -112,6 +113,19 @@ pub fn is_request(text: &str) -> bool {
         (Some((name, rest)), _) => is_name(name) && all(rest, &version),
         (None, Some((name, rest))) => is_name(name) && all(rest, &suite),
         (None, None) => is_name(text),
+    }
+}
+
+/// `text`, which asks for a package or names one, without the architecture that it may tell. Only packages of the
+/// recipe's own `architecture` are chosen, so another one is a mistake.
+pub fn native(text: &str, architecture: &str) -> Result<String, String> {
+    let (name, rest) = text.split_at(text.find(['=', '/']).unwrap_or(text.len()));
+    match name.split_once(':') {
+        None => Ok(text.to_owned()),
+        Some((name, own)) if own == architecture => Ok(format!("{name}{rest}")),
+        Some(_) => Err(format!(
+            "{text:?}: a machine has packages of one architecture; here it is {architecture}"
+        )),
     }
 }
 
@@ -256,6 +270,23 @@ mod tests {
         }
         for wrong in ["v", "-vim", "vim ", "vim,nano", "vim=1 2", "vim/", "vi_m", "libc6:"] {
             assert!(!is_request(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn one_architecture() {
+        for (text, plain) in [
+            ("vim", "vim"),
+            ("vim:amd64", "vim"),
+            ("vim:amd64=2:9.1-1", "vim=2:9.1-1"),
+            ("vim=2:9.1-1", "vim=2:9.1-1"),
+            ("vim:amd64/sid", "vim/sid"),
+        ] {
+            assert_eq!(native(text, "amd64").unwrap(), plain);
+        }
+        for other in ["vim:i386", "vim:all", "vim:arm64=2:9.1-1"] {
+            let error = native(other, "amd64").unwrap_err();
+            assert!(error.starts_with(&format!("{other:?}: ")) && error.ends_with("amd64"));
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use disk::layout::{DiskLayout, LayoutError};
-use pkg::recipe::nearest;
+use pkg::recipe::{Packages, nearest};
 
 use super::{Machine, Network, Output, Recipe};
 
@@ -59,16 +59,27 @@ fn distinct<T: Ord + Debug>(
     Ok(())
 }
 
+/// The name of a package in what asks for it.
+fn plain(text: &str) -> &str {
+    text.split(['=', '/', ':']).next().unwrap_or_default()
+}
+
 fn packages(recipe: &Recipe) -> Result<(), Finding> {
-    let plain = |text: &str| text.split(['=', '/', ':']).next().map(str::to_owned);
-    let asked: Vec<String> =
-        recipe.packages.packages.iter().filter_map(|text| plain(text)).collect();
-    for (at, name) in recipe.packages.exclude.iter().enumerate() {
+    let Packages { packages, exclude, mirror, security_mirror, snapshot, .. } = &recipe.packages;
+    for (key, addresses) in [("mirror", mirror), ("security_mirror", security_mirror)] {
+        if let (Some(date), false) = (snapshot, addresses.0.is_empty()) {
+            let told = "only the public archive of snapshots is; leave one of both out";
+            let problem = format!("{addresses} is not asked: with snapshot = \"{date}\", {told}");
+            return wrong(key, problem);
+        }
+    }
+    let asked: Vec<&str> = packages.iter().map(|text| plain(text)).collect();
+    for (at, name) in exclude.iter().enumerate() {
         let place = format!("exclude.{at}");
-        if asked.contains(name) {
+        if asked.contains(&plain(name)) {
             return wrong(place, format!("{name:?} is among the packages as well"));
         }
-        if recipe.implied_packages().contains(&name.as_str()) {
+        if recipe.implied_packages().contains(&plain(name)) {
             return wrong(place, format!("{name:?} is what another key of this recipe needs"));
         }
     }

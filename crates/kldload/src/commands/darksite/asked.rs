@@ -13,19 +13,22 @@ use darksite::packages::{Places, indexes, snapshot};
 use darksite::request::{HostMirrors, OptionalSet, Question, Request, host_mirrors, resolve};
 use darksite::site::{Site, read_lock};
 use darksite::source::{Reader, SuiteSource};
-use darksite::{Location, LocationError};
+use darksite::{Location, LocationError, verify};
 use jiff::Timestamp;
 use pkg::distribution::Distribution;
 use pkg::openpgp::Keyring;
-use pkg::profile::{Profile, Profiles, parse_set};
-use pkg::recipe::{Addresses, Packages, Pin, RecipeError, nearest};
+use pkg::profile::{Profile, ProfileError, Profiles, parse_set};
+use pkg::recipe::{Addresses, Packages, Pin, RecipeError, native, nearest};
 use plan::recipe::{FileName, Finding, Output, Recipe};
 use tree::Digest;
 
 use super::shown;
-use crate::failure::Invalid;
+use crate::commands::usage;
+use crate::failure::{Invalid, Mismatch};
 use crate::ui::Ui;
 
+/// What is never chosen, as recipes and locks call it.
+const EXCLUDE: &str = "exclude";
 /// Own profiles, beside the recipe.
 const PROFILES: &str = "profiles.toml";
 
@@ -44,10 +47,10 @@ pub struct AskedArgs {
     /// Architecture of the packages
     #[arg(long, value_name = "NAME")]
     architecture: Option<String>,
-    /// Mirror of the archive; may be given several times, the preferred one first
+    /// Mirror of the archive; may be given several times, the preferred one first; not with snapshot in the recipe
     #[arg(long, value_name = "URL")]
     mirror: Vec<String>,
-    /// Mirror of the archive of security updates
+    /// Mirror of the archive of security updates; not with snapshot in the recipe
     #[arg(long, value_name = "URL")]
     security_mirror: Vec<String>,
     /// File with the keys to trust instead of the distribution's own
@@ -88,16 +91,21 @@ impl Asked {
             })
         };
         let text = read(path)?;
-        let mut whole = if path.extension().is_some_and(|extension| extension == "toml") {
-            Recipe::parse(&text).with_context(|| path.display().to_string())?
-        } else {
-            let packages = parse_set(&path.display().to_string(), &text)?;
-            let packages = Packages { packages, ..Packages::default() };
-            Recipe { packages, ..Recipe::default() }
+        let is_recipe = path.extension().is_some_and(|extension| extension == "toml");
+        let mut whole = match is_recipe {
+            true => Recipe::parse(&text).with_context(|| path.display().to_string())?,
+            false => Recipe::default(),
         };
         args.change(&mut whole.packages);
-        let recipe = &whole.packages;
+        let architecture = whole.packages.architecture.clone();
         let blame = |place: &str, error: &dyn fmt::Display| args.blame(&text, place, error);
+        if is_recipe {
+            make_native(&mut whole.packages, &blame)?;
+        } else {
+            let set = parse_set(&path.display().to_string(), &text, &architecture)?;
+            whole.packages.packages = set;
+        }
+        let recipe = &whole.packages;
         let distribution = Distribution::find(&recipe.distribution)
             .map_err(|error| blame("distribution", &error))?;
         distribution.release(&recipe.release).map_err(|error| blame("release", &error))?;
@@ -114,7 +122,7 @@ impl Asked {
             let file = folder.join(name).display().to_string();
             let text = String::from_utf8(text)
                 .map_err(|_| blame(&place, &format!("{file} is not text in UTF-8")))?;
-            Ok(parse_set(&file, &text)?)
+            Ok(parse_set(&file, &text, &architecture)?)
         };
         let own_profiles = folder.join(PROFILES);
         let mut profiles = Profiles::built_in(&recipe.distribution)?;
@@ -123,8 +131,18 @@ impl Asked {
         }
         let profile = match &recipe.profile {
             Some(name) => {
-                let profile = profiles.get(name, &recipe.release);
-                profile.map_err(|error| blame("profile", &error))?
+                let mut profile =
+                    profiles.get(name, &recipe.release).map_err(|error| match error {
+                        ProfileError::File { .. } => error.into(),
+                        _ => blame("profile", &error),
+                    })?;
+                for text in profile.packages.iter_mut().chain(&mut profile.exclude) {
+                    *text = native(text, &architecture).map_err(|problem| {
+                        let file = own_profiles.display();
+                        Invalid(format!("{file}: profile {name:?}: {problem}"))
+                    })?;
+                }
+                profile
             }
             // Packages alone make no system: what is essential comes with them.
             None => Profile {
@@ -248,16 +266,42 @@ impl Asked {
         &self.keyring
     }
 
+    /// The error that the lock cannot be used, and what to do.
+    fn refused(&self, problem: &str) -> anyhow::Error {
+        let (lock, recipe) = (self.lock_path(), &self.path);
+        anyhow::Error::from(Invalid(format!(
+            "{}: {problem}; kldload darksite update {} chooses anew, --lock names another file",
+            lock.display(),
+            recipe.display()
+        )))
+    }
+
+    /// Refuses a lock from elsewhere whose packages are not all that it was made for, or do not fit together. What
+    /// it says of each is verified already.
+    pub fn check_whole(&self, lock: &Lock, site: &Site) -> anyhow::Result<()> {
+        // Locks of old do not tell what came with the profile.
+        let told = !lock.asked.is_empty();
+        let request = Request {
+            packages: lock.requests.clone(),
+            essential: self.request.essential && told,
+            priority: self.request.priority.clone().filter(|_| told),
+            ..self.request.clone()
+        };
+        let lacking = verify::lacking(lock, &request, site.store(), &self.keyring)
+            .map_err(|problem| Mismatch(format!("{}: {problem}", self.lock_path().display())))?;
+        match lacking.split_first() {
+            None => Ok(()),
+            Some((first, [])) => Err(self.refused(&format!("not whole: {first}"))),
+            Some((first, more)) => {
+                Err(self.refused(&format!("not whole: {first}, and {} more such", more.len())))
+            }
+        }
+    }
+
     /// Refuses a lock that was made for something else. What it has beyond that is told.
     pub fn check_lock(&self, lock: &Lock, ui: &mut Ui) -> anyhow::Result<()> {
         let path = self.lock_path();
-        let refuse = |problem: String| {
-            anyhow::Error::from(Invalid(format!(
-                "{}: {problem}; kldload darksite update {} chooses anew, --lock names another file",
-                path.display(),
-                self.path.display()
-            )))
-        };
+        let refuse = |problem: String| self.refused(&problem);
         let Packages { release, architecture, .. } = &self.recipe.packages;
         for (what, asked, locked) in [
             ("distribution", &self.distribution.name, &lock.distribution),
@@ -295,13 +339,14 @@ impl Asked {
 
     /// What decides which packages are chosen, besides those that are asked for and pins, as a lock keeps it.
     fn deciding(&self) -> Vec<(String, String)> {
-        let Request { essential, priority, recommends, optional, .. } = &self.request;
+        let Request { essential, priority, recommends, excluded, optional, .. } = &self.request;
         let mut keys = vec![("essential", essential.to_string())];
         keys.extend(priority.iter().map(|least| ("priority", least.clone())));
         keys.push(("recommends", recommends.to_string()));
         // All suites are read with the same.
         keys.extend(self.suites.first().map(|suite| ("components", suite.components.join(" "))));
         keys.extend(self.recipe.packages.snapshot.map(|date| ("snapshot", date.to_string())));
+        keys.extend(excluded.iter().map(|name| (EXCLUDE, name.clone())));
         keys.extend(optional.iter().map(|set| match set.packages.as_slice() {
             [package] if *package == set.name => ("optional", package.clone()),
             packages => ("optional_sets", format!("{}: {}", set.name, packages.join(" "))),
@@ -327,7 +372,9 @@ impl Asked {
         };
         // Locks of old do not tell.
         if !lock.asked.is_empty() {
-            other.extend(lacking(&deciding, &lock.asked));
+            let new = lacking(&deciding, &lock.asked).into_iter();
+            // What is excluded since then matters where the lock has it, which is looked at by itself.
+            other.extend(new.filter(|key| key != EXCLUDE));
             other.extend(lacking(&lock.asked, &deciding));
         }
         other
@@ -445,6 +492,16 @@ impl AskedArgs {
         if self.profile.is_some() {
             recipe.profile.clone_from(&self.profile);
         }
+        let options = [("--mirror", &self.mirror), ("--security-mirror", &self.security_mirror)];
+        for (option, _) in options.iter().filter(|(_, addresses)| !addresses.is_empty()) {
+            if let Some(date) = recipe.snapshot {
+                let file = self.recipe.display();
+                usage(format_args!(
+                    "{option}: {file} has snapshot = \"{date}\", so only the public archive of \
+                     snapshots is asked; leave one of both out"
+                ));
+            }
+        }
         if !self.mirror.is_empty() {
             recipe.mirror.0.clone_from(&self.mirror);
         }
@@ -461,6 +518,22 @@ impl AskedArgs {
 fn blame(path: &Path, text: &str, place: &str, problem: &dyn fmt::Display) -> anyhow::Error {
     let error = RecipeError::at(text, place, problem.to_string());
     anyhow::Error::new(error).context(path.display().to_string())
+}
+
+/// Names of packages without the recipe's own architecture, which says nothing new; with another one there is
+/// none.
+fn make_native(
+    recipe: &mut Packages,
+    blame: &dyn Fn(&str, &dyn fmt::Display) -> anyhow::Error,
+) -> anyhow::Result<()> {
+    let Packages { architecture, packages, optional, exclude, .. } = recipe;
+    for (key, list) in [("packages", packages), ("optional", optional), (EXCLUDE, exclude)] {
+        for (at, text) in list.iter_mut().enumerate() {
+            *text = native(text, architecture)
+                .map_err(|problem| blame(&format!("{key}.{at}"), &problem))?;
+        }
+    }
+    Ok(())
 }
 
 /// What to say of a file that a recipe names.

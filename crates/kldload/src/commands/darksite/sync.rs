@@ -100,6 +100,7 @@ fn choose(asked: &Asked, site: &Site, fetcher: &Fetcher, ui: &mut Ui) -> anyhow:
                 ui.stage("verifying the lock", 0);
                 verify::lock(&lock, site.store(), asked.keyring())
                     .map_err(|problem| Mismatch(format!("{}: {problem}", path.display())))?;
+                asked.check_whole(&lock, site)?;
             }
             lock
         }

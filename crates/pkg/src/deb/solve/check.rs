@@ -3,6 +3,51 @@
 use std::collections::BTreeSet;
 
 use super::super::universe::{Entry, Target, Universe, VersionId};
+use super::{Request, implied, is_implied, take_version};
+
+/// What `set` lacks to be an answer to `request`, in words: packages that are asked for, then hard relations.
+/// Which versions it has is its own matter, where none is asked for; optional and recommended packages may be
+/// there or not.
+pub fn lacking(
+    universe: &Universe<'_>,
+    request: &Request,
+    set: &BTreeSet<VersionId>,
+) -> Vec<String> {
+    let mut policy = request.policy.clone();
+    let wanted: Vec<(&String, String)> =
+        request.packages.iter().map(|text| (text, take_version(text, &mut policy))).collect();
+    let candidates = policy.candidates(universe);
+    let mut found = Vec::new();
+    for (text, name) in &wanted {
+        let id = universe.name_id(name);
+        let met = id.is_some_and(|id| {
+            let candidate = candidates.get(id as usize).copied().flatten();
+            let known = universe.name(id);
+            let mut all = known.versions.iter().chain(known.providers.iter().map(|(id, _)| id));
+            match *text == name {
+                true => all.any(|id| set.contains(id)),
+                false => candidate.is_some_and(|id| set.contains(&id)),
+            }
+        });
+        if !met {
+            found.push(format!("{text:?}, which is asked for, is not there"));
+        }
+    }
+    for id in implied(universe, request, &candidates) {
+        let versions = &universe.name(id).versions;
+        // A version that was held may have been less important.
+        let mut entries = versions.iter().filter_map(|id| universe.entry(*id));
+        let always = entries.all(|entry| is_implied(request, &entry.package));
+        if always && !versions.iter().any(|id| set.contains(id)) {
+            let name = universe.name(id).name;
+            found.push(format!("{name:?}, which is essential or of the priority, is not there"));
+        }
+    }
+    found.extend(
+        broken(universe, set).into_iter().map(|relation| format!("{relation} does not hold")),
+    );
+    found
+}
 
 /// Every hard relation of `set` that does not hold within it, in words.
 pub(super) fn broken(universe: &Universe<'_>, set: &BTreeSet<VersionId>) -> Vec<String> {

@@ -21,6 +21,7 @@ use super::packages::{Package, Priority};
 use super::policy::{Policy, UnknownName, hint};
 use super::universe::{IndexInfo, Kind, NameId, Universe, VersionId};
 use crate::solve::Explanation;
+pub use check::lacking;
 use clauses::Clauses;
 use walk::{Cause, Walk};
 
@@ -311,13 +312,20 @@ fn implied(
     for (name, candidate) in candidates.iter().enumerate() {
         let Some(entry) = candidate.and_then(|id| universe.entry(id)) else { continue };
         let Ok(name) = NameId::try_from(name) else { continue };
-        if request.essential && entry.package.essential {
-            essential.insert(entry.package.name, name);
-        } else if request.priority.is_some_and(|least| entry.package.priority >= least) {
-            others.insert(entry.package.name, name);
+        if !is_implied(request, &entry.package) {
+            continue;
         }
+        let first = request.essential && entry.package.essential;
+        let of = if first { &mut essential } else { &mut others };
+        of.insert(entry.package.name, name);
     }
     essential.into_values().chain(others.into_values()).collect()
+}
+
+/// Whether a package is asked for as it is essential, or of the priority.
+fn is_implied(request: &Request, package: &Package<'_>) -> bool {
+    request.essential && package.essential
+        || request.priority.is_some_and(|least| package.priority >= least)
 }
 
 /// The package that a name of the request means.

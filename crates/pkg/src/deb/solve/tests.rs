@@ -64,6 +64,47 @@ fn alternatives_in_order_and_what_is_there_counts() {
 }
 
 #[test]
+fn what_a_set_lacks() {
+    let lines = [
+        "a 2 | Depends: v",
+        "a 1",
+        "b 1 | Provides: v",
+        "c 1 | Conflicts: b",
+        "d 1 | Essential: yes",
+        "e 2 | Priority: required",
+        "e 1",
+    ];
+    let text = index(&lines);
+    let mut universe = Universe::new("amd64");
+    universe.add(info("trixie", 500), parse_packages(&text));
+    let of = |asked: &Request, set: &[&str]| {
+        let label = |entry: &crate::deb::Entry<'_>| {
+            format!("{} {}", entry.package.name, entry.package.version)
+        };
+        let entries = universe.entries().iter().zip(0..);
+        let set = entries.filter(|(entry, _)| set.contains(&&*label(entry))).map(|(_, id)| id);
+        lacking(&universe, asked, &set.collect()).join("; ")
+    };
+    let asked = request(&["a", "v"]);
+    assert_eq!(of(&asked, &["a 2", "b 1"]), "");
+    assert_eq!(of(&asked, &["a 1"]), "\"v\", which is asked for, is not there");
+    assert_eq!(of(&request(&["a"]), &["a 1"]), "", "any version will do");
+    for text in ["a=2", "a/trixie"] {
+        let told = format!("{text:?}, which is asked for, is not there");
+        assert_eq!(of(&request(&[text]), &["a 1"]), told);
+    }
+    assert_eq!(of(&request(&[]), &["a 2"]), "a 2: Depends: v does not hold");
+    assert_eq!(of(&request(&[]), &["b 1", "c 1"]), "c 1: Conflicts: b does not hold");
+    // An older version of e is not required, so it need not be there.
+    let implied = Request { essential: true, priority: Some(Priority::Required), ..request(&[]) };
+    assert_eq!(of(&implied, &[]), "\"d\", which is essential or of the priority, is not there");
+    assert_eq!(of(&implied, &["d 1"]), "");
+    let mut excluding = implied;
+    excluding.policy.excluded.insert("d".to_owned());
+    assert_eq!(of(&excluding, &[]), "");
+}
+
+#[test]
 fn recommended_ones_as_far_as_they_fit() {
     let lines = [
         "a 1 | Depends: b | Recommends: c, x, d",
