@@ -1,5 +1,6 @@
 //! A repository copied to a medium. Who wants to know what arrived verifies the copy afterwards.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use thiserror::Error;
 use crate::family::family;
 use crate::publish::UPSTREAM;
 use crate::site::{LOCK_FILE, SiteError, entries, read_lock};
-use crate::store::{StoreError, at, digest_of};
+use crate::store::{StoreError, at, digest_of, sync_file_system};
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,14 +33,14 @@ pub enum CopyError {
     Site(#[from] SiteError),
     /// The target has something else in it.
     #[error(
-        "{}: there are files of something else here ({found}); give an empty directory, or one with an \
-         earlier copy",
+        "{}: {found}, and files of somebody else could be lost; give an empty directory, or one with nothing \
+         but an earlier copy",
         path.display()
     )]
     Foreign {
         /// The target.
         path: PathBuf,
-        /// One of the files.
+        /// What was found there.
         found: String,
     },
 }
@@ -52,40 +53,49 @@ impl From<StoreError> for CopyError {
 
 /// What a file system may have at its top.
 const IGNORED: [&str; 2] = ["lost+found", "System Volume Information"];
+/// How the names of files begin that are not complete.
+const TEMPORARY: &str = ".darksite-";
 
-/// Copies the repository in `from` to the directory `to`. Files that are right already are left, so that
-/// a copy that was interrupted goes on. Indexes come after packages, and the signed files last: until
-/// then the copy is what it was.
+/// Copies the repository in `from` to the directory `to`, which is empty or has an earlier copy. Files that
+/// are right already are left, so that a copy that was interrupted goes on.
+///
+/// First comes what can stand beside the files of an earlier copy: packages, and indexes that are named by
+/// their digests. Interrupted until then, the copy is what it was, unless a package of the same name changed.
+/// What follows replaces what has its name, what clients read first last; between the first and the last of
+/// these it is a mix, until the next copy. The files that only the earlier one had go in the end. Each step is
+/// on the medium before the next one begins.
 pub fn copy(from: &Path, to: &Path, advance: &dyn Fn(u64)) -> Result<Copied, CopyError> {
     let lock = read_lock(&from.join(LOCK_FILE))?;
     let family = family(&lock.distribution).map_err(SiteError::from)?;
     // What is not in the repository is removed from these.
     let own = [family.directories(), &[UPSTREAM]].concat();
     fs::create_dir_all(to).map_err(at(to))?;
-    for entry in entries(to)? {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let known = own.contains(&&*name)
-            || name.starts_with("darksite.")
-            || name.starts_with(".darksite-");
-        if !known && !IGNORED.contains(&&*name) {
-            return Err(CopyError::Foreign { path: to.to_owned(), found: name });
-        }
-    }
-    let mut files = walk(from, Path::new(""))?;
-    files.sort_by_key(|path| (family.copy_rank(path), path.clone()));
+    let is_empty = check(to, &own)?;
+    // The lock says whose files these are, also when no more than this was copied.
+    let step = |path: &Path| match is_empty && path == Path::new(LOCK_FILE) {
+        true => 0,
+        false => 1 + family.copy_rank(path),
+    };
+    let mut files = walk(from)?;
+    files.sort_by_cached_key(|path| (step(path), to.join(path).exists(), path.clone()));
     let mut copied = Copied::default();
-    for path in &files {
-        let (source, target) = (from.join(path), to.join(path));
-        match one(&source, &target, advance)? {
-            Some(bytes) => {
-                copied.copied += 1;
-                copied.bytes += bytes;
+    for files in files.chunk_by(|one, next| step(one) == step(next)) {
+        let before = copied.copied;
+        for path in files {
+            match one(&from.join(path), &to.join(path), advance)? {
+                Some(bytes) => {
+                    copied.copied += 1;
+                    copied.bytes += bytes;
+                }
+                None => copied.kept += 1,
             }
-            None => copied.kept += 1,
+        }
+        if copied.copied > before {
+            sync_file_system(to)?;
         }
     }
-    let wanted: std::collections::HashSet<&PathBuf> = files.iter().collect();
-    for path in walk(to, Path::new(""))? {
+    let wanted: HashSet<&PathBuf> = files.iter().collect();
+    for path in walk(to)? {
         let is_own = path.iter().next().is_some_and(|first| own.iter().any(|name| first == *name));
         if is_own && !wanted.contains(&path) {
             let path = to.join(path);
@@ -93,15 +103,35 @@ pub fn copy(from: &Path, to: &Path, advance: &dyn Fn(u64)) -> Result<Copied, Cop
             copied.removed += 1;
         }
     }
-    let directory = File::open(to).map_err(at(to))?;
-    rustix::fs::syncfs(&directory).map_err(|error| at(to)(error.into()))?;
+    sync_file_system(to)?;
     Ok(copied)
 }
 
+/// Whether a target is empty; if not, it must have an earlier copy and nothing else. `own` has the directories
+/// of a repository.
+fn check(to: &Path, own: &[&str]) -> Result<bool, CopyError> {
+    let names =
+        entries(to)?.into_iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    // What a copy that was interrupted was just writing is nobody's.
+    let mut names: Vec<String> =
+        names.filter(|name| !IGNORED.contains(&&**name) && !name.starts_with(TEMPORARY)).collect();
+    names.sort();
+    let Some(first) = names.first() else { return Ok(true) };
+    let stranger =
+        names.iter().find(|name| !own.contains(&&***name) && !name.starts_with("darksite."));
+    // Others have directories of these names, too.
+    let found = match (stranger, read_lock(&to.join(LOCK_FILE))) {
+        (None, Ok(_)) => return Ok(false),
+        (Some(name), _) => format!("there is {name}, which is not of a copy"),
+        (None, Err(error)) => format!("there is {first}, but no lock of an earlier copy ({error})"),
+    };
+    Err(CopyError::Foreign { path: to.to_owned(), found })
+}
+
 /// All regular files below `root`, as paths relative to it.
-pub(crate) fn walk(root: &Path, below: &Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(crate) fn walk(root: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut found = Vec::new();
-    let mut todo = vec![below.to_owned()];
+    let mut todo = vec![PathBuf::new()];
     while let Some(directory) = todo.pop() {
         for entry in entries(&root.join(&directory))? {
             let path = directory.join(entry.file_name());
@@ -132,7 +162,7 @@ fn one(source: &Path, target: &Path, advance: &dyn Fn(u64)) -> Result<Option<u64
     let directory = target.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory).map_err(at(directory))?;
     let mut file = tempfile::Builder::new()
-        .prefix(".darksite-")
+        .prefix(TEMPORARY)
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(directory)
         .map_err(at(directory))?;

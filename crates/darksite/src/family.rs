@@ -83,7 +83,8 @@ pub trait Family: fmt::Debug + Sync {
 
     /// Directories at the top of its repositories that belong to them alone.
     fn directories(&self) -> &'static [&'static str];
-    /// When a file of a repository is copied: what clients read first comes last.
+    /// When a file of a repository is copied: 0 for what can stand beside that of another repository, then what
+    /// replaces it; what clients read first comes last.
     fn copy_rank(&self, path: &Path) -> u8;
     /// What a repository of `lock` tells of its packages; of the store, it needs only what
     /// [`Family::metadata`] names.

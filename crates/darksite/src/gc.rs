@@ -53,9 +53,10 @@ pub fn collect(site: &Site, keep: Option<usize>, dry_run: bool) -> Result<Remove
             fs::rename(&path, &doomed).map_err(at(&path))?;
         }
         for entry in entries(&directory)? {
-            // What a killed process left behind too; nobody else is here.
-            if entry.file_name().to_string_lossy().starts_with('.') {
-                fs::remove_dir_all(entry.path()).map_err(at(&entry.path()))?;
+            // What a killed process left behind too; nobody else is here. All that is ours are directories.
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().starts_with('.') && path.is_dir() {
+                fs::remove_dir_all(&path).map_err(at(&path))?;
             }
         }
     }

@@ -254,7 +254,9 @@ fn removed(result: io::Result<()>) -> io::Result<()> {
 /// refuse to go back.
 fn date(site: &Site, date: Timestamp) -> Result<Timestamp, SiteError> {
     let next = |id: &String| date_of(id)?.checked_add(1.second()).ok();
-    Ok(site.snapshots()?.iter().filter_map(next).fold(date, Timestamp::max))
+    // Those that have lost their lock were seen too.
+    let ids = [site.snapshots()?, site.halves()?].concat();
+    Ok(ids.iter().filter_map(next).fold(date, Timestamp::max))
 }
 
 /// When the snapshot of this id was made; `None` if it is no such id.

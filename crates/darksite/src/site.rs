@@ -4,7 +4,7 @@
 //! blobs/ partial/     the store: every file once, named by its SHA-256
 //! locks/NAME-ID.lock  what was brought for each recipe, last
 //! locks/NAME-ID.next  what is to be brought for it, from update to sync
-//! seen/               the newest date of each suite
+//! seen/               the newest date of each suite, and of each keyring that recipes name
 //! keys/               the key that signs what is published
 //! snapshots/ID/       repositories: dists/ pool/ upstream/ darksite.lock darksite.asc
 //! current -> snapshots/ID
@@ -192,8 +192,8 @@ impl Site {
     fn directories(&self, wanted: impl Fn(&str, bool) -> bool) -> Result<Vec<String>, SiteError> {
         let mut found = Vec::new();
         for entry in entries(&self.snapshots_directory())? {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if wanted(&name, entry.path().join(LOCK_FILE).is_file()) {
+            let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+            if path.is_dir() && wanted(&name, path.join(LOCK_FILE).is_file()) {
                 found.push(name);
             }
         }
@@ -247,12 +247,18 @@ fn read_locks(paths: Vec<PathBuf>) -> Vec<KeptLock> {
 pub fn read_lock(path: &Path) -> Result<Lock, SiteError> {
     let read = || {
         use io::Read;
-        let mut text = String::new();
-        File::open(path)?.take(LOCK_LIMIT).read_to_string(&mut text)?;
-        Ok(text)
+        let mut bytes = Vec::new();
+        File::open(path)?.take(LOCK_LIMIT).read_to_end(&mut bytes)?;
+        Ok(bytes)
     };
-    let text = read().map_err(at(path))?;
-    lock::parse(&text).map_err(|source| SiteError::Lock { path: path.to_owned(), source })
+    let bytes = read().map_err(at(path))?;
+    let parsed = str::from_utf8(&bytes).map_err(|error| {
+        let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
+        LockError { line, problem: "a lock is text in UTF-8, this is not".to_owned() }
+    });
+    let parsed = parsed.and_then(lock::parse);
+    parsed.map_err(|source| SiteError::Lock { path: path.to_owned(), source })
 }
 
 /// Writes a lock file, whole or not at all.

@@ -42,7 +42,7 @@ pub struct Reader<'a> {
     pub store: &'a Store,
     /// Whom to trust.
     pub keyring: &'a Keyring,
-    /// The dates that were seen before.
+    /// The dates that were seen before, whoever signed.
     pub seen: &'a Seen,
     /// The architecture whose indexes are read, as `amd64`.
     pub architecture: &'a str,

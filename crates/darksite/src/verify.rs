@@ -20,7 +20,7 @@ use crate::lock::{Blob, Lock};
 use crate::parallel::each;
 use crate::publish::{UPSTREAM, linked};
 use crate::request::Request;
-use crate::site::{LOCK_FILE, Site, SiteError, read_lock};
+use crate::site::{CURRENT, LOCK_FILE, Site, SiteError, read_lock};
 use crate::store::{Store, digest_of};
 
 /// What was looked at, and what is wrong.
@@ -59,7 +59,7 @@ pub fn repository(
 
 /// Verifies the locks kept by a site against its store, and every snapshot, as each is still published:
 /// what it has of the distribution and its packages must be what its lock names, and all of that is led to
-/// by our key.
+/// by our key. What is missing without which nobody would find them is a problem too.
 pub fn site(
     site: &Site,
     keyring_of: &dyn Fn(&Lock) -> Result<Keyring, String>,
@@ -97,7 +97,34 @@ pub fn site(
     for id in site.snapshots()? {
         snapshot(site, &id, now, &mut findings)?;
     }
+    findings.problems.extend(lost(site)?);
     Ok(findings.contents(advance))
+}
+
+/// What is missing of a site, by what there is.
+fn lost(site: &Site) -> Result<Vec<String>, SiteError> {
+    let (snapshots, halves) = (site.snapshots()?, site.halves()?);
+    let mut problems: Vec<String> = halves
+        .iter()
+        .map(|id| {
+            format!(
+                "{}: it is lost, and with it what snapshot {id} is; kldload darksite sync publishes its recipe \
+                 again, kldload darksite gc removes the rest",
+                site.snapshots_directory().join(id).join(LOCK_FILE).display()
+            )
+        })
+        .collect();
+    let link = site.root().join(CURRENT);
+    let published = [snapshots, halves].concat();
+    let is_good = link.is_dir() && site.current().is_some_and(|id| published.contains(&id));
+    // Where packages were brought for builds only nothing is published, whatever locks there are.
+    if !is_good && (!published.is_empty() || link.is_symlink()) {
+        problems.push(format!(
+            "{}: it leads to no snapshot, so that clients find nothing; kldload darksite sync publishes one",
+            link.display()
+        ));
+    }
+    Ok(problems)
 }
 
 /// Whether the files of its own that a snapshot has are what our key says. Its packages, which may be many, are

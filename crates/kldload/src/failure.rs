@@ -7,7 +7,9 @@ use std::{io, iter};
 use ::image::verify::VerifyError;
 use archive::OpenError;
 use archive::tar::ImportError;
+use darksite::copy::CopyError;
 use darksite::fetch::FetchError;
+use darksite::keys::KeysError;
 use darksite::publish::PublishError;
 use darksite::request::ResolveError;
 use darksite::sbom::SbomError;
@@ -110,7 +112,7 @@ fn carried<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    if causes(error).any(|cause| cause.is::<Refused>()) {
+    if causes(error).any(is_refusal) {
         return REFUSED;
     }
     if causes(error).any(is_wrong_content) {
@@ -155,6 +157,13 @@ fn code(error: &anyhow::Error) -> u8 {
             || is_bad_request(cause)
     });
     if invalid { INVALID_INPUT } else { FAILED }
+}
+
+/// Whether going on could lose what is somebody else's, or let others sign.
+fn is_refusal(cause: &(dyn Error + 'static)) -> bool {
+    cause.is::<Refused>()
+        || matches!(cause.downcast_ref(), Some(CopyError::Foreign { .. }))
+        || matches!(cause.downcast_ref(), Some(KeysError::Open { .. }))
 }
 
 /// Whether the image is to blame, and not what it lies on.

@@ -11,6 +11,7 @@ mod whole;
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use apt_sources::HostApt;
@@ -22,7 +23,7 @@ use tree::Digest;
 use crate::family::{Family, Metadata};
 use crate::fetch::Report;
 use crate::lock::{Blob, Lock, LockedIndex, LockedSuite};
-use crate::publish::{Indexes, PublishError, Repository, Times};
+use crate::publish::{Indexes, PublishError, Repository, Times, UPSTREAM};
 use crate::request::{HostMirrors, Question, Request, ResolveError, Resolved};
 use crate::sbom::{Facts, Licenses, SbomError};
 use crate::source::{Reader, SourceError, read_index};
@@ -138,12 +139,16 @@ impl Family for Deb {
     }
 
     fn copy_rank(&self, path: &Path) -> u8 {
-        let name = path.file_name().and_then(|name| name.to_str());
-        match (path.starts_with("dists"), name) {
-            (false, _) => 0,
-            (true, Some(RELEASE | SIGNATURE)) => 2,
-            (true, Some(INLINE)) => 3,
-            (true, _) => 1,
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        match (path.iter().next().and_then(OsStr::to_str).unwrap_or_default(), name) {
+            ("pool", _) => 0,
+            // A stock apt asks for indexes by their digests.
+            ("dists", _) if path.iter().any(|part| part == "by-hash") => 0,
+            (UPSTREAM, _) => 1,
+            ("dists", RELEASE | SIGNATURE) => 4,
+            ("dists", INLINE) => 5,
+            ("dists", _) => 2,
+            _ => 3,
         }
     }
 

@@ -170,11 +170,12 @@ impl Reader<'_> {
                 return Err(dated(format!("is in the future: is our clock right? It is {now}")));
             }
         }
+        let memory = self.seen.by(self.keyring);
         if suite.check_rollback
-            && let Some(seen) = self.seen.date(name)?
+            && let Some(seen) = memory.date(name)?
             && date < seen
         {
-            let file = self.seen.file(name);
+            let file = memory.file(name);
             return Err(dated(format!(
                 "is older than {seen}, which was seen before: the mirror went back; use another one, or \
                  delete {} to accept it",
@@ -245,7 +246,7 @@ impl Reader<'_> {
         self.store.settle()?;
         let date = release.date.unwrap_or_default();
         if suite.check_rollback {
-            self.seen.remember(&suite.name, date)?;
+            self.seen.by(self.keyring).remember(&suite.name, date)?;
         }
         indexes.sort_by(|a, b| a.path.cmp(&b.path));
         let locked = LockedSuite {

@@ -192,7 +192,7 @@ pub(super) fn indexes(directory: &Path, lock: &Lock, findings: &mut Findings) {
             problem(format!("{} is not published", suite.join(path).display()));
         }
     }
-    match walk(&dists, Path::new("")) {
+    match walk(&dists) {
         Ok(found) => found.iter().map(|path| dists.join(path)).for_each(|path| {
             if !named.contains(&path) {
                 problem(format!("{}: no file that is signed names it; remove it", path.display()));

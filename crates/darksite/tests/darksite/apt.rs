@@ -1,10 +1,13 @@
 //! The judge: a stock apt, with a configuration of its own, takes what we publish; and we take what
 //! apt's own tools publish.
 
+use std::cell::Cell;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use darksite::copy::CopyError;
 use darksite::deb::component;
 use darksite::deb::source::SuiteState;
 use darksite::gc::collect;
@@ -626,9 +629,14 @@ fn every_kind_of_damage_is_found() {
         assert!(wrong() || path.ends_with(KEY_FILE), "{}", path.display());
         fs::remove_file(&path).unwrap();
         assert!(wrong(), "{}", path.display());
-        // A copy mends it.
-        let copied = copy::copy(&site.repository().unwrap(), medium.path(), &|_| {}).unwrap();
-        assert_eq!(copied.copied, 1);
+        // A copy mends it, if there is something to tell that it is one.
+        let copied = copy::copy(&site.repository().unwrap(), medium.path(), &|_| {});
+        if path.ends_with(LOCK_FILE) {
+            assert!(matches!(copied, Err(CopyError::Foreign { .. })), "{copied:?}");
+            fs::write(&path, &good).unwrap();
+            continue;
+        }
+        assert_eq!(copied.unwrap().copied, 1);
         assert_eq!(fs::read(&path).unwrap(), good);
     }
     let blob = site.store().path(&lock.packages[0].blob.digest);
@@ -700,6 +708,55 @@ fn a_copy_replaces_an_earlier_one_and_spares_strangers() {
     fs::write(medium.path().join("thesis.txt"), "mine").unwrap();
     let error = copy::copy(&from(1), medium.path(), &|_| {}).unwrap_err().to_string();
     assert!(error.contains("thesis.txt"), "{error}");
+
+    // Others have directories of these names, too.
+    for (path, lock) in [("pool/main/vm1.qcow2", None), ("dists/x", Some("kldload-lock 9\n"))] {
+        let stranger = tempfile::tempdir().unwrap();
+        write(&stranger.path().join(path), b"mine");
+        lock.iter().for_each(|lock| fs::write(stranger.path().join(LOCK_FILE), lock).unwrap());
+        let refused = copy::copy(&from(1), stranger.path(), &|_| {});
+        assert!(matches!(refused, Err(CopyError::Foreign { .. })), "{refused:?}");
+        assert_eq!(fs::read(stranger.path().join(path)).unwrap(), b"mine");
+    }
+}
+
+/// Copies; tells whether it was interrupted before the file of this number was there.
+fn interrupted(from: &Path, to: &Path, file: usize) -> bool {
+    let left = Cell::new(file);
+    let advance = |_| left.set(left.get().checked_sub(1).unwrap());
+    let copied = catch_unwind(AssertUnwindSafe(|| copy::copy(from, to, &advance)));
+    copied.map(|copied| copied.unwrap()).is_err()
+}
+
+#[test]
+fn an_interrupted_copy_is_what_it_was_as_long_as_it_can_be() {
+    let (_directory, site, key, _) = two_snapshots();
+    let snapshots = site.snapshots().unwrap();
+    let from = |number: usize| site.snapshots_directory().join(&snapshots[number]);
+    let medium = tempfile::tempdir().unwrap();
+    let is_good = || {
+        let now = jiff::Timestamp::now();
+        let verified = verify::repository(medium.path(), &key.keyring(), now, &|_| {});
+        verified.is_ok_and(|verified| verified.problems.is_empty())
+    };
+    // A first one, which whoever looks knows for one from its first file on.
+    fs::create_dir(medium.path().join("lost+found")).unwrap();
+    write(&medium.path().join(".darksite-x"), b"what was just written when the machine stopped");
+    for file in [0, 1, 2, 5] {
+        assert!(interrupted(&from(0), medium.path(), file));
+        assert_eq!(medium.path().join(LOCK_FILE).exists(), file > 0);
+    }
+    let good = |file| {
+        copy::copy(&from(0), medium.path(), &|_| {}).unwrap();
+        assert!(is_good());
+        interrupted(&from(1), medium.path(), file).then(&is_good)
+    };
+    let good: Vec<bool> = (0..).map_while(good).collect();
+    // Two packages and two indexes by their digests can stand beside the others; only the last file of those
+    // that replace others makes it good again.
+    let expected: Vec<bool> = (0..good.len()).map(|file| file <= 4).collect();
+    assert_eq!(good, expected);
+    assert!(good.len() > 10 && is_good());
 }
 
 #[test]

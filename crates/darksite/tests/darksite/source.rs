@@ -81,7 +81,7 @@ fn stale_and_future_states_are_refused() {
 
 #[test]
 fn nobody_leads_us_back() {
-    let bench = Bench::new();
+    let mut bench = Bench::new();
     bench.write(&Suite::new("trixie"));
     bench.read(&bench.source("trixie")).unwrap();
     bench.write(&Suite { date: now() - 2.hours(), ..Suite::new("trixie") });
@@ -89,6 +89,13 @@ fn nobody_leads_us_back() {
     let mut source = bench.source("trixie");
     source.check_rollback = false;
     bench.read(&source).unwrap();
+    // Another archive, whose suite has the same name, has another time.
+    let other = std::mem::replace(&mut bench.key, test_key());
+    bench.write(&Suite { date: now() - 3.hours(), ..Suite::new("trixie") });
+    bench.read(&bench.source("trixie")).unwrap();
+    bench.key = other;
+    bench.write(&Suite { date: now() - 2.hours(), ..Suite::new("trixie") });
+    refused(&bench, "is older than 2025-05-20T11:00:00Z, which was seen before");
 }
 
 #[test]

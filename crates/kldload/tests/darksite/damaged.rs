@@ -168,6 +168,45 @@ fn what_is_published_and_damaged_is_made_anew() {
 }
 
 #[test]
+fn what_is_lost_is_told_and_published_anew() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    let synced = || event(&world.run(0, &["sync", "recipe.toml"]), "synced");
+    let problems = |code| {
+        let verified = event(&world.run(code, &["verify", "--keyring", "key.asc"]), "verified");
+        verified["problems"].to_string()
+    };
+    synced();
+    let link = world.path("darksite/current");
+    let first = fs::canonicalize(&link).unwrap();
+    let told = "darksite/current: it leads to no snapshot, so that clients find nothing; kldload darksite sync";
+    fs::remove_file(&link).unwrap();
+    assert!(problems(5).contains(told));
+    for nowhere in ["snapshots/20200101T000000Z-0123abcd", "snapshots", "keys"] {
+        std::os::unix::fs::symlink(nowhere, &link).unwrap();
+        assert!(problems(5).contains(told), "{nowhere}");
+        fs::remove_file(&link).unwrap();
+    }
+    assert_eq!(synced()["fresh"], true);
+    assert_eq!(problems(0), "[]");
+
+    let second = fs::canonicalize(&link).unwrap();
+    assert_ne!(first, second);
+    fs::remove_file(second.join("darksite.lock")).unwrap();
+    let lost = format!("{}/darksite.lock: it is lost", second.file_name().unwrap().display());
+    let told = problems(5);
+    assert!(told.contains(&lost) && told.contains("kldload darksite sync"), "{told}");
+    // Nobody else knows anything of it.
+    fs::remove_dir_all(&first).unwrap();
+    fs::remove_dir_all(world.path("darksite/locks")).unwrap();
+    assert!(problems(5).contains(&lost));
+    assert_eq!(synced()["fresh"], true);
+    assert!(problems(5).contains(&lost));
+    world.run(0, &["gc"]);
+    assert_eq!(problems(0), "[]");
+}
+
+#[test]
 fn what_is_missing_or_wrong_is_told_once() {
     let world = World::new();
     let names: Vec<String> = (0..9).map(|number| format!("p{number}")).collect();
@@ -231,4 +270,9 @@ fn gc_tells_of_downloads_and_takes_snapshots_without_a_lock() {
     assert!(!world.path(half).exists() && !world.path(&partial).exists());
     assert!(world.path("darksite/snapshots/notes/x").exists());
     assert_eq!(removed(&["gc", "-n"])["bytes"], 0);
+    // What is no directory is nobody's snapshot.
+    let files = ["darksite/snapshots/.keep", "darksite/snapshots/20200101T000000Z-0123abcd"];
+    files.iter().for_each(|name| world.write(name, "somebody's own"));
+    assert_eq!(removed(&["gc"])["snapshots"].as_array().unwrap().len(), 0);
+    assert!(files.iter().all(|name| world.path(name).exists()));
 }

@@ -4,7 +4,8 @@
 mod damaged;
 mod locks;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -244,12 +245,18 @@ fn from_sync_to_gc() {
     assert!(removed["files"].as_u64().unwrap() >= 2, "{removed}");
     world.run(0, &["copy", "medium"]);
     world.run(0, &["verify", "medium", "--keyring", "key.asc"]);
+    world.write("vms/pool/vm1.qcow2", "a disk");
+    says(&world, 4, &["copy", "vms"], &["vms: there is pool, but no lock of an earlier copy"]);
+    assert!(world.path("vms/pool/vm1.qcow2").exists());
     fs::write(world.path("medium/pool/main/one_2_all.deb"), "one 3").unwrap();
     let verified = event(&world.run(5, &["verify", "medium", "--keyring", "key.asc"]), "verified");
     assert!(verified["problems"][0].as_str().unwrap().contains("one_2_all.deb"), "{verified}");
     let output = world.command(&["sbom"]).output().unwrap();
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["packages"].as_array().unwrap().len(), 2);
+    let told = event(&world.run(0, &["sbom", "-o", "sbom.json"]), "sbom");
+    assert_eq!((&told["path"], &told["packages"]), (&"sbom.json".into(), &2.into()));
+    assert_eq!(fs::read(world.path("sbom.json")).unwrap(), output.stdout);
 }
 
 #[test]
@@ -394,6 +401,12 @@ fn the_key_and_the_next_one() {
     assert_eq!((&second["key"], &second["fresh"]), (&next, &true.into()));
     let public = fs::read(world.path("darksite/current/darksite.asc")).unwrap();
     assert_eq!(public, fs::read(world.path("darksite/keys/public.asc")).unwrap());
+    // What others may read, others may sign with.
+    fs::set_permissions(world.path("darksite/keys/secret.asc"), Permissions::from_mode(0o644))
+        .unwrap();
+    for args in [&["key"][..], &["sync", "recipe.toml"]] {
+        says(&world, 4, args, &["secret.asc: mode 0644", "chmod 600"]);
+    }
 }
 
 #[test]
@@ -418,7 +431,15 @@ fn mistakes_are_named_with_the_right_exit_code() {
     fails(3, &["sync", "recipe.toml", "--suite", "sarge"], "sarge");
     fails(3, &["sync", "recipe.toml", "--mirror", "ftp://x"], "only file:, http: and https:");
     fails(5, &["sync", "near.toml", "--keyring", "other.asc"], "not signed by a trusted key");
-    fails(1, &["verify", "--dir", "nowhere"], "nowhere is no darksite");
+    fails(1, &["list", "--dir", "nowhere"], "nowhere is no darksite");
+    fs::create_dir(world.path("nothing")).unwrap();
+    for nothing in ["nowhere", "nothing"] {
+        let told = format!("{nothing} is no darksite; kldload darksite sync makes one");
+        fails(3, &["verify", "--dir", nothing], &told);
+        let told =
+            format!("{nothing}: there is nothing to verify, as darksite.lock is missing; name");
+        fails(3, &["verify", nothing], &told);
+    }
     fails(2, &["sync"], "RECIPE|LIST");
     fails(2, &["sync", "recipe.toml", "--limit-rate", "0"], "nothing arrives at 0 bytes");
     fails(2, &["serve", "--listen", "localhost"], "as in localhost:3142");
@@ -454,6 +475,10 @@ fn mistakes_are_named_with_the_right_exit_code() {
         &["sync", "recipe.toml", "--lock", "old.lock"],
         "old.lock: line 1: a lock of version 9",
     );
+    world.write("empty/darksite.lock", b"kldload-lock 1\nrequest caf\xe9\n");
+    let told = "darksite.lock: line 2: a lock is text in UTF-8";
+    fails(3, &["verify", "empty"], told);
+    fails(3, &["sync", "recipe.toml", "--lock", "empty/darksite.lock"], told);
 }
 
 /// Runs that must end with a code, and say something on standard error.

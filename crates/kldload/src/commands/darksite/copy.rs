@@ -12,8 +12,9 @@ use crate::ui::Ui;
 
 /// Copy the newest snapshot to a directory: a plain repository that needs nothing else
 ///
-/// The directory may be that of a mounted stick. What is there already and right stays, so that an
-/// interrupted copy goes on; what an earlier copy had and this one has not is removed.
+/// The directory may be that of a mounted stick; it is empty or has an earlier copy, anything else is
+/// refused. What is there already and right stays, so that an interrupted copy goes on; what an earlier copy
+/// had and this one has not is removed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

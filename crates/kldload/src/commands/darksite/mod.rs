@@ -72,12 +72,18 @@ pub fn run(args: DarksiteArgs) -> anyhow::Result<ExitCode> {
 impl Common {
     /// The darksite, which must exist already.
     fn existing(&self) -> anyhow::Result<Site> {
-        anyhow::ensure!(
-            self.dir.join("blobs").is_dir(),
-            "{} is no darksite; kldload darksite sync makes one, --dir names another",
-            self.dir.display()
-        );
+        anyhow::ensure!(self.exists(), self.absent());
         Ok(Site::open(&self.dir)?)
+    }
+
+    fn exists(&self) -> bool {
+        self.dir.join("blobs").is_dir()
+    }
+
+    /// What to say where there is none.
+    fn absent(&self) -> String {
+        let dir = self.dir.display();
+        format!("{dir} is no darksite; kldload darksite sync makes one, --dir names another")
     }
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use darksite::lock::Lock;
 use darksite::sbom::{Licenses, licenses, spdx};
 use darksite::site::{LOCK_FILE, Site, read_lock};
+use serde_json::json;
 
 use super::Common;
 use crate::output::OutputFile;
@@ -43,6 +44,8 @@ pub fn read_licenses(lock: &Lock, site: &Site, ui: &mut Ui) -> anyhow::Result<Li
 
 /// Runs the command.
 pub fn run(args: &SbomArgs) -> anyhow::Result<ExitCode> {
+    // Where the document goes to standard output, no event may.
+    let mut ui = Ui::new(args.common.json && args.output.is_some());
     let site = args.common.existing()?;
     let path = match &args.lock {
         Some(path) => path.clone(),
@@ -50,8 +53,6 @@ pub fn run(args: &SbomArgs) -> anyhow::Result<ExitCode> {
     };
     let lock = read_lock(&path)?;
     let name = format!("{}-{}-{}", lock.distribution, lock.codename, lock.architecture);
-    // Where the document goes to standard output, no event may.
-    let mut ui = Ui::new(args.common.json && args.output.is_some());
     let licenses = read_licenses(&lock, &site, &mut ui)?;
     let document = spdx(&lock, &name, site.store(), &licenses)?;
     let text = format!("{}\n", serde_json::to_string_pretty(&document)?);
@@ -61,6 +62,11 @@ pub fn run(args: &SbomArgs) -> anyhow::Result<ExitCode> {
             let mut file = output.file();
             file.write_all(text.as_bytes())?;
             output.publish()?;
+            let count = lock.packages.len();
+            ui.result(
+                &format!("{}: {count} packages", path.display()),
+                json!({"event": "sbom", "path": path, "packages": count}),
+            );
         }
         None => std::io::stdout().write_all(text.as_bytes())?,
     }

@@ -1,6 +1,6 @@
 //! `kldload darksite verify`: every byte, from key to package, offline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
@@ -22,7 +22,7 @@ use crate::ui::Ui;
 /// Without a directory, all locks of the darksite are checked against its store, and all snapshots as
 /// the repositories that they are; with one, the repository that was copied there. Each lock is judged by the
 /// keys of its own distribution and release.
-/// Ends with 5 if anything is wrong.
+/// Ends with 5 if anything is wrong, and with 3 if there is nothing to verify.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -53,6 +53,20 @@ fn trusted(lock: &Lock, files: &[PathBuf]) -> anyhow::Result<Keyring> {
     Ok(all)
 }
 
+/// The lock of a repository. Without one, nobody knows what there is to verify.
+fn lock_of(path: &Path) -> anyhow::Result<Lock> {
+    let file = path.join(LOCK_FILE);
+    if path.is_file() || matches!(file.try_exists(), Ok(false)) {
+        return Err(Invalid(format!(
+            "{}: there is nothing to verify, as {LOCK_FILE} is missing; name what kldload darksite copy made, or \
+             a darksite with --dir",
+            path.display()
+        ))
+        .into());
+    }
+    Ok(read_lock(&file)?)
+}
+
 /// Runs the command.
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.common.json);
@@ -61,27 +75,29 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let verified = {
         let shared = Mutex::new(&mut ui);
         let advance = |bytes| shared.lock().unwrap_or_else(PoisonError::into_inner).advance(bytes);
-        let one = |path: &std::path::Path| -> anyhow::Result<Verified> {
-            let lock = read_lock(&path.join(LOCK_FILE))?;
+        let one = |path: &Path| -> anyhow::Result<Verified> {
+            let lock = lock_of(path)?;
             let keyring = trusted(&lock, &args.keyring)?;
             Ok(repository(path, &keyring, now, &advance)?)
         };
         match &args.repository {
             Some(path) => one(path)?,
+            None if !args.common.exists() => return Err(Invalid(args.common.absent()).into()),
             None => {
                 let site = args.common.existing()?;
                 let _guard = site.guard()?;
-                if site.locks()?.is_empty() {
+                let keys = |lock: &Lock| {
+                    trusted(lock, &args.keyring).map_err(|error| format!("{error:#}"))
+                };
+                let verified = verify::site(&site, &keys, now, &advance)?;
+                if verified == Verified::default() {
                     let empty = format!(
                         "{}: there is nothing to verify; kldload darksite sync brings something",
                         site.root().display()
                     );
                     return Err(Invalid(empty).into());
                 }
-                let keys = |lock: &Lock| {
-                    trusted(lock, &args.keyring).map_err(|error| format!("{error:#}"))
-                };
-                verify::site(&site, &keys, now, &advance)?
+                verified
             }
         }
     };
