@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, SystemTime};
 
-use host::sandbox::{self, SandboxError};
+use host::sandbox::{self, Entered, SandboxError};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -41,6 +41,11 @@ use crate::signing::ModuleKey;
 const OURSELVES: &str = "/proc/self/exe";
 /// The argument with which a program is started again inside the sandbox.
 pub const INSIDE: &str = "sandbox-init";
+
+/// Told where the sandbox is a weaker one.
+const SAME_ROOT: &str = "this kernel makes no user namespaces: scripts of packages and recipes run as root of this \
+    machine, confined only by what they see and by the capabilities they lack; see the sysctl \
+    user.max_user_namespaces";
 
 /// One package, as a lock names it and a store holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -359,7 +364,10 @@ fn command(
     order: &inside::Order,
     progress: &mut dyn FnMut(Event),
 ) -> Result<(), BootstrapError> {
-    let mut child = sandbox::enter(program, &[INSIDE])?;
+    let Entered { mut child, own_ids } = sandbox::enter(program, &[INSIDE])?;
+    if !own_ids {
+        progress(Event::Warning(SAME_ROOT.to_owned()));
+    }
     let order =
         serde_json::to_vec(order).map_err(|error| BootstrapError::Inside(error.to_string()))?;
     if let Some(mut input) = child.stdin.take() {
