@@ -21,7 +21,7 @@ use crate::commands::cache::DirectoryArgs;
 use crate::commands::darksite::asked::{Asked, AskedArgs};
 use crate::commands::darksite::now;
 use crate::commands::darksite::sync::{self, NetworkArgs};
-use crate::commands::plan::{propose, read_files};
+use crate::commands::plan::{propose, published, read_files};
 use crate::output::OutputDirectory;
 use crate::ui::Ui;
 
@@ -56,7 +56,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let products = Products::new(&wanted)?;
     if args.dry_run {
         let proposal = propose(&asked, &files, asked.fitting_lock(&mut ui)?.as_ref())?;
-        let value = json!({"event": "plan", "plan": proposal});
+        let value = json!({"event": "plan", "plan": published(&proposal)?});
         ui.result(proposal.to_string().trim_end(), value);
         return Ok(ExitCode::SUCCESS);
     }
