@@ -29,18 +29,24 @@ use crate::ui::Ui;
 #[derive(Debug, Args)]
 pub struct RecipeArgs {
     /// The lock file [default: the recipe's name, ending in .lock]
-    #[arg(long, value_name = "FILE", requires = "recipe")]
+    #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
-    /// The darksite's directory; made if it does not exist
-    #[arg(long, value_name = "DIR", default_value = "darksite", env = "KLDLOAD_DARKSITE")]
+    /// The darksite's directory, else that of KLDLOAD_DARKSITE; made if it does not exist
+    #[arg(long, value_name = "DIR", default_value_os_t = usual_darksite())]
     darksite: PathBuf,
     #[command(flatten)]
     cache: DirectoryArgs,
     /// Make everything anew, and keep nothing
-    #[arg(long, requires = "recipe")]
+    #[arg(long)]
     no_cache: bool,
     #[command(flatten)]
     network: NetworkArgs,
+}
+
+/// To clap, what the environment has is as if it was asked for, and then nobody who has the variable could use `--tree`.
+fn usual_darksite() -> PathBuf {
+    let told = std::env::var_os("KLDLOAD_DARKSITE").filter(|directory| !directory.is_empty());
+    told.map_or_else(|| PathBuf::from("darksite"), PathBuf::from)
 }
 
 /// Runs the command.
