@@ -22,8 +22,9 @@ mod save;
 mod target;
 mod unpack;
 
+use std::borrow::Cow;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, SystemTime};
@@ -73,6 +74,7 @@ pub struct LateFile {
     /// Permission bits.
     pub mode: u32,
     /// Its content.
+    #[serde(skip)]
     pub content: Vec<u8>,
 }
 
@@ -82,6 +84,7 @@ pub struct LateScript {
     /// What messages call it.
     pub name: String,
     /// The program itself, with `#!` in its first line.
+    #[serde(skip)]
     pub content: Vec<u8>,
 }
 
@@ -293,8 +296,7 @@ pub fn finish(
     progress: &mut dyn FnMut(Event),
 ) -> Result<(Tree, DirStore), BootstrapError> {
     check_clock(late.timestamp)?;
-    let (base, mut late) = (absolute(base)?, late.clone());
-    let program = late.program.take();
+    let (base, late, program) = (absolute(base)?, Cow::Borrowed(late), late.program.clone());
     make(output, program, |work| inside::Order::Finish { base, late, work }, progress)
 }
 
@@ -303,10 +305,10 @@ fn absolute(path: &Path) -> Result<PathBuf, BootstrapError> {
 }
 
 /// Has an order, which is told its directory, carried out in the sandbox.
-fn make(
+fn make<'a>(
     output: &Path,
     program: Option<PathBuf>,
-    order: impl FnOnce(PathBuf) -> inside::Order,
+    order: impl FnOnce(PathBuf) -> inside::Order<'a>,
     progress: &mut dyn FnMut(Event),
 ) -> Result<(Tree, DirStore), BootstrapError> {
     let parent = match output.parent() {
@@ -361,18 +363,16 @@ fn remove_with(program: &Path, directory: &Path) -> Result<(), BootstrapError> {
 /// Starts the process in the sandbox and listens to it.
 fn command(
     program: &Path,
-    order: &inside::Order,
+    order: &inside::Order<'_>,
     progress: &mut dyn FnMut(Event),
 ) -> Result<(), BootstrapError> {
     let Entered { mut child, own_ids } = sandbox::enter(program, &[INSIDE])?;
     if !own_ids {
         progress(Event::Warning(SAME_ROOT.to_owned()));
     }
-    let order =
-        serde_json::to_vec(order).map_err(|error| BootstrapError::Inside(error.to_string()))?;
     if let Some(mut input) = child.stdin.take() {
         // If it is gone, its status tells more.
-        let _ = input.write_all(&order);
+        let _ = order.write(&mut input);
     }
     let mut result = None;
     if let Some(output) = child.stdout.take() {
