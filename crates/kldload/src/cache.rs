@@ -9,7 +9,9 @@
 //! modules/KEY/key         what they were compiled from; its time tells when they were last used
 //! ```
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -24,6 +26,8 @@ const KEPT: &str = "kept.json";
 const TURN: &str = ".turn";
 /// Directory of kernel modules, which has its own order.
 pub const MODULES: &str = "modules";
+/// Kinds that hold what is in machines, also what only root may read there, as files that anybody may read.
+const PRIVATE: [&str; 2] = ["roots", "packed"];
 /// File that tells what modules were compiled from, written last.
 const COMPILED: &str = "key";
 
@@ -86,6 +90,9 @@ impl Cache {
         let path = root.join(".guard");
         let guard = File::options().create(true).truncate(false).write(true).open(path);
         let guard = guard.with_context(failed)?;
+        for kind in PRIVATE {
+            private(&root.join(kind)).with_context(failed)?;
+        }
         match flock(&guard, operation) {
             Ok(()) => Ok(Self { root: root.to_owned(), _guard: guard }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -190,6 +197,16 @@ impl Cache {
             fs::rename(&entry.path, &gone).with_context(|| entry.path.display().to_string())?;
         }
         remove(&gone)
+    }
+}
+
+/// Makes a directory, unless it is there, into which nobody else can look.
+pub fn private(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    // Those of earlier versions are open.
+    match fs::metadata(directory)?.permissions().mode() & 0o077 {
+        0 => Ok(()),
+        _ => fs::set_permissions(directory, Permissions::from_mode(0o700)),
     }
 }
 
@@ -327,6 +344,19 @@ mod tests {
         assert!(all.iter().any(|entry| entry.key == ".a.new"));
         all.iter().for_each(|entry| cache.remove(entry).unwrap());
         assert!(cache.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn nobody_else_can_look_into_roots() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |kind: &str| directory.path().join(kind);
+        fs::create_dir(at("roots")).unwrap();
+        fs::set_permissions(at("roots"), Permissions::from_mode(0o755)).unwrap();
+        let cache = Cache::open(directory.path()).unwrap();
+        for kind in PRIVATE {
+            drop(cache.begin(kind, "a").unwrap());
+            assert_eq!(fs::metadata(at(kind)).unwrap().permissions().mode() & 0o777, 0o700);
+        }
     }
 
     #[test]

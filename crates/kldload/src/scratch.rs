@@ -9,7 +9,9 @@ use rootfs::bootstrap;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-/// A directory that goes with this value. If the program is killed, the next one that wants a directory
+use crate::cache::private;
+
+/// A directory into which nobody else can look, and that goes with this value. If the program is killed, the next one that wants a directory
 /// of this name finds it, and empties it first.
 #[derive(Debug)]
 pub struct Scratch {
@@ -22,7 +24,7 @@ impl Scratch {
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let failed = || format!("cannot use {}", path.display());
         let lock = loop {
-            fs::create_dir_all(path).with_context(failed)?;
+            private(path).with_context(failed)?;
             let lock = File::open(path).with_context(failed)?;
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}

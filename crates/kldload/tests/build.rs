@@ -428,3 +428,25 @@ fn a_full_host_disk_leaves_nothing() {
     assert!(stderr.contains("No space left on device"), "{stderr}");
     assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+#[test]
+fn what_only_recipes_take_is_refused_with_a_tree() {
+    let fixture = Fixture::new();
+    for option in [
+        &["--no-cache"][..],
+        &["--cache", "cache"],
+        &["--limit-rate", "1M"],
+        &["--parallel", "3"],
+        &["--lock", "pear.lock"],
+        &["--darksite", "darksite"],
+    ] {
+        let arguments = [option, &["--dry-run"]].concat();
+        fixture.refused(&fixture.root(), &arguments, 2, &["cannot be used with", option[0]]);
+    }
+    // What the environment says is for builds of recipes.
+    let mut command = kldload();
+    command.args(["build", "--dry-run", "--tree"]).arg(fixture.root());
+    command.arg("-o").arg(fixture.out()).env("KLDLOAD_DARKSITE", "darksite");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

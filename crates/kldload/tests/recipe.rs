@@ -205,6 +205,34 @@ fn where_nothing_can_be_written_nothing_is_begun() {
 }
 
 #[test]
+fn contents_are_not_published() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = |args: &[&str], secret: &str| {
+        let text = format!(
+            "[[files]]\npath = \"/etc/key\"\nmode = \"0600\"\ncontent = \"{secret}\"\n\
+             [[scripts]]\ncontent = \"#!/bin/sh\\necho {secret}\"\n"
+        );
+        fs::write(directory.path().join("pear.toml"), text).unwrap();
+        let output = kldload(directory.path(), &[args, &["--json"]].concat());
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && !shown.contains(secret), "{shown}");
+        serde_json::from_str::<Value>(&shown).unwrap()["plan"].take()
+    };
+    for args in [&["plan", "pear.toml"][..], &["build", "pear.toml", "--dry-run"]] {
+        let (one, other) = (plan(args, "SWEETPEARS"), plan(args, "SOURPLUMS!"));
+        for kind in ["files", "scripts"] {
+            let content = |plan: &Value| plan["recipe"][kind][0]["source"]["content"].clone();
+            assert_eq!(content(&one)["length"], content(&other)["length"]);
+            assert_ne!(content(&one)["sha256"], content(&other)["sha256"]);
+        }
+        let content = &one["recipe"]["files"][0]["source"]["content"];
+        let digest = tree::Digest::of(b"SWEETPEARS").to_string();
+        assert_eq!(*content, serde_json::json!({"sha256": digest, "length": 10}));
+        assert_ne!(one["digest"], other["digest"]);
+    }
+}
+
+#[test]
 fn the_digest_is_of_all_that_decides() {
     let directory = tempfile::tempdir().unwrap();
     let put = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();

@@ -137,6 +137,12 @@ impl Geometry {
     }
 }
 
+/// How large the pieces are in which a pool on a device of `device_size` bytes gives its space out: nothing smaller at
+/// the end of a device is used. `None`: no pool can be there.
+pub fn metaslab_size(device_size: u64) -> Option<u64> {
+    Geometry::new(device_size).map(|geometry| 1 << geometry.metaslab_shift)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -66,7 +66,7 @@ pub mod zap;
 pub use compress::{Compression, UnknownCompression};
 #[cfg(feature = "std")]
 pub use feature::{FeatureSet, UnknownFeatureSet};
-pub use label::MIN_DEVICE_SIZE;
+pub use label::{MIN_DEVICE_SIZE, metaslab_size};
 #[cfg(feature = "std")]
 pub use property::{PropertyError, check as check_property};
 #[cfg(feature = "std")]

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::SandboxError;
-use super::setup::{self, Plan, STATUS_FD, Step, What};
+use super::setup::{self, Need, Plan, STATUS_FD, Step, What};
 
 /// Longest line that is passed on in one piece, in bytes.
 const LINE: u64 = 1 << 14;
@@ -29,6 +29,22 @@ const LINKS: [(&str, &str); 5] = [
     ("pts/ptmx", "ptmx"),
 ];
 
+/// Where the kernel takes orders that hold for all of this machine. They belong to root, and it does not ask which
+/// capabilities root has, in which namespace: systemd.exec(5), `ProtectKernelTunables=`.
+const KERNEL: [&str; 11] = [
+    "acpi",
+    "asound",
+    "bus",
+    "driver",
+    "fs",
+    "irq",
+    "latency_stats",
+    "mtrr",
+    "scsi",
+    "sys",
+    "sysrq-trigger",
+];
+
 /// What a confined program lets one hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
@@ -40,8 +56,8 @@ pub enum Said {
 
 /// A program to run inside `root`, from a process that [`enter`](super::enter) started.
 ///
-/// It sees processes of its own only, a `/dev` with what programs expect, `/proc`, and what is bound.
-/// It reads nothing, and has no terminal and no environment but what it is given.
+/// It sees processes of its own only, a `/dev` with what programs expect, `/proc`, and what is bound; it can
+/// write to nothing of these that is not its own, and mount nothing. It reads nothing, and has no terminal and no environment but what it is given.
 #[derive(Debug, Clone)]
 pub struct Confined {
     root: PathBuf,
@@ -80,7 +96,7 @@ impl Confined {
     }
 
     /// Lets the program see the file or directory `outside` at `inside`, a path relative to the root at
-    /// which there is a file or directory.
+    /// which there is a file or directory. It cannot write there.
     #[must_use]
     pub fn bind(mut self, outside: impl Into<PathBuf>, inside: impl Into<PathBuf>) -> Self {
         self.binds.push((outside.into(), inside.into()));
@@ -166,15 +182,8 @@ impl Confined {
     fn steps(&self) -> io::Result<Vec<Step>> {
         let mut steps = Vec::new();
         let at = |path: &str| c_path(&self.root.join(path));
-        let must = |what| Step { what, optional: false };
-        let may = |what| Step { what, optional: true };
-        let bind = |source: CString, target: CString| What::Mount {
-            source: Some(source),
-            target,
-            kind: None,
-            flags: libc::MS_BIND | libc::MS_REC,
-            data: None,
-        };
+        let must = |what| Step { what, need: Need::Must };
+        let may = |what| Step { what, need: Need::May };
         let fresh = |kind: &str, target: CString, flags: c_ulong, data: &str| {
             Ok::<_, io::Error>(What::Mount {
                 source: Some(CString::new(kind)?),
@@ -185,13 +194,13 @@ impl Confined {
             })
         };
         let quiet = libc::MS_NOSUID | libc::MS_NOEXEC;
-        steps.push(must(bind(c_path(&self.root)?, c_path(&self.root)?)));
+        steps.push(must(What::Bind(c_path(&self.root)?, c_path(&self.root)?)));
         steps.push(must(fresh("tmpfs", at("dev")?, quiet, "mode=755,size=16m")?));
         for device in DEVICES {
             let inside = at(&format!("dev/{device}"))?;
             let outside = CString::new(format!("/dev/{device}"))?;
             steps.push(must(What::File(inside.clone())));
-            steps.push(may(bind(outside, inside)));
+            steps.push(may(What::Bind(outside, inside)));
         }
         for (target, name) in LINKS {
             steps.push(must(What::Link(CString::new(target)?, at(&format!("dev/{name}"))?)));
@@ -203,11 +212,16 @@ impl Confined {
         steps.push(must(fresh("tmpfs", at("dev/shm")?, quiet | libc::MS_NODEV, "mode=1777")?));
         // In a container that hides parts of /proc a new one cannot be mounted.
         let processes = fresh("proc", at("proc")?, quiet | libc::MS_NODEV, "")?;
-        let same = bind(CString::new("/proc")?, at("proc")?);
+        let same = What::Bind(CString::new("/proc")?, at("proc")?);
         steps.push(must(What::Either(Box::new(processes), Box::new(same))));
+        for name in KERNEL {
+            let path = at(&format!("proc/{name}"))?;
+            let what = What::BindReadOnly(path.clone(), path);
+            steps.push(Step { what, need: Need::IfThere });
+        }
         for (outside, inside) in &self.binds {
-            let inside = inside.strip_prefix("/").unwrap_or(inside);
-            steps.push(must(bind(c_path(outside)?, c_path(&self.root.join(inside))?)));
+            let inside = c_path(&self.root.join(inside.strip_prefix("/").unwrap_or(inside)))?;
+            steps.push(must(What::BindReadOnly(c_path(outside)?, inside)));
         }
         Ok(steps)
     }

@@ -2,7 +2,7 @@
 //!
 //! [`enter`] starts a program as root of a new user namespace, with its own mounts, host name, IPC and a
 //! network without devices; [`Confined`] then runs programs inside a directory as their root, each with
-//! process numbers of its own, so that nothing a program started outlives it.
+//! process numbers of its own, so that nothing a program started outlives it, and without the means to undo this.
 //!
 //! Neither needs to be root. What an ordinary user needs is told by the error: `newuidmap`,
 //! `newgidmap` and a range of subordinate ids.
@@ -108,11 +108,21 @@ fn during(doing: &str) -> String {
     if doing.is_empty() { String::new() } else { format!(" ({doing})") }
 }
 
+/// A program in namespaces of its own.
+#[derive(Debug)]
+pub struct Entered {
+    /// Its process.
+    pub child: Child,
+    /// Whether its ids are its own. If not, as where root builds and the kernel makes no user namespaces, it is root
+    /// of this machine, and only capabilities that [`Confined`] takes away tell its programs from that.
+    pub own_ids: bool,
+}
+
 /// Starts `program` with `args` as root of new namespaces; it gets pipes as standard input and output,
 /// standard error stays ours. It is killed when the thread that called this ends.
 ///
 /// Inside, ids 0 to 65535 exist. Id 0 is who calls this, so that what it leaves belongs to the caller.
-pub fn enter<S: AsRef<OsStr>>(program: &Path, args: &[S]) -> Result<Child, SandboxError> {
+pub fn enter<S: AsRef<OsStr>>(program: &Path, args: &[S]) -> Result<Entered, SandboxError> {
     let root = rustix::process::geteuid().is_root();
     // What is missing is known before anything starts.
     let mapping = mapping::Mapping::find()?;
@@ -132,27 +142,28 @@ pub fn enter<S: AsRef<OsStr>>(program: &Path, args: &[S]) -> Result<Child, Sandb
         command.pre_exec(enter);
     }
     // The child waits for its ids before it becomes `program`, and `spawn` waits for that.
-    let mapper = thread::spawn(move || -> Result<(), SandboxError> {
+    let mapper = thread::spawn(move || -> Result<bool, SandboxError> {
         let mut told = [0; 5];
         if hear_pid.read_exact(&mut told).is_err() {
             // It did not come so far; `spawn` says why.
-            return Ok(());
+            return Ok(false);
         }
         let [user, pid @ ..] = told;
-        let result = if user == 1 { mapping.apply(u32::from_ne_bytes(pid)) } else { Ok(()) };
+        let own_ids = user == 1;
+        let result = if own_ids { mapping.apply(u32::from_ne_bytes(pid)) } else { Ok(()) };
         // If nobody reads this the child is gone, and `spawn` says why.
         let _ = say_go.write_all(&[u8::from(result.is_ok())]);
-        result
+        result.map(|()| own_ids)
     });
     let child = command.spawn();
     // With it our ends of the pipes go, for which the thread may be waiting.
     drop(command);
-    let mapped = mapper.join().unwrap_or(Ok(()));
+    let mapped = mapper.join().unwrap_or(Ok(false));
     match (child, mapped) {
-        (Ok(child), Ok(())) => Ok(child),
+        (Ok(child), Ok(own_ids)) => Ok(Entered { child, own_ids }),
         (_, Err(error)) => Err(error),
-        (Err(error), Ok(())) if refused(&error) => Err(SandboxError::Namespaces(error)),
-        (Err(error), Ok(())) => Err(failed(error)),
+        (Err(error), Ok(_)) if refused(&error) => Err(SandboxError::Namespaces(error)),
+        (Err(error), Ok(_)) => Err(failed(error)),
     }
 }
 

@@ -55,8 +55,28 @@ pub(super) fn enter(root: bool, say_pid: RawFd, hear_go: RawFd) -> io::Result<()
 #[derive(Debug)]
 pub(super) struct Step {
     pub what: What,
-    /// It may fail.
-    pub optional: bool,
+    pub need: Need,
+}
+
+/// What follows when a step fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nothing is run.
+    Must,
+    /// The same, unless what is asked for does not exist on this machine.
+    IfThere,
+    /// Nothing.
+    May,
+}
+
+impl Need {
+    fn forgives(self, error: &io::Error) -> bool {
+        match self {
+            Self::Must => false,
+            Self::IfThere => error.raw_os_error() == Some(libc::ENOENT),
+            Self::May => true,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -69,6 +89,10 @@ pub(super) enum What {
         flags: c_ulong,
         data: Option<CString>,
     },
+    /// A file or directory, with what is mounted below it, at another place too.
+    Bind(CString, CString),
+    /// The same, where nobody can write to it.
+    BindReadOnly(CString, CString),
     /// The first of the two that can be done.
     Either(Box<What>, Box<What>),
     /// An empty file, unless there is something.
@@ -99,6 +123,90 @@ fn mount(
     }
 }
 
+fn bind(source: &CStr, target: &CStr) -> io::Result<()> {
+    mount(Some(source), target, None, libc::MS_BIND | libc::MS_REC, None)
+}
+
+/// Makes what is mounted at `target` read-only.
+fn read_only(target: &CStr) -> io::Result<()> {
+    // SAFETY: the pointers are to the path and to locals, which outlive the calls; zeros are a valid value of
+    // either structure.
+    unsafe {
+        let mut change: libc::mount_attr = std::mem::zeroed();
+        change.attr_set = libc::MOUNT_ATTR_RDONLY;
+        let (below, size) = (libc::AT_RECURSIVE, size_of::<libc::mount_attr>());
+        let (call, path) = (libc::SYS_mount_setattr, target.as_ptr());
+        if libc::syscall(call, libc::AT_FDCWD, path, below, &raw mut change, size) == 0 {
+            return Ok(());
+        }
+        // Linux before 5.12. This way says all flags anew, and may take none of those away that a user namespace
+        // found there.
+        let mut now: libc::statvfs = std::mem::zeroed();
+        check(libc::statvfs(target.as_ptr(), &raw mut now))?;
+        let mut flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
+        for (is, flag) in [
+            (libc::ST_NOSUID, libc::MS_NOSUID),
+            (libc::ST_NODEV, libc::MS_NODEV),
+            (libc::ST_NOEXEC, libc::MS_NOEXEC),
+            (libc::ST_NOATIME, libc::MS_NOATIME),
+            (libc::ST_NODIRATIME, libc::MS_NODIRATIME),
+            (libc::ST_RELATIME, libc::MS_RELATIME),
+        ] {
+            if now.f_flag & is != 0 {
+                flags |= flag;
+            }
+        }
+        mount(None, target, None, flags, None)
+    }
+}
+
+/// What a program may do as root, of the kinds in capabilities(7): what it needs for files, users, processes and the
+/// network of its own. Not among them is to mount, which would undo what is mounted to confine it, or anything
+/// that reaches what has no namespaces, where there is no user namespace around.
+const CAPABILITIES: [u32; 14] = [
+    0,  // CAP_CHOWN
+    1,  // CAP_DAC_OVERRIDE
+    3,  // CAP_FOWNER
+    4,  // CAP_FSETID
+    5,  // CAP_KILL
+    6,  // CAP_SETGID
+    7,  // CAP_SETUID
+    8,  // CAP_SETPCAP
+    10, // CAP_NET_BIND_SERVICE
+    12, // CAP_NET_ADMIN
+    13, // CAP_NET_RAW
+    18, // CAP_SYS_CHROOT
+    29, // CAP_AUDIT_WRITE
+    31, // CAP_SETFCAP
+];
+
+/// Gives all other capabilities up, for this process and whatever it becomes.
+fn give_up() -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3`: 64 bits in two pieces.
+    const VERSION: u32 = 0x2008_0522;
+    let kept = |capability: u32| CAPABILITIES.contains(&capability);
+    let header = [VERSION, 0];
+    // Effective, permitted, inheritable; twice.
+    let mut sets = [0_u32; 6];
+    // SAFETY: system calls whose pointers are to locals that outlive them, of the sizes that this version has.
+    unsafe {
+        for capability in (0..64).filter(|&capability| !kept(capability)) {
+            // Later ones than this kernel knows are invalid.
+            if libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability)) != 0
+                && io::Error::last_os_error().raw_os_error() != Some(libc::EINVAL)
+            {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        check(libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) as c_int)?;
+        let mask = CAPABILITIES.iter().fold(0, |mask, capability| mask | (1 << capability));
+        for (at, set) in sets.iter_mut().enumerate() {
+            *set &= if at < 3 { mask } else { 0 };
+        }
+        check(libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) as c_int)
+    }
+}
+
 fn exists(result: c_int) -> io::Result<()> {
     match check(result) {
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
@@ -112,6 +220,10 @@ fn take(what: &What) -> io::Result<()> {
         match what {
             What::Mount { source, target, kind, flags, data } => {
                 mount(source.as_deref(), target, kind.as_deref(), *flags, data.as_deref())
+            }
+            What::Bind(source, target) => bind(source, target),
+            What::BindReadOnly(source, target) => {
+                bind(source, target).and_then(|()| read_only(target))
             }
             What::Either(first, second) => take(first).or_else(|_| take(second)),
             What::File(path) => {
@@ -136,7 +248,8 @@ fn say(step: &Step) {
         what = first;
     }
     let (word, path) = match what {
-        What::Mount { target, .. } => (c"cannot mount ", target),
+        What::Mount { target, .. } | What::Bind(_, target) => (c"cannot mount ", target),
+        What::BindReadOnly(_, target) => (c"cannot mount read-only ", target),
         What::File(path) | What::Directory(path) | What::Link(_, path) => (c"cannot make ", path),
         What::Either(..) => return,
     };
@@ -179,7 +292,7 @@ pub(super) fn confine(plan: &Plan) -> io::Result<()> {
         mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE, None)?;
         for step in &plan.steps {
             if let Err(error) = take(&step.what)
-                && !step.optional
+                && !step.need.forgives(&error)
             {
                 say(step);
                 return Err(error);
@@ -192,6 +305,17 @@ pub(super) fn confine(plan: &Plan) -> io::Result<()> {
         }
         check(libc::umount2(here, libc::MNT_DETACH))?;
         check(libc::chdir(c"/".as_ptr()))?;
+        if !plan.filter.is_empty() {
+            let program = libc::sock_fprog {
+                len: plan.filter.len() as u16,
+                filter: plan.filter.as_ptr().cast_mut(),
+            };
+            let mode = libc::SECCOMP_MODE_FILTER as c_ulong;
+            // Without it everything works, only slower.
+            let _ = libc::prctl(libc::PR_SET_SECCOMP, mode, ptr::from_ref(&program));
+        }
+        // After all that needs them. The first process can do no more than the program, which may look at it then.
+        give_up()?;
         match libc::fork() {
             -1 => return Err(io::Error::last_os_error()),
             0 => {}
@@ -203,15 +327,6 @@ pub(super) fn confine(plan: &Plan) -> io::Result<()> {
             && libc::dup2(status, STATUS_FD) < 0
         {
             return Err(io::Error::last_os_error());
-        }
-        if !plan.filter.is_empty() {
-            let program = libc::sock_fprog {
-                len: plan.filter.len() as u16,
-                filter: plan.filter.as_ptr().cast_mut(),
-            };
-            let mode = libc::SECCOMP_MODE_FILTER as c_ulong;
-            // Without it everything works, only slower.
-            let _ = libc::prctl(libc::PR_SET_SECCOMP, mode, ptr::from_ref(&program));
         }
         Ok(())
     }

@@ -58,7 +58,11 @@ pub struct BuildArgs {
     )]
     recipe: Option<PathBuf>,
     /// The root file system: tar archive, directory or saved tree
-    #[arg(long, value_name = "TAR|DIR")]
+    #[arg(
+        long,
+        value_name = "TAR|DIR",
+        conflicts_with_all = ["RecipeArgs", "DirectoryArgs", "NetworkArgs"]
+    )]
     tree: Option<PathBuf>,
     /// Directory for the images; made if it does not exist
     #[arg(short, long, value_name = "DIR", default_value = "out")]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use pkg::recipe::Pin;
 use plan::proposal::{Facts, LockFacts, PackageFacts, Proposal};
 use plan::recipe::Files;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::build::source_date_epoch;
 use super::darksite::asked::{Asked, AskedArgs, unreadable};
@@ -41,7 +41,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let files = read_files(&asked)?;
     asked.warn_of_unlisted(&ui);
     let proposal = propose(&asked, &files, asked.fitting_lock(&mut ui)?.as_ref())?;
-    let value = json!({"event": "plan", "plan": proposal});
+    let value = json!({"event": "plan", "plan": published(&proposal)?});
     ui.result(proposal.to_string().trim_end(), value);
     Ok(ExitCode::SUCCESS)
 }
@@ -63,6 +63,22 @@ pub fn propose(asked: &Asked, files: &Files, lock: Option<&Lock>) -> anyhow::Res
     let facts = Facts { packages, name: asked.name(), timestamp };
     let proposed = Proposal::new(asked.recipe(), files, facts);
     proposed.with_context(|| asked.path().display().to_string())
+}
+
+/// The plan for programs. Contents that the recipe itself has are told by SHA-256 and length: they may be secret, and
+/// records are for everybody.
+pub fn published(proposal: &Proposal) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(proposal)?;
+    for kind in ["files", "scripts"] {
+        let added = value.pointer_mut(&format!("/recipe/{kind}")).and_then(Value::as_array_mut);
+        for one in added.into_iter().flatten() {
+            let Some(content) = one.pointer_mut("/source/content") else { continue };
+            let text = content.as_str().unwrap_or_default().as_bytes();
+            let digest = tree::Digest::of(text).to_string();
+            *content = json!({"sha256": digest, "length": text.len()});
+        }
+    }
+    Ok(value)
 }
 
 /// All that decides which packages are chosen, and which of them apt calls automatic.

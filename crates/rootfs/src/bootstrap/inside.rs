@@ -1,7 +1,8 @@
 //! What happens in the sandbox, from packages to a saved tree.
 
+use std::borrow::Cow;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -21,14 +22,50 @@ use super::unpack::{Manner, Unpacker};
 use super::{Bootstrap, Event, Fault, Late, database, late, modules, normalise, restore, save};
 
 /// What is sent into the sandbox.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Order {
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Order<'a> {
     /// Makes a root in `work`, a directory for everything, which is emptied first.
     Make { request: Box<Bootstrap>, work: PathBuf },
     /// Makes a root of the saved tree `base` in `work`, as above.
-    Finish { base: PathBuf, late: Late, work: PathBuf },
+    Finish { base: PathBuf, late: Cow<'a, Late>, work: PathBuf },
     /// Removes a directory with all that is in it.
     Remove(PathBuf),
+}
+
+impl Order<'_> {
+    /// Writes a line of JSON, then the contents of [`Late`] as they are, each with its length before it: JSON would make
+    /// a number of each byte.
+    pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        output.write_all(&line)?;
+        let Self::Finish { late, .. } = self else { return Ok(()) };
+        let files = late.files.iter().map(|file| &file.content);
+        for content in files.chain(late.scripts.iter().map(|script| &script.content)) {
+            output.write_all(&(content.len() as u64).to_le_bytes())?;
+            output.write_all(content)?;
+        }
+        Ok(())
+    }
+
+    fn read(input: &mut impl BufRead) -> io::Result<Self> {
+        let mut line = Vec::new();
+        input.read_until(b'\n', &mut line)?;
+        let mut order: Self = serde_json::from_slice(&line)?;
+        if let Self::Finish { late, .. } = &mut order {
+            let late = late.to_mut();
+            let files = late.files.iter_mut().map(|file| &mut file.content);
+            for content in files.chain(late.scripts.iter_mut().map(|script| &mut script.content)) {
+                let mut length = [0; 8];
+                input.read_exact(&mut length)?;
+                let length = u64::from_le_bytes(length);
+                if input.take(length).read_to_end(content)? as u64 != length {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+        }
+        Ok(order)
+    }
 }
 
 /// What comes out of it, each on a line.
@@ -57,7 +94,9 @@ pub(super) fn run() -> bool {
         let _ = output.write_all(&line).and_then(|()| output.flush());
     };
     let tell = |event| send(&Message::Event(event));
-    let result = read_order().and_then(|order| match order {
+    let order = Order::read(&mut io::stdin().lock());
+    let order = order.map_err(|error| Fault::Told(format!("the order: {error}")));
+    let result = order.and_then(|order| match order {
         Order::Make { request, work } => in_work(&work, || make(&request, &work, &tell)),
         Order::Finish { base, late, work } => in_work(&work, || finish(&base, &late, &work, &tell)),
         Order::Remove(directory) => fs::remove_dir_all(&directory)
@@ -66,12 +105,6 @@ pub(super) fn run() -> bool {
     let made = result.is_ok();
     send(&result.map_or_else(Message::Failed, |()| Message::Done));
     made
-}
-
-fn read_order() -> Result<Order, Fault> {
-    let mut text = Vec::new();
-    io::stdin().read_to_end(&mut text).map_err(|error| Fault::Told(error.to_string()))?;
-    serde_json::from_slice(&text).map_err(|error| Fault::Told(format!("the order: {error}")))
 }
 
 /// Makes something in a directory in which nothing but the result stays.
@@ -379,4 +412,41 @@ fn configure(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bootstrap::{LateFile, LateScript};
+
+    #[test]
+    fn contents_go_into_the_sandbox_as_they_are() {
+        let content: Vec<u8> = (0..1 << 20).map(|at| (at % 251) as u8).collect();
+        let file = |content| LateFile { path: "etc/x".to_owned(), mode: 0o600, content };
+        let late = Late {
+            timestamp: 7,
+            script_timeout: Duration::from_secs(1),
+            accounts: Vec::new(),
+            files: vec![file(content.clone()), file(Vec::new())],
+            scripts: vec![LateScript { name: "s".to_owned(), content: b"#!/bin/sh\n".to_vec() }],
+            program: None,
+        };
+        let order = Order::Finish {
+            base: PathBuf::from("base"),
+            late: Cow::Owned(late),
+            work: PathBuf::from("work"),
+        };
+        let mut sent = Vec::new();
+        order.write(&mut sent).unwrap();
+        assert!(sent.len() < content.len() + 1000, "{}", sent.len());
+        assert_eq!(Order::read(&mut sent.as_slice()).unwrap(), order);
+        sent.pop();
+        assert!(Order::read(&mut sent.as_slice()).is_err());
+        let order = Order::Remove(PathBuf::from("x"));
+        let mut sent = Vec::new();
+        order.write(&mut sent).unwrap();
+        assert_eq!(Order::read(&mut sent.as_slice()).unwrap(), order);
+    }
 }

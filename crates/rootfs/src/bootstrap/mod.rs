@@ -22,13 +22,14 @@ mod save;
 mod target;
 mod unpack;
 
+use std::borrow::Cow;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, SystemTime};
 
-use host::sandbox::{self, SandboxError};
+use host::sandbox::{self, Entered, SandboxError};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -41,6 +42,11 @@ use crate::signing::ModuleKey;
 const OURSELVES: &str = "/proc/self/exe";
 /// The argument with which a program is started again inside the sandbox.
 pub const INSIDE: &str = "sandbox-init";
+
+/// Told where the sandbox is a weaker one.
+const SAME_ROOT: &str = "this kernel makes no user namespaces: scripts of packages and recipes run as root of this \
+    machine, confined only by what they see and by the capabilities they lack; see the sysctl \
+    user.max_user_namespaces";
 
 /// One package, as a lock names it and a store holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +74,7 @@ pub struct LateFile {
     /// Permission bits.
     pub mode: u32,
     /// Its content.
+    #[serde(skip)]
     pub content: Vec<u8>,
 }
 
@@ -77,6 +84,7 @@ pub struct LateScript {
     /// What messages call it.
     pub name: String,
     /// The program itself, with `#!` in its first line.
+    #[serde(skip)]
     pub content: Vec<u8>,
 }
 
@@ -288,8 +296,7 @@ pub fn finish(
     progress: &mut dyn FnMut(Event),
 ) -> Result<(Tree, DirStore), BootstrapError> {
     check_clock(late.timestamp)?;
-    let (base, mut late) = (absolute(base)?, late.clone());
-    let program = late.program.take();
+    let (base, late, program) = (absolute(base)?, Cow::Borrowed(late), late.program.clone());
     make(output, program, |work| inside::Order::Finish { base, late, work }, progress)
 }
 
@@ -298,10 +305,10 @@ fn absolute(path: &Path) -> Result<PathBuf, BootstrapError> {
 }
 
 /// Has an order, which is told its directory, carried out in the sandbox.
-fn make(
+fn make<'a>(
     output: &Path,
     program: Option<PathBuf>,
-    order: impl FnOnce(PathBuf) -> inside::Order,
+    order: impl FnOnce(PathBuf) -> inside::Order<'a>,
     progress: &mut dyn FnMut(Event),
 ) -> Result<(Tree, DirStore), BootstrapError> {
     let parent = match output.parent() {
@@ -356,15 +363,16 @@ fn remove_with(program: &Path, directory: &Path) -> Result<(), BootstrapError> {
 /// Starts the process in the sandbox and listens to it.
 fn command(
     program: &Path,
-    order: &inside::Order,
+    order: &inside::Order<'_>,
     progress: &mut dyn FnMut(Event),
 ) -> Result<(), BootstrapError> {
-    let mut child = sandbox::enter(program, &[INSIDE])?;
-    let order =
-        serde_json::to_vec(order).map_err(|error| BootstrapError::Inside(error.to_string()))?;
+    let Entered { mut child, own_ids } = sandbox::enter(program, &[INSIDE])?;
+    if !own_ids {
+        progress(Event::Warning(SAME_ROOT.to_owned()));
+    }
     if let Some(mut input) = child.stdin.take() {
         // If it is gone, its status tells more.
-        let _ = input.write_all(&order);
+        let _ = order.write(&mut input);
     }
     let mut result = None;
     if let Some(output) = child.stdout.take() {

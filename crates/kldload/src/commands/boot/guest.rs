@@ -152,9 +152,12 @@ pub fn ask_sizes(pool: &str) -> String {
 /// How much of a disk may stay unused at its end: the second GPT and what alignment costs.
 const UNUSED_END: u64 = 2 << 20;
 
-/// How much smaller than its partition a pool may be: the labels, and less than one metaslab, which
-/// is 512 MiB on disks of ordinary size.
-const UNUSED_POOL: u64 = (512 << 20) + (64 << 20);
+/// How much smaller than its partition of `size` bytes a pool may be: the labels, and less than one metaslab, whose size
+/// is that of the day when the pool was made. So on disks of ordinary size it is 512 MiB at most, and on others not
+/// more than a new pool would have.
+fn unused_pool(size: u64) -> u64 {
+    zfs::metaslab_size(size).unwrap_or_default().max(512 << 20).saturating_add(64 << 20)
+}
 
 /// Whether partition and pool fill a disk of `disk` bytes.
 pub fn grown(output: &Output, disk: u64) -> Verdict {
@@ -174,7 +177,7 @@ pub fn grown(output: &Output, disk: u64) -> Verdict {
     if free > UNUSED_END {
         return Wrong(format!("{free} bytes of the disk after {name} are unused"));
     }
-    if pool.saturating_add(UNUSED_POOL) < bytes(size) {
+    if pool.saturating_add(unused_pool(bytes(size))) < bytes(size) {
         return Wrong(format!(
             "the pool has {pool} bytes of the {} bytes of {name} (expandsize {more})",
             bytes(size)
@@ -322,6 +325,18 @@ mod tests {
         assert!(!is_fine(&grown(&said("vda3 1 2 3 4 -"), disk)));
         assert!(!is_fine(&grown(&said("awk: not found"), disk)));
         assert!(!is_fine(&grown(&said(""), disk)));
+    }
+
+    #[test]
+    fn large_pools_give_space_out_in_larger_pieces() {
+        let disk = 309_248_u64 << 20;
+        let answer = |pool: u64| {
+            let size = 308_221 << 11;
+            let start = disk / 512 - 2048 - size;
+            grown(&said(&format!("vda3 {start} {size} {} {pool} -\n", disk / 512)), disk)
+        };
+        assert!(is_fine(&answer(300 << 30)));
+        assert!(!is_fine(&answer(299 << 30)));
     }
 
     #[test]

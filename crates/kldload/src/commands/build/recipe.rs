@@ -21,7 +21,7 @@ use crate::commands::cache::DirectoryArgs;
 use crate::commands::darksite::asked::{Asked, AskedArgs};
 use crate::commands::darksite::now;
 use crate::commands::darksite::sync::{self, NetworkArgs};
-use crate::commands::plan::{propose, read_files};
+use crate::commands::plan::{propose, published, read_files};
 use crate::output::OutputDirectory;
 use crate::ui::Ui;
 
@@ -29,18 +29,24 @@ use crate::ui::Ui;
 #[derive(Debug, Args)]
 pub struct RecipeArgs {
     /// The lock file [default: the recipe's name, ending in .lock]
-    #[arg(long, value_name = "FILE", requires = "recipe")]
+    #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
-    /// The darksite's directory; made if it does not exist
-    #[arg(long, value_name = "DIR", default_value = "darksite", env = "KLDLOAD_DARKSITE")]
+    /// The darksite's directory, else that of KLDLOAD_DARKSITE; made if it does not exist
+    #[arg(long, value_name = "DIR", default_value_os_t = usual_darksite())]
     darksite: PathBuf,
     #[command(flatten)]
     cache: DirectoryArgs,
     /// Make everything anew, and keep nothing
-    #[arg(long, requires = "recipe")]
+    #[arg(long)]
     no_cache: bool,
     #[command(flatten)]
     network: NetworkArgs,
+}
+
+/// To clap, what the environment has is as if it was asked for, and then nobody who has the variable could use `--tree`.
+fn usual_darksite() -> PathBuf {
+    let told = std::env::var_os("KLDLOAD_DARKSITE").filter(|directory| !directory.is_empty());
+    told.map_or_else(|| PathBuf::from("darksite"), PathBuf::from)
 }
 
 /// Runs the command.
@@ -56,7 +62,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let products = Products::new(&wanted)?;
     if args.dry_run {
         let proposal = propose(&asked, &files, asked.fitting_lock(&mut ui)?.as_ref())?;
-        let value = json!({"event": "plan", "plan": proposal});
+        let value = json!({"event": "plan", "plan": published(&proposal)?});
         ui.result(proposal.to_string().trim_end(), value);
         return Ok(ExitCode::SUCCESS);
     }

@@ -19,6 +19,7 @@ use tree::Digest;
 
 use super::made::Made;
 use super::products::Product;
+use crate::commands::plan::published;
 use crate::output::{OutputFile, sha256};
 use crate::ui::Ui;
 
@@ -62,7 +63,8 @@ pub fn write(
             sha256: digest.to_string(),
         });
     }
-    let text = format!("{}\n", serde_json::to_string_pretty(&record(facts, &made, &materials))?);
+    let record = record(facts, &made, &materials)?;
+    let text = format!("{}\n", serde_json::to_string_pretty(&record)?);
     let signature = key.detach_sign(text.as_bytes(), now)?;
     let path = directory.join(format!("{name}.json"));
     let signature_path = directory.join(format!("{name}.json.asc"));
@@ -92,7 +94,7 @@ pub fn write(
     Ok(made)
 }
 
-fn record(facts: &Facts<'_>, images: &[Made], materials: &str) -> Value {
+fn record(facts: &Facts<'_>, images: &[Made], materials: &str) -> serde_json::Result<Value> {
     let lock = facts.lock;
     let packages: Vec<Value> = lock
         .packages
@@ -104,10 +106,11 @@ fn record(facts: &Facts<'_>, images: &[Made], materials: &str) -> Value {
             })
         })
         .collect();
-    json!({
+    let mut plan = published(facts.proposal)?;
+    Ok(json!({
         "kldload": env!("CARGO_PKG_VERSION"),
         "digest": facts.proposal.digest,
-        "recipe": facts.proposal.recipe,
+        "recipe": plan["recipe"].take(),
         "files": facts.proposal.files,
         "lock": Digest::of(lock.to_string().as_bytes()).to_string(),
         "sbom": Digest::of(materials.as_bytes()).to_string(),
@@ -116,7 +119,7 @@ fn record(facts: &Facts<'_>, images: &[Made], materials: &str) -> Value {
         "files_size": facts.plan.data_bytes(),
         "images": images,
         "packages": packages,
-    })
+    }))
 }
 
 fn size(path: &Path) -> io::Result<u64> {

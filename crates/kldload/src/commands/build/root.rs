@@ -160,8 +160,11 @@ impl Request {
 
     fn late_key(&self, late: &Late) -> String {
         let Late { accounts, files, scripts, .. } = late;
+        let digest_of = |content: &[u8]| Digest::of(content).to_string();
+        let files: Vec<_> =
+            files.iter().map(|file| (&file.path, file.mode, digest_of(&file.content))).collect();
         // What messages call a script decides nothing.
-        let scripts: Vec<_> = scripts.iter().map(|script| &script.content).collect();
+        let scripts: Vec<_> = scripts.iter().map(|script| digest_of(&script.content)).collect();
         digest(&json!([self.base_key(), accounts, files, scripts]))
     }
 }
@@ -253,10 +256,7 @@ fn show(ui: &mut Ui, event: Event) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn nothing_is_begun_where_there_is_no_room_for_a_root() {
-        let directory = tempfile::tempdir().unwrap();
-        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+    fn of_nothing(late: Option<Late>) -> Request {
         let bootstrap = Bootstrap {
             packages: Vec::new(),
             architecture: "amd64".to_owned(),
@@ -267,7 +267,39 @@ mod tests {
             signing: None,
             program: None,
         };
-        let request = Request { bootstrap, late: None, locale: None, least: u64::MAX };
+        Request { bootstrap, late, locale: None, least: u64::MAX }
+    }
+
+    #[test]
+    fn contents_decide_what_a_root_is() {
+        let key = |mode, file: &str, script: &str, name: &str| {
+            of_nothing(Some(Late {
+                timestamp: 0,
+                script_timeout: SCRIPT_LIMIT,
+                accounts: Vec::new(),
+                files: vec![LateFile { path: "etc/x".to_owned(), mode, content: file.into() }],
+                scripts: vec![LateScript { name: name.to_owned(), content: script.into() }],
+                program: None,
+            }))
+            .key()
+        };
+        let first = key(0o600, "pears", "#!/bin/sh", "a");
+        assert_eq!(first, key(0o600, "pears", "#!/bin/sh", "b"));
+        for other in [
+            key(0o644, "pears", "#!/bin/sh", "a"),
+            key(0o600, "plums", "#!/bin/sh", "a"),
+            key(0o600, "pears", "#!/bin/sed", "a"),
+            of_nothing(None).key(),
+        ] {
+            assert_ne!(first, other);
+        }
+    }
+
+    #[test]
+    fn nothing_is_begun_where_there_is_no_room_for_a_root() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        let request = of_nothing(None);
         for cache in [Some(&cache), None] {
             let made = root(&request, "pear", cache, directory.path(), &mut Ui::new(true));
             let error = made.unwrap_err().to_string();
