@@ -127,7 +127,12 @@ fn files_of_this_machine_stay_here() {
 fn the_name_of_a_recipe_must_do_for_images() {
     let name = format!("{}.toml", "n".repeat(241));
     let plan = ["plan", name.as_str()];
-    says(&[(&name, "")], &plan, 3, "at most 240 bytes; -o gives the directory; name in [image]");
+    says(
+        &[(name.as_str(), "")],
+        &plan,
+        3,
+        "at most 240 bytes; -o gives the directory; name in [image]",
+    );
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join(&name), "[image]\nname = \"pear\"").unwrap();
     assert!(kldload(directory.path(), &plan).status.success());
