@@ -24,6 +24,7 @@ use tree::{Blobs, File, InodeId, Kind, MemoryBlobs, Timestamp, Tree};
 pub use esp::Esp;
 pub use initramfs::{OPTIONAL_DRIVERS, REQUIRED_DRIVERS};
 pub use kernel::{Flavour, Kernel, preference};
+pub use machine::own_files;
 pub use problem::{Problem, Problems};
 
 use machine::Installer;

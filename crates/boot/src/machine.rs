@@ -32,6 +32,18 @@ const FILES: [(&str, u16, &str); 10] = [
     ("etc/initramfs/post-update.d/kldload", 0o755, KERNEL_HOOK),
 ];
 
+/// What is written for the boot environment, and what no image has.
+const CMDLINE: &str = "etc/kernel/cmdline";
+const ENTRY_TOKEN: &str = "etc/kernel/entry-token";
+const NOT_IN_IMAGES: [(&str, &str); 2] = [("etc", "hostid"), ("etc/zfs", "zpool.cache")];
+
+/// Paths of a root, without a slash in front, that are decided here: no other file stays there.
+pub fn own_files() -> impl Iterator<Item = String> {
+    let files = FILES.iter().map(|(path, ..)| (*path).to_owned());
+    let none = NOT_IN_IMAGES.iter().map(|(directory, name)| format!("{directory}/{name}"));
+    files.chain([CMDLINE, ENTRY_TOKEN].map(str::to_owned)).chain(none)
+}
+
 /// Puts files into a tree; what they replace is gone.
 #[derive(Debug)]
 pub(crate) struct Installer<'a> {
@@ -94,10 +106,10 @@ pub(crate) fn install(
     for (path, mode, content) in FILES {
         installer.bytes(path, mode, content.as_bytes())?;
     }
-    installer.bytes("etc/kernel/cmdline", 0o644, format!("{options}\n").as_bytes())?;
-    installer.bytes("etc/kernel/entry-token", 0o644, format!("{token}\n").as_bytes())?;
+    installer.bytes(CMDLINE, 0o644, format!("{options}\n").as_bytes())?;
+    installer.bytes(ENTRY_TOKEN, 0o644, format!("{token}\n").as_bytes())?;
     installer.directory("efi")?;
-    for (directory, name) in [("etc", "hostid"), ("etc/zfs", "zpool.cache")] {
+    for (directory, name) in NOT_IN_IMAGES {
         let Ok(parent) = installer.tree.resolve(directory) else { continue };
         match installer.tree.remove(parent, name.as_bytes()) {
             Ok(()) | Err(TreeError::NotFound(_)) => {}

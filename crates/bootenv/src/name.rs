@@ -2,7 +2,8 @@
 //!
 //! The rules are those of OpenZFS (`module/zcommon/zfs_namecheck.c`, and the reserved names of
 //! `zpool_name_valid` in `lib/libzfs/libzfs_pool.c`), and stricter where a kernel command line
-//! carries the name: no spaces.
+//! carries the name: no spaces. Pools and boot environments are also in names of files on the ESP, and so have
+//! no colon; what `boot` takes is the same, and a test in `plan` holds both together.
 
 use thiserror::Error;
 
@@ -12,6 +13,8 @@ const MAX_NAME: usize = 255;
 const MAX_POOL_NAME: usize = 256 - 2 - 2 * "$ORIGIN".len() - 1;
 /// `zfs_max_dataset_nesting`: the number of slashes stays below it.
 const MAX_NESTING: usize = 50;
+/// The name of a boot entry has the kernel's version behind that of the boot environment, in 255 characters.
+const MAX_BOOT_ENVIRONMENT: usize = 128;
 
 /// Why a name cannot be used.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -43,6 +46,12 @@ pub enum NameError {
     /// ZFS allows it, the kernel command line does not.
     #[error("{0:?} has a space, which root= on a kernel command line cannot carry")]
     Space(String),
+    /// ZFS allows it, FAT does not.
+    #[error("{0:?} has a colon, which no file of the ESP can have in its name")]
+    Colon(String),
+    /// A boot environment whose files would be hidden.
+    #[error("the name of the boot environment {0:?} begins with a dot")]
+    Hidden(String),
     /// A component `.` or `..`.
     #[error("{0:?} has a component . or ..")]
     Dots(String),
@@ -65,6 +74,11 @@ fn check_characters(name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+/// The names that boot have no colon.
+fn check_colon(name: &str) -> Result<(), NameError> {
+    if name.contains(':') { Err(NameError::Colon(name.to_owned())) } else { Ok(()) }
+}
+
 fn check_length(name: &str, limit: usize) -> Result<(), NameError> {
     if name.len() > limit {
         return Err(NameError::TooLong { name: name.to_owned(), length: name.len(), limit });
@@ -79,6 +93,7 @@ pub fn check_pool(name: &str) -> Result<(), NameError> {
         return Err(NameError::Empty(name.to_owned()));
     }
     check_characters(name)?;
+    check_colon(name)?;
     if !name.starts_with(|first: char| first.is_ascii_alphabetic()) {
         return Err(NameError::NoLetter(name.to_owned()));
     }
@@ -115,7 +130,12 @@ pub fn check_boot_environment(pool: &str, name: &str) -> Result<(), NameError> {
     if let Some(character) = name.chars().find(|&character| character == '/') {
         return Err(NameError::Character { name: name.to_owned(), character });
     }
-    check_dataset(&format!("{pool}/ROOT/{name}"))
+    check_dataset(&format!("{pool}/ROOT/{name}"))?;
+    check_colon(name)?;
+    if name.starts_with('.') {
+        return Err(NameError::Hidden(name.to_owned()));
+    }
+    check_length(name, MAX_BOOT_ENVIRONMENT)
 }
 
 #[cfg(test)]
@@ -124,7 +144,7 @@ mod tests {
 
     #[test]
     fn pool_names() {
-        for good in ["rpool", "r", "tank-1", "a.b:c_d", "logs", "c0t0d0", &"p".repeat(239)] {
+        for good in ["rpool", "r", "tank-1", "a.b-c_d", "logs", "c0t0d0", &"p".repeat(239)] {
             assert_eq!(check_pool(good), Ok(()), "{good}");
         }
         let bad = [
@@ -133,6 +153,7 @@ mod tests {
             ("-x", "must begin with a letter"),
             ("my pool", "has a space"),
             ("a/b", "has the character '/'"),
+            ("my:pool", "has a colon"),
             ("pöl", "has the character 'ö'"),
             ("mirror", "begins with \"mirror\""),
             ("raidz2", "begins with \"raidz\""),
@@ -149,7 +170,7 @@ mod tests {
 
     #[test]
     fn dataset_names() {
-        for good in ["rpool", "rpool/a/1", "rpool/..."] {
+        for good in ["rpool", "rpool/a/1", "rpool/...", "rpool/a:b"] {
             assert_eq!(check_dataset(good), Ok(()), "{good}");
         }
         let deep = "rpool/".to_owned() + &vec!["x"; 50].join("/");
@@ -166,7 +187,8 @@ mod tests {
     #[test]
     fn boot_environment_names() {
         assert_eq!(check_boot_environment("rpool", "debian-13.2"), Ok(()));
-        for bad in ["", ".", "..", "a/b", "a b", "a@b", "a%b"] {
+        let long = "a".repeat(MAX_BOOT_ENVIRONMENT + 1);
+        for bad in ["", ".", "..", "a/b", "a b", "a@b", "a%b", "a:b", ".hid", &long] {
             assert!(check_boot_environment("rpool", bad).is_err(), "{bad}");
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -88,6 +89,53 @@ fn plan_touches_nothing_and_names_mistakes() {
     fs::write(&recipe, "[image]\ndisk_size = \"100M\"\n").unwrap();
     let output = kldload(directory.path(), &["plan", "pear.toml"]);
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn files_of_this_machine_stay_here() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("recipe");
+    fs::create_dir(&folder).unwrap();
+    fs::write(directory.path().join("secret"), "").unwrap();
+    symlink("../secret", folder.join("away")).unwrap();
+    symlink("/dev/zero", folder.join("zero")).unwrap();
+    fs::create_dir(folder.join("folder")).unwrap();
+    fs::write(folder.join("here"), "").unwrap();
+    symlink("here", folder.join("link")).unwrap();
+    fs::File::create(folder.join("large")).unwrap().set_len((256 << 20) + 1).unwrap();
+    for (name, told) in [
+        ("../secret", "line 3: \"../secret\": files that a recipe names lie beside it"),
+        ("/etc/hostname", "line 3: \"/etc/hostname\": files that a recipe names lie beside it"),
+        ("away", "line 3: the recipe names the file away, which cannot be read: it is a link"),
+        ("zero", "line 3: the recipe names the file zero, which cannot be read: it is a link"),
+        ("folder", "cannot be read: it is no regular file"),
+        ("large", "cannot be read: it has 268435457 bytes"),
+        ("here", ""),
+        ("link", ""),
+    ] {
+        let text = format!("[[files]]\npath = \"/etc/x\"\nsource = \"{name}\"\n");
+        fs::write(folder.join("pear.toml"), text).unwrap();
+        let output = kldload(&folder, &["plan", "pear.toml"]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        let code = if told.is_empty() { 0 } else { 3 };
+        assert_eq!(output.status.code(), Some(code), "{name}: {error}");
+        assert!(error.contains(told), "{name}: {error}");
+    }
+}
+
+#[test]
+fn the_name_of_a_recipe_must_do_for_images() {
+    let name = format!("{}.toml", "n".repeat(241));
+    let plan = ["plan", name.as_str()];
+    says(
+        &[(name.as_str(), "")],
+        &plan,
+        3,
+        "at most 240 bytes; -o gives the directory; name in [image]",
+    );
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join(&name), "[image]\nname = \"pear\"").unwrap();
+    assert!(kldload(directory.path(), &plan).status.success());
 }
 
 /// A lock of so many lines as are needed to be one.

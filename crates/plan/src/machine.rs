@@ -27,6 +27,11 @@ pub struct Options {
     pub additional: Vec<bootenv::layout::Additional>,
     /// Kernel arguments after root and consoles.
     pub kernel_arguments: Vec<String>,
+    /// Takes out what belongs to one machine ([`identity`]). Not where the tree was personalised: its root was
+    /// cleaned before, and what is there now was told.
+    pub clean: bool,
+    /// Units that are not to be started by themselves, ours among them.
+    pub disabled: Vec<String>,
     /// Name of the machine; `None` leaves it to the network.
     pub host_name: Option<String>,
     /// Size of the disk in bytes; `None` lets the tree decide.
@@ -67,9 +72,15 @@ impl Plan {
         let layout = layout(options)?;
 
         let mut generated = MemoryBlobs::default();
-        let changes = identity::clean(&mut tree, &mut generated, time)?;
-        let first_boot =
-            firstboot::Options { host_name: options.host_name.clone(), network_dhcp: true };
+        let changes = match options.clean {
+            true => identity::clean(&mut tree, &mut generated, &[], time)?,
+            false => identity::Report::new(),
+        };
+        let first_boot = firstboot::Options {
+            host_name: options.host_name.clone(),
+            network_dhcp: true,
+            disabled: options.disabled.clone(),
+        };
         firstboot::install(&mut tree, blobs, &mut generated, &first_boot, time)?;
         make_mountpoints(&mut tree, &layout, time)?;
         // Last, because it copies kernels and initramfs as they are now.

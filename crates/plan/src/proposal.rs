@@ -13,7 +13,7 @@ use crate::report::{DatasetReport, PartitionReport, datasets, partitions};
 use crate::{PlanError, machine};
 
 /// Changes when the same recipe makes another machine than before.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What the recipe and the files of its machine leave open.
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ impl Editor<'_> {
     }
 
     /// Puts `inode` at `path`, in place of any file there; missing directories are made.
-    fn put(&mut self, path: &str, inode: Inode) -> Result<(), RootfsError> {
+    pub fn put(&mut self, path: &str, inode: Inode) -> Result<(), RootfsError> {
         let failed = |error| RootfsError::Tree { path: path.to_owned(), error };
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         let metadata = self.metadata(0o755);

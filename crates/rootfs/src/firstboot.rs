@@ -24,6 +24,8 @@ pub struct Options {
     pub host_name: Option<String>,
     /// Configure DHCP on wired interfaces when the tree configures no network at all.
     pub network_dhcp: bool,
+    /// Units that somebody has disabled: they stay so.
+    pub disabled: Vec<String>,
 }
 
 /// A file that goes into the tree as it is.
@@ -77,6 +79,10 @@ const ENABLED: &[(&str, &str)] = &[
     ("zfs-zed.service", "zfs.target"),
 ];
 
+const DIVERSIONS: &str = "var/lib/dpkg/diversions";
+const ZGENHOSTID: &str = "usr/sbin/zgenhostid";
+const ZGENHOSTID_DIVERTED: &str = "usr/sbin/zgenhostid.distrib";
+
 /// Where the kernel's file systems and the boot mount something.
 const MOUNTPOINTS: &[(&str, u16)] =
     &[("dev", 0o755), ("proc", 0o555), ("sys", 0o555), ("run", 0o755), ("tmp", 0o1777)];
@@ -93,6 +99,7 @@ pub fn install(
     let mut installer = Installer {
         editor: Editor { tree, generated, time: timestamp },
         blobs,
+        disabled: &options.disabled,
         written: Vec::new(),
     };
     for &(path, mode) in MOUNTPOINTS {
@@ -115,6 +122,20 @@ pub fn install(
     Ok(installer.written)
 }
 
+/// Paths that belong to what is added here: no other file stays there.
+pub fn own_files() -> impl Iterator<Item = &'static str> {
+    FILES.iter().chain(network::files()).map(|shipped| shipped.path).chain([
+        ZGENHOSTID,
+        ZGENHOSTID_DIVERTED,
+        DIVERSIONS,
+    ])
+}
+
+/// Whether a unit is one of those that are added here.
+pub(crate) fn is_own_unit(unit: &str) -> bool {
+    own_files().any(|path| path.strip_prefix("usr/lib/systemd/system/") == Some(unit))
+}
+
 /// Whether Linux and the DNS would take `name` as the name of a machine.
 pub fn is_host_name(name: &str) -> bool {
     let label = |label: &str| {
@@ -130,6 +151,7 @@ pub fn is_host_name(name: &str) -> bool {
 struct Installer<'a> {
     editor: Editor<'a>,
     blobs: &'a dyn Blobs,
+    disabled: &'a [String],
     written: Vec<String>,
 }
 
@@ -144,8 +166,15 @@ impl Installer<'_> {
         files.iter().try_for_each(|shipped| self.file(shipped.path, shipped.mode, shipped.text))
     }
 
+    fn is_disabled(&self, unit: &str) -> bool {
+        self.disabled.iter().any(|disabled| disabled == unit)
+    }
+
     /// What `systemctl enable` does, for a unit that is in the tree.
     fn enable(&mut self, unit: &str, target: &str) -> Result<(), RootfsError> {
+        if self.is_disabled(unit) {
+            return Ok(());
+        }
         let path = format!("etc/systemd/system/{target}.wants/{unit}");
         let found = format!("usr/lib/systemd/system/{unit}");
         let masked = self.editor.tree.get(format!("etc/systemd/system/{unit}")).is_some();
@@ -158,23 +187,20 @@ impl Installer<'_> {
 
     /// Renames zgenhostid as `dpkg-divert --local --rename --add` does and puts ours in its place.
     fn divert_zgenhostid(&mut self) -> Result<(), RootfsError> {
-        const DATABASE: &str = "var/lib/dpkg/diversions";
-        const NAME: &str = "usr/sbin/zgenhostid";
-        const DIVERTED: &str = "usr/sbin/zgenhostid.distrib";
-        let record = format!("/{NAME}\n/{DIVERTED}\n:\n");
-        let Some(diversions) = self.editor.read(self.blobs, DATABASE)? else { return Ok(()) };
-        let known = diversions.lines().step_by(3).any(|name| name == format!("/{NAME}"));
+        let record = format!("/{ZGENHOSTID}\n/{ZGENHOSTID_DIVERTED}\n:\n");
+        let Some(diversions) = self.editor.read(self.blobs, DIVERSIONS)? else { return Ok(()) };
+        let known = diversions.lines().step_by(3).any(|name| name == format!("/{ZGENHOSTID}"));
         let tree = &mut *self.editor.tree;
-        let Some(original) = tree.get(NAME).filter(|_| !known) else { return Ok(()) };
+        let Some(original) = tree.get(ZGENHOSTID).filter(|_| !known) else { return Ok(()) };
         if matches!(tree.inode(original).kind, Kind::Directory(_)) {
             return Ok(());
         }
-        let failed = |error| RootfsError::Tree { path: DIVERTED.to_owned(), error };
+        let failed = |error| RootfsError::Tree { path: ZGENHOSTID_DIVERTED.to_owned(), error };
         let directory = tree.get("usr/sbin").unwrap_or(tree.root());
         tree.link(directory, b"zgenhostid.distrib", original).map_err(failed)?;
-        self.written.push(DIVERTED.to_owned());
-        self.file(NAME, 0o755, include_str!("../files/zgenhostid"))?;
-        self.file(DATABASE, 0o644, &(diversions + &record))
+        self.written.push(ZGENHOSTID_DIVERTED.to_owned());
+        self.file(ZGENHOSTID, 0o755, include_str!("../files/zgenhostid"))?;
+        self.file(DIVERSIONS, 0o644, &(diversions + &record))
     }
 
     fn host_name(&mut self, name: &str) -> Result<(), RootfsError> {
@@ -191,7 +217,9 @@ impl Installer<'_> {
         let own = format!("127.0.1.1\t{names}");
         let after_localhost = hosts.iter().position(|line| line.starts_with("127.0.0.1"));
         hosts.insert(after_localhost.map_or(0, |index| index + 1), &own);
-        self.file("etc/hosts", 0o644, &(hosts.join("\n") + "\n"))
+        self.editor.change("etc/hosts", 0o644, &(hosts.join("\n") + "\n"))?;
+        self.written.push("etc/hosts".to_owned());
+        Ok(())
     }
 }
 

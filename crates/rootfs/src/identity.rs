@@ -14,6 +14,7 @@ use tree::{File, Kind, MemoryBlobs, Timestamp, Tree};
 use crate::RootfsError;
 use crate::edit::Editor;
 use crate::glob::find;
+use crate::told;
 
 /// What a rule does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,26 +153,28 @@ pub struct Change {
 /// What [`clean`] did, in the order of the rules.
 pub type Report = Vec<Change>;
 
-/// Applies all [`RULES`], and takes the build host's name servers out of `/etc/resolv.conf`.
-/// New files get `timestamp`; replaced content goes to `generated`.
+/// Applies all [`RULES`], and takes the build host's name servers out of `/etc/resolv.conf`. What somebody
+/// `told` to be there (paths from the root) stays as it is, with all that is below. New files get `timestamp`;
+/// replaced content goes to `generated`.
 pub fn clean(
     tree: &mut Tree,
     generated: &mut MemoryBlobs,
+    told: &[String],
     timestamp: Timestamp,
 ) -> Result<Report, RootfsError> {
     let mut report = Report::new();
     // dkms makes both. A certificate alone is of the key that a recipe names.
     if tree.get("var/lib/dkms/mok.key").is_some() {
-        apply(tree, generated, &remove("var/lib/dkms/mok.pub", KEY), &mut report)?;
+        apply(tree, generated, told, &remove("var/lib/dkms/mok.pub", KEY), &mut report)?;
     }
     for rule in RULES {
-        apply(tree, generated, rule, &mut report)?;
+        apply(tree, generated, told, rule, &mut report)?;
     }
     // A link belongs to whoever manages the file; a file was copied from the build host.
     let resolv_conf = find(tree, "etc/resolv.conf");
     if resolv_conf.iter().any(|found| matches!(tree.inode(found.id).kind, Kind::File(_))) {
         let rule = remove("etc/resolv.conf", "the name servers of the build host");
-        apply(tree, generated, &rule, &mut report)?;
+        apply(tree, generated, told, &rule, &mut report)?;
     }
     if tree.resolve("etc").is_ok() && tree.get("etc/machine-id").is_none() {
         let mut editor = Editor { tree, generated, time: timestamp };
@@ -188,6 +191,7 @@ pub fn clean(
 fn apply(
     tree: &mut Tree,
     generated: &mut MemoryBlobs,
+    told: &[String],
     rule: &Rule,
     report: &mut Report,
 ) -> Result<(), RootfsError> {
@@ -197,10 +201,12 @@ fn apply(
         let text = match rule.action {
             Action::Remove if KEPT_LOGS.contains(&&*found.path) => continue,
             Action::Remove => {
-                tree.remove(found.parent, &found.name).map_err(failed)?;
-                report.push(Change { path, action: rule.action, reason: rule.reason });
+                if told::remove(tree, &found, told).map_err(failed)? {
+                    report.push(Change { path, action: rule.action, reason: rule.reason });
+                }
                 continue;
             }
+            _ if told::covers(told, &found.path) => continue,
             Action::Empty => "",
             Action::Replace(text) => text,
         };

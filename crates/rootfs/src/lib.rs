@@ -14,6 +14,7 @@ mod glob;
 pub mod identity;
 pub mod personalise;
 pub mod signing;
+mod told;
 
 use thiserror::Error;
 

@@ -56,8 +56,12 @@ fn no_package_misses_anything() {
 
     let mut generated = MemoryBlobs::default();
     let time = Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
-    let report = identity::clean(&mut tree, &mut generated, time).unwrap();
-    let options = firstboot::Options { host_name: Some("debian".to_owned()), network_dhcp: true };
+    let report = identity::clean(&mut tree, &mut generated, &[], time).unwrap();
+    let options = firstboot::Options {
+        host_name: Some("debian".to_owned()),
+        network_dhcp: true,
+        ..firstboot::Options::default()
+    };
     let written = firstboot::install(&mut tree, &blobs, &mut generated, &options, time).unwrap();
     for change in &report {
         println!("{:?} {} ({})", change.action, change.path, change.reason);

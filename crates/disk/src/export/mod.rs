@@ -38,6 +38,13 @@ pub use vmdk::Vmdk;
 use crate::Guid;
 use crate::vhd::format::MAX_SIZE;
 
+/// Bytes of the largest disk that VHD and VMDK hold: their sectors have 32 bits.
+pub const MAX_VHD: u64 = MAX_SIZE;
+/// Bytes of the largest disk that VHDX holds.
+pub const MAX_VHDX: u64 = crate::vhdx::format::MAX_DISK_SIZE;
+/// Bytes of the largest disk that QEMU opens as qcow2.
+pub const MAX_QCOW2: u64 = crate::qcow2::format::MAX_L1_ENTRIES * crate::qcow2::format::L2_COVERS;
+
 /// Guest sizes are multiples of this.
 pub const SECTOR: u64 = 512;
 

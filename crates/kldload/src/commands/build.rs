@@ -132,6 +132,8 @@ impl MachineArgs {
             overrides: self.property.clone(),
             additional: self.dataset.clone(),
             kernel_arguments: self.kernel_argument.clone(),
+            clean: true,
+            disabled: Vec::new(),
             host_name: self.hostname.clone(),
             disk_size: self.disk_size,
             esp_size: self.esp_size,
@@ -210,7 +212,9 @@ fn finished(
         None => None,
     };
     let raw = OutputFile::create(&Format::Raw.path(&args.output, name))?;
-    raw.file().set_len(plan.disk_size())?;
+    raw.file().set_len(plan.disk_size()).with_context(|| {
+        format!("{}: a disk of {} bytes", args.output.display(), plan.disk_size())
+    })?;
     ui.stage("writing pool", plan.data_bytes());
     let mut progress = |bytes| ui.advance(bytes);
     let summary = plan::image::write(plan, blobs, packed, raw.file(), &mut progress)?;

@@ -134,6 +134,9 @@ impl TryFrom<ScriptTable> for Script {
                 "a script begins with its interpreter, as #!/bin/sh, not with {first:?}"
             ));
         }
+        if let Some(name) = table.name.as_ref().filter(|name| name.contains(char::is_control)) {
+            return Err(format!("the name {name:?} of a script has a control character"));
+        }
         let name = table.name.or_else(|| source.file().map(str::to_owned));
         Ok(Self { name: name.unwrap_or_else(|| "script".to_owned()), source })
     }

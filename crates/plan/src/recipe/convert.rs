@@ -41,6 +41,8 @@ impl Recipe {
             overrides: machine.pool.overrides(),
             additional: machine.pool.additional(),
             kernel_arguments: machine.kernel_arguments.iter().map(ToString::to_string).collect(),
+            clean: false,
+            disabled: machine.services.disable.iter().map(ToString::to_string).collect(),
             host_name: machine.hostname.as_ref().map(ToString::to_string),
             disk_size: machine.image.disk_size.map(|size| size.0),
             esp_size: machine.image.esp_size.0,
@@ -154,7 +156,15 @@ impl Recipe {
             }
             E::NoZone(_) => Some("time_zone".to_owned()),
             E::Keyboard { key, .. } => Some(format!("keyboard.{key}")),
-            E::Unit(name) | E::NotInstallable(name) | E::Local(name) => unit(name),
+            E::Unit(name)
+            | E::NotInstallable(name)
+            | E::Local(name)
+            | E::Alias { unit: name, .. } => unit(name),
+            E::Gateway(gateway) => {
+                let gateways = &machine.network.as_ref()?.gateways;
+                let at = gateways.iter().position(|one| one.0 == *gateway)?;
+                Some(format!("network.gateways.{at}"))
+            }
             E::Rootfs(_) | E::Word { .. } => None,
         }
     }

@@ -134,6 +134,16 @@ impl Output {
         Self::ZfsStream,
     ];
 
+    /// Bytes of the largest disk that it can hold, if there is such a limit.
+    pub fn max_disk(self) -> Option<u64> {
+        match self {
+            Self::Vhd | Self::VhdDynamic | Self::Vmdk | Self::Ova => Some(disk::export::MAX_VHD),
+            Self::Vhdx => Some(disk::export::MAX_VHDX),
+            Self::Qcow2 => Some(disk::export::MAX_QCOW2),
+            Self::Raw | Self::Gcp | Self::ZfsStream => None,
+        }
+    }
+
     /// What recipes and command lines call it.
     pub fn name(self) -> &'static str {
         match self {

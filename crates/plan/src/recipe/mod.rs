@@ -10,6 +10,7 @@ mod choice;
 mod convert;
 mod machine;
 mod network;
+mod place;
 mod pool;
 mod rules;
 mod text;

@@ -91,10 +91,45 @@ impl Pool {
     /// blame. So keys are added one by one, and it is the one with which that very problem appears.
     pub(super) fn judge(&self) -> Result<(), Finding> {
         let Err(problem) = self.check() else { return Ok(()) };
-        let appears = |part: &Self| part.check().as_ref() == Err(&problem);
-        let first = self.parts().into_iter().find(|(_, part)| appears(part));
-        let place = first.map_or_else(|| "pool".to_owned(), |(place, _)| place);
+        let place = self.culprit(&problem).unwrap_or_else(|| "pool".to_owned());
         Err(Finding { place, problem })
+    }
+
+    /// The key with which the problem appears. A problem has the name of its dataset in it, and so those of all above:
+    /// the pool is judged again only for these.
+    fn culprit(&self, problem: &String) -> Option<String> {
+        let appears = |part: &Self| part.check().as_ref() == Err(problem);
+        let mut part = Self { name: self.name.clone(), ..Self::default() };
+        if appears(&part) {
+            return Some("pool.name".to_owned());
+        }
+        part.boot_environment.clone_from(&self.boot_environment);
+        if appears(&part) {
+            return Some("pool.boot_environment".to_owned());
+        }
+        for (at, dataset) in self.datasets.iter().enumerate() {
+            let named = problem.contains(&dataset.name.escape_debug().to_string());
+            part.datasets.push(Dataset { mountpoint: None, ..dataset.clone() });
+            if named && appears(&part) {
+                return Some(format!("pool.datasets.{at}.name"));
+            }
+            part.datasets.pop();
+            part.datasets.push(dataset.clone());
+            if named && appears(&part) {
+                return Some(format!("pool.datasets.{at}.mountpoint"));
+            }
+        }
+        for (dataset, properties) in &self.properties {
+            let named = problem.contains(&dataset.escape_debug().to_string());
+            for (property, value) in properties {
+                let known = part.properties.entry(dataset.clone()).or_default();
+                known.insert(property.clone(), value.clone());
+                if named && appears(&part) {
+                    return Some(format!("pool.properties.{dataset}.{property}"));
+                }
+            }
+        }
+        None
     }
 
     /// The same checks as when it is made.
@@ -113,30 +148,6 @@ impl Pool {
             }
         }
         Ok(())
-    }
-
-    /// The pool as it grows key by key, each time with the place of the last one.
-    fn parts(&self) -> Vec<(String, Self)> {
-        let mut part = Self { name: self.name.clone(), ..Self::default() };
-        let mut parts = vec![("pool.name".to_owned(), part.clone())];
-        part.boot_environment.clone_from(&self.boot_environment);
-        parts.push(("pool.boot_environment".to_owned(), part.clone()));
-        for (at, dataset) in self.datasets.iter().enumerate() {
-            let before = part.datasets.clone();
-            let unmounted = Dataset { mountpoint: None, ..dataset.clone() };
-            for (key, dataset) in [("name", unmounted), ("mountpoint", dataset.clone())] {
-                part.datasets = [before.as_slice(), &[dataset]].concat();
-                parts.push((format!("pool.datasets.{at}.{key}"), part.clone()));
-            }
-        }
-        for (dataset, properties) in &self.properties {
-            for (property, value) in properties {
-                let known = part.properties.entry(dataset.clone()).or_default();
-                known.insert(property.clone(), value.clone());
-                parts.push((format!("pool.properties.{dataset}.{property}"), part.clone()));
-            }
-        }
-        parts
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use disk::layout::{DiskLayout, LayoutError};
 use pkg::recipe::{Packages, nearest};
 
-use super::{Machine, Network, Output, Recipe};
+use super::{Machine, Network, Output, Recipe, Size, User, place};
 
 // Each list has what any of Debian 12 to 14 knew when it was made. Releases get new zones years later, so the
 // lists find mistakes of typing, and the packages of the root have the last word.
@@ -34,11 +34,13 @@ fn wrong<T>(place: impl Into<String>, problem: String) -> Result<T, Finding> {
 /// Finds what is wrong first.
 pub(super) fn judge(recipe: &Recipe) -> Result<(), Finding> {
     packages(recipe)?;
+    sources(recipe)?;
     let machine = &recipe.machine;
     words(machine)?;
     users(machine)?;
     services(machine)?;
     files(machine)?;
+    place::judge(machine)?;
     machine.network.iter().try_for_each(Network::judge)?;
     machine.pool.judge()?;
     image(machine)
@@ -84,6 +86,20 @@ fn packages(recipe: &Recipe) -> Result<(), Finding> {
         }
     }
     Ok(())
+}
+
+/// Somebody else's recipe takes nothing of this machine into an image but what lies beside it.
+fn sources(recipe: &Recipe) -> Result<(), Finding> {
+    let beside = |file: &str| {
+        file.split('/').all(|part| !matches!(part, "" | "..")) && !file.contains(char::is_control)
+    };
+    match recipe.files().into_iter().find(|(_, file)| !beside(file)) {
+        Some((place, file)) => {
+            let told = "files that a recipe names lie beside it, or in a directory there";
+            wrong(place, format!("{file:?}: {told}"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn words(machine: &Machine) -> Result<(), Finding> {
@@ -136,6 +152,16 @@ fn users(machine: &Machine) -> Result<(), Finding> {
         "the user",
         users().map(|(at, user)| (format!("users.{at}.name"), user.name.as_str())),
     )?;
+    let home = |user: &User| match (&user.home, user.name.as_str()) {
+        (Some(home), _) => home.to_string(),
+        (None, "root") => "/root".to_owned(),
+        (None, name) => format!("/home/{name}"),
+    };
+    let homes = users().map(|(at, user)| {
+        let key = if user.home.is_some() { "home" } else { "name" };
+        (format!("users.{at}.{key}"), home(user))
+    });
+    distinct("the home", homes)?;
     let uids = users().filter_map(|(at, user)| Some((format!("users.{at}.uid"), user.uid?)));
     distinct("the uid", uids)?;
     for (at, user) in users() {
@@ -177,16 +203,19 @@ fn files(machine: &Machine) -> Result<(), Finding> {
             .map(|(at, file)| (format!("files.{at}.path"), file.path.as_str()))
     };
     distinct("the file", paths())?;
+    let all: BTreeSet<&str> = paths().map(|(_, path)| path).collect();
     for (place, path) in paths() {
-        let above = |(_, other): &(String, &str)| {
-            path.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'))
-        };
-        if let Some((_, file)) = paths().find(above) {
+        if let Some(file) = place::above(path).skip(1).find(|path| all.contains(path)) {
             return wrong(place, format!("{path} cannot be: {file} is a file of this recipe"));
         }
     }
     Ok(())
 }
+
+/// FAT32 counts sectors in 32 bits.
+const MAX_ESP: u64 = u32::MAX as u64 * disk::gpt::SECTOR / (1 << 20) * (1 << 20);
+/// The longest file of Linux.
+const MAX_DISK: u64 = i64::MAX as u64;
 
 fn image(machine: &Machine) -> Result<(), Finding> {
     let image = &machine.image;
@@ -202,6 +231,11 @@ fn image(machine: &Machine) -> Result<(), Finding> {
         return wrong(format!("image.outputs.{}", fixed.max(dynamic)), told.to_owned());
     }
     let esp = image.esp_size.0;
+    if esp > MAX_ESP {
+        let most = MAX_ESP >> 20;
+        let problem = format!("an ESP of {esp} bytes is not possible: FAT32 takes at most {most}M");
+        return wrong("image.esp_size", problem);
+    }
     if esp < disk::fat::MIN_SIZE {
         let least = disk::fat::MIN_SIZE >> 20;
         let told = "kernels and their initramfs need hundreds of MiB more";
@@ -209,8 +243,31 @@ fn image(machine: &Machine) -> Result<(), Finding> {
             format!("an ESP of {esp} bytes is not possible: FAT32 takes {least}M, and {told}");
         return wrong("image.esp_size", problem);
     }
+    if let Some(Size(size)) = image.disk_size
+        && size > MAX_DISK
+    {
+        let problem =
+            format!("a disk of {size} bytes is not possible: a file has at most {MAX_DISK}");
+        return wrong("image.disk_size", problem);
+    }
+    for output in &image.outputs {
+        let Some(most) = output.max_disk() else { continue };
+        let told = |what: String| {
+            let (name, most) = (output.name(), most >> 30);
+            format!("{what} cannot be written as {name}, which takes at most {most}G")
+        };
+        match image.disk_size {
+            Some(Size(size)) if size > most => {
+                return wrong("image.disk_size", told(format!("a disk of {size} bytes")));
+            }
+            None if matches!(DiskLayout::new(most, esp), Err(LayoutError::TooSmall { .. })) => {
+                return wrong("image.esp_size", told(format!("an ESP of {esp} bytes")));
+            }
+            _ => {}
+        }
+    }
     // Without a size, the tree decides, and any disk will do here.
-    let disk = image.disk_size.map_or_else(|| esp.saturating_mul(2).max(1 << 40), |size| size.0);
+    let disk = image.disk_size.map_or_else(|| (esp * 2).max(1 << 40), |size| size.0);
     match DiskLayout::new(disk / 512 * 512, esp) {
         _ if !disk.is_multiple_of(512) => {
             wrong("image.disk_size", LayoutError::DiskSize { size: disk }.to_string())

@@ -165,12 +165,36 @@ fn errors_name_line_and_value() {
         ("[[scripts]]\ncontent = \"echo\"", "line 1: a script begins with its interpreter"),
         (
             "[pool.properties]\nhome = { quota = \"10G\" }",
-            "line 2: rpool/home: property \"quota\" cannot be set here",
+            "line 2: rpool/home: unknown property \"quota\"; known are acltype",
         ),
         (
             "[pool.properties]\nhome = { compresion = \"lz4\" }",
             "line 2: rpool/home: unknown property \"compresion\"; did you mean \"compression\"?",
         ),
+        (
+            "[pool.properties]\nhome = { checksum = \"crc\" }",
+            "line 2: rpool/home: \"crc\" is not a value of checksum; it is one of on, fletcher4",
+        ),
+        ("[pool]\nname = \"my:pool\"", "line 2: \"my:pool\" has a colon"),
+        ("[pool]\nboot_environment = \"a:b\"", "line 2: \"a:b\" has a colon"),
+        (
+            "[pool]\nboot_environment = \".hid\"",
+            "line 2: the name of the boot environment \".hid\"",
+        ),
+        (
+            "[image]\ndisk_size = \"16777215T\"",
+            "line 2: a disk of 18446742974197923840 bytes is not possible: a file has at most",
+        ),
+        (
+            "[image]\nesp_size = \"16777215T\"",
+            "line 2: an ESP of 18446742974197923840 bytes is not possible: FAT32 takes at most 2097151M",
+        ),
+        (
+            "[image]\noutputs = [\"qcow2\",\n\"vhd\"]\ndisk_size = \"4T\"",
+            "line 4: a disk of 4398046511104 bytes cannot be written as vhd, which takes at most",
+        ),
+        ("[image]\noutputs = [\"vhdx\"]\ndisk_size = \"65T\"", "line 3: a disk of 71468255805440"),
+        ("[image]\noutputs = [\"vmdk\"]\nesp_size = \"2040G\"", "line 3: an ESP of "),
         ("[pool]\ndatasets = []\nname = \"mirror\"", "line 3: "),
         ("[pool]\n\nboot_environment = \"a b\"", "line 3: "),
         (
@@ -207,10 +231,84 @@ fn errors_name_line_and_value() {
             "[[users]]\nname = \"a\"\npassword_hash = \"secret\"",
             "line 3: this is no hash of a password",
         ),
+        (
+            "[[users]]\nname = \"a\"\npassword_hash = 12345678",
+            "line 3: this is no hash of a password",
+        ),
+        ("[[users]]\nname = \"a\"\npassword_hash = \"$$$\"", "line 3: this is no hash"),
+        ("[[users]]\nname = \"a\"\npassword_hash = \"$6$salt$\"", "line 3: this is no hash"),
+        (
+            "[[scripts]]\nname = \"a\\u001b[2J\"\ncontent = \"#!/bin/sh\"",
+            "line 1: the name \"a\\u{1b}[2J\" of a script has a control character",
+        ),
+        (
+            "[[files]]\npath = \"/etc/x\"\nsource = \"/etc/shadow\"",
+            "line 3: \"/etc/shadow\": files that a recipe names lie beside it",
+        ),
+        ("[[scripts]]\nsource = \"a/../../x\"", "line 2: \"a/../../x\": files that a recipe"),
+        ("[[users]]\nname = \"a\"\nssh_keys_file = \"\"", "line 3: \"\": files that a recipe"),
+        (
+            "[module_signing]\nkey = \"/root/mok.key\"\ncertificate = \"mok.der\"",
+            "line 2: \"/root/mok.key\": files that a recipe names lie beside it",
+        ),
     ] {
         let error = Recipe::parse(text).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error:?} is not {message:?}");
-        assert!(!error.contains("secret"), "{error}");
+        assert!(!error.contains("secret") && !error.contains("12345678"), "{error}");
+    }
+}
+
+/// Each of many is looked at once, or nearly so: this took half a minute.
+#[test]
+fn large_recipes_are_judged_at_once() {
+    let began = std::time::Instant::now();
+    let files: String = (0..12_000)
+        .map(|at| format!("[[files]]\npath = \"/srv/{at}/{at}\"\ncontent = \"\"\n"))
+        .collect();
+    Recipe::parse(&files).unwrap();
+    let datasets = |count| -> String {
+        (0..count).map(|at| format!("[[pool.datasets]]\nname = \"d{at}\"\n")).collect()
+    };
+    let error = Recipe::parse(&(datasets(1000) + "[[pool.datasets]]\nname = \"a b\"")).unwrap_err();
+    assert!(error.to_string().starts_with("line 2002: \"rpool/a b\" has a space"), "{error}");
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+}
+
+/// One rule, in two rooms that do not know each other.
+#[test]
+fn names_that_a_recipe_may_have_boot() {
+    for (pool, be) in [("rpool", "debian"), ("a-b.c_d", "D_1.x-y"), ("r", &"e".repeat(128))] {
+        Recipe::parse(&format!("[pool]\nname = \"{pool}\"\nboot_environment = \"{be}\"")).unwrap();
+        let options = boot::Options {
+            dataset: format!("{pool}/ROOT/{be}"),
+            pool: pool.to_owned(),
+            be: be.to_owned(),
+            kernel_arguments: Vec::new(),
+            timestamp: 0,
+        };
+        let mut tree = tree::Tree::new(tree::Metadata::default());
+        let mut blobs = tree::MemoryBlobs::default();
+        let problems =
+            boot::prepare(&mut tree, &tree::MemoryBlobs::default(), &mut blobs, &options);
+        // There is no kernel, of course.
+        let wrong = |problem: &boot::Problem| matches!(problem, boot::Problem::Option { .. });
+        assert!(!problems.unwrap_err().0.iter().any(wrong), "{pool} {be}");
+    }
+}
+
+/// What one list offers the other one takes.
+#[test]
+fn properties_that_are_offered_can_be_written() {
+    for name in bootenv::property::names() {
+        let error = bootenv::property::canonical(name, "?").unwrap_err().to_string();
+        let offered = error.split_once("one of ").map_or("", |(_, offered)| offered);
+        for value in offered.split(", ").filter(|value| !value.is_empty() && !value.contains(' ')) {
+            let value = bootenv::property::canonical(name, value).unwrap();
+            zfs::check_property(name, &value).unwrap();
+        }
+    }
+    for (name, value) in [("recordsize", "512"), ("recordsize", "1M"), ("compression", "zstd-19")] {
+        zfs::check_property(name, &bootenv::property::canonical(name, value).unwrap()).unwrap();
     }
 }
 
@@ -228,6 +326,36 @@ fn contradictions_name_their_line() {
         ),
         (file("/a/b") + &file("/a/b"), "line 5: the file \"/a/b\" is there twice"),
         (file("/a/b") + &file("/a"), "line 2: /a/b cannot be: /a is a file of this recipe"),
+        (
+            file("/etc/kernel/cmdline"),
+            "line 2: /etc/kernel/cmdline would not stay as it is told: kldload",
+        ),
+        (
+            file("/lib/systemd/system/kldload-grow.service"),
+            "line 2: /lib/systemd/system/kldload-grow",
+        ),
+        (file("/etc/hostid"), "line 2: /etc/hostid would not stay"),
+        (
+            file("/etc/kernel"),
+            "line 2: /etc/kernel would not stay as it is told: it is the directory",
+        ),
+        (file("/etc/kernel/cmdline/x"), "line 2: /etc/kernel/cmdline/x would not stay"),
+        (file("/tmp/x"), "line 2: /tmp/x would not stay as it is told: /tmp is emptied"),
+        (file("/var/run/x"), "line 2: /var/run/x would not stay"),
+        (
+            "hostname = \"pear\"\n".to_owned() + &file("/etc/hostname"),
+            "line 3: /etc/hostname would not stay as it is told: the key hostname decides",
+        ),
+        (user("a", "") + &file("/etc/shadow"), "line 5: /etc/shadow would not stay"),
+        (user("a", "home = \"/tmp/a\""), "line 3: user a: home = \"/tmp/a\" would not stay: /tmp"),
+        (
+            user("a", "home = \"/srv/a\"") + &user("b", "home = \"/srv/a\""),
+            "line 6: the home \"/srv/a\" is there twice",
+        ),
+        (
+            user("a", "") + &user("b", "home = \"/home/a\""),
+            "line 6: the home \"/home/a\" is there twice",
+        ),
         (
             "[services]\nenable = [\"a.service\"]\nmask = [\"a.service\"]".to_owned(),
             "line 3: a.service is enabled as well",
@@ -297,6 +425,10 @@ fn contradictions_name_their_line() {
     for fine in [
         "[services]\ndisable = [\"a.service\"]\nmask = [\"a.service\"]",
         "locale = \"C.UTF-8\"\ntime_zone = \"US/Pacific\"\nkeyboard = \"us,de\"",
+        &(file("/etc/hostname")
+            + &file("/etc/shadow")
+            + &file("/var/tmp/x")
+            + &file("/etc/machine-id")),
         "locale = \"ca_ES@valencia\"\n[image]\nesp_size = \"33M\"",
     ] {
         Recipe::parse(fine).unwrap();
@@ -385,6 +517,8 @@ fn what_a_root_cannot_be_made_has_a_place() {
         (E::Uid { user: "bob".to_owned(), uid: 1, other: String::new() }, "users.1.uid"),
         (E::Unit("apt-daily.timer".to_owned()), "services.disable.0"),
         (E::NotInstallable("nftables.service".to_owned()), "services.enable.0"),
+        (E::Alias { unit: "getty@tty2.service".to_owned(), of: String::new() }, "services.mask.0"),
+        (E::Gateway("192.0.2.1".parse().unwrap()), "network.gateways.0"),
     ] {
         assert_eq!(recipe.place_of(&error).as_deref(), Some(place), "{error}");
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use pkg::recipe::inside;
 use schemars::JsonSchema;
-use serde::de::{Error, Unexpected, Visitor};
+use serde::de::{Error, IgnoredAny, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A kind of text: its type, its rule, and what to say when it is broken.
@@ -157,7 +157,7 @@ fn is_ssh_key(text: &str) -> bool {
 /// A password as crypt(5) hashes it. Neither shown nor written anywhere but into the machine: as data
 /// it is its own digest.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
+#[serde(try_from = "TextOrOther")]
 #[schemars(with = "String")]
 pub struct PasswordHash(String);
 
@@ -168,13 +168,34 @@ impl PasswordHash {
     }
 }
 
+/// What else stands there may be a password too, which the usual error would show.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrOther {
+    Text(String),
+    Other(IgnoredAny),
+}
+
+impl TryFrom<TextOrOther> for PasswordHash {
+    type Error = String;
+
+    fn try_from(value: TextOrOther) -> Result<Self, String> {
+        match value {
+            TextOrOther::Text(text) => text.try_into(),
+            TextOrOther::Other(IgnoredAny) => String::new().try_into(),
+        }
+    }
+}
+
 impl TryFrom<String> for PasswordHash {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
         // The text may be a password: it is in no message.
         let graphic = |byte: u8| byte.is_ascii_graphic() && byte != b':';
-        let hash = text.starts_with('$') && text.matches('$').count() >= 3;
+        // $METHOD$SALT$HASH, with parameters in front of the salt in some.
+        let parts: Vec<&str> = text.split('$').collect();
+        let hash = matches!(&*parts, ["", method, .., _, hash] if ![method, hash].contains(&&""));
         match text.len() < 512 && text.bytes().all(graphic) && (hash || text == "!" || text == "*")
         {
             true => Ok(Self(text)),

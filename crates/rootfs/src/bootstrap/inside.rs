@@ -205,7 +205,7 @@ fn make(request: &Bootstrap, work: &Path, tell: &(dyn Fn(Event) + Sync)) -> Resu
     target.initramfs(&versions)?;
     target.clear()?;
     database::automatic(&path, &request.architecture, &facts)?;
-    save_root(&path, request.timestamp, &Known::default(), None, work, tell)
+    save_root((&path, &[]), request.timestamp, &Known::default(), None, work, tell)
 }
 
 /// Carries out what comes late in a copy of the saved tree `base`.
@@ -231,14 +231,15 @@ fn finish(
     };
     target.prepare()?;
     tell(Event::Stage { name: "adding files and running scripts".to_owned(), total: 0 });
-    late::run(&target, &root, late)?;
+    let told = late::run(&target, &root, late)?;
     target.clear()?;
-    save_root(&path, late.timestamp, &known, Some(&blobs), work, tell)
+    save_root((&path, &told), late.timestamp, &known, Some(&blobs), work, tell)
 }
 
-/// Saves the root in `path`, of which `known` need not be read; what `base` has is shared with it.
+/// Saves the root in `path`, of which `known` need not be read, and in which all stays that was `told` to be there;
+/// what `base` has is shared with it.
 fn save_root(
-    path: &Path,
+    (path, told): (&Path, &[String]),
     timestamp: i64,
     known: &Known,
     base: Option<&DirStore>,
@@ -249,7 +250,7 @@ fn save_root(
     let (mut tree, blobs) =
         scan::scan_changed(path, known, &|_| {}).map_err(|error| Fault::Told(error.to_string()))?;
     let mut generated = MemoryBlobs::default();
-    normalise::normalise(&mut tree, &mut generated, timestamp)?;
+    normalise::normalise(&mut tree, &mut generated, told, timestamp)?;
     save::save(&tree, blobs, generated, base, path, &work.join(TREE))
 }
 

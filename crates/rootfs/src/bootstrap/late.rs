@@ -10,20 +10,25 @@ use super::place::{Attributes, Root, parts};
 use super::target::{OURS, Target};
 use super::{Fault, Late, LateFile};
 
-/// Makes the users, adds the files and runs the scripts, in this order.
-pub(super) fn run(target: &Target<'_>, root: &Root, late: &Late) -> Result<(), Fault> {
+/// Makes the users, adds the files and runs the scripts, in this order. Returns the paths of files and new homes,
+/// which stay whatever else the scripts leave behind.
+pub(super) fn run(target: &Target<'_>, root: &Root, late: &Late) -> Result<Vec<String>, Fault> {
     let passwd = target.root.join("etc/passwd");
     let users = fs::read_to_string(&passwd)
         .map_err(|error| Fault::Told(format!("{}: {error}", passwd.display())))?;
+    let mut told: Vec<String> = Vec::new();
     for account in &late.accounts {
         let known = |line: &str| line.split(':').next() == Some(account.name.as_str());
         if !users.lines().any(known) {
             target.add_user(account)?;
+            let home = account.home.clone().unwrap_or_else(|| format!("/home/{}", account.name));
+            told.push(home.trim_matches('/').to_owned());
         }
     }
     for file in &late.files {
         add(root, file, target.timestamp)
             .map_err(|error| Fault::Told(format!("{}: {error}", file.path)))?;
+        told.push(file.path.trim_matches('/').to_owned());
     }
     for (number, script) in late.scripts.iter().enumerate() {
         let inside = format!("{OURS}/script-{number}");
@@ -36,7 +41,7 @@ pub(super) fn run(target: &Target<'_>, root: &Root, late: &Late) -> Result<(), F
             .run(program)
             .map_err(|fault| fault.of(format_args!("the script {}", script.name)))?;
     }
-    Ok(())
+    Ok(told)
 }
 
 fn add(root: &Root, file: &LateFile, timestamp: i64) -> io::Result<()> {

@@ -36,6 +36,7 @@ use thiserror::Error;
 use tree::Tree;
 use tree::store::{self, DirStore, StoreError};
 
+use crate::personalise::{Account, PersonaliseError, Sudo, check_new};
 use crate::signing::ModuleKey;
 
 /// The program that runs.
@@ -102,6 +103,22 @@ pub struct LateAccount {
     pub shell: String,
     /// Home directory; `/home/NAME` if it is not told.
     pub home: Option<String>,
+}
+
+impl LateAccount {
+    fn account(&self) -> Account {
+        Account {
+            name: self.name.clone(),
+            full_name: String::new(),
+            uid: self.uid,
+            groups: self.groups.clone(),
+            password_hash: None,
+            ssh_keys: Vec::new(),
+            sudo: Sudo::None,
+            shell: self.shell.clone(),
+            home: self.home.clone(),
+        }
+    }
 }
 
 /// What is to be made.
@@ -208,6 +225,9 @@ pub enum BootstrapError {
     /// The process in the sandbox has ended without a word.
     #[error("the process in the sandbox ended ({0}) before it was done")]
     Died(ExitStatus),
+    /// The root cannot have what is asked for.
+    #[error(transparent)]
+    Refused(#[from] PersonaliseError),
     /// What was saved cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -296,6 +316,10 @@ pub fn finish(
     progress: &mut dyn FnMut(Event),
 ) -> Result<(Tree, DirStore), BootstrapError> {
     check_clock(late.timestamp)?;
+    // Known before anything runs.
+    let (tree, blobs) = store::load(base)?;
+    let accounts: Vec<Account> = late.accounts.iter().map(LateAccount::account).collect();
+    check_new(&tree, &blobs, &accounts)?;
     let (base, late, program) = (absolute(base)?, Cow::Borrowed(late), late.program.clone());
     make(output, program, |work| inside::Order::Finish { base, late, work }, progress)
 }
@@ -399,6 +423,44 @@ pub fn inside() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Without a sandbox: nothing has begun.
+    #[test]
+    fn accounts_are_judged_before_anything_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut blobs = tree::MemoryBlobs::default();
+        let mut root = Tree::new(tree::Metadata::default());
+        let mut editor = crate::edit::Editor {
+            tree: &mut root,
+            generated: &mut blobs,
+            time: tree::Timestamp::default(),
+        };
+        editor.file("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+        editor.file("etc/group", 0o644, "root:x:0:\nadm:x:4:\n").unwrap();
+        let base = directory.path().join("base");
+        store::save(&base, &root, &blobs).unwrap();
+        let account = |name: &str, groups: &[&str]| LateAccount {
+            name: name.to_owned(),
+            uid: None,
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+            shell: "/bin/sh".to_owned(),
+            home: None,
+        };
+        let late = Late {
+            timestamp: 0,
+            script_timeout: Duration::from_secs(1),
+            accounts: vec![account("alice", &["adm"]), account("bob", &["alice", "nosuchgroup"])],
+            files: Vec::new(),
+            scripts: Vec::new(),
+            program: None,
+        };
+        let made = finish(&base, &late, &directory.path().join("made"), &mut |_| ());
+        let Err(BootstrapError::Refused(PersonaliseError::Group { user, group })) = made else {
+            panic!("{made:?}")
+        };
+        assert_eq!((user.as_str(), group.as_str()), ("bob", "nosuchgroup"));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn no_root_of_a_date_that_is_to_come() {

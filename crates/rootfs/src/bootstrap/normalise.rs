@@ -6,7 +6,7 @@ use tree::{MemoryBlobs, Timestamp, Tree};
 
 use super::Fault;
 use crate::glob::find;
-use crate::identity;
+use crate::{identity, told};
 
 /// Names that go, and why.
 #[rustfmt::skip]
@@ -25,22 +25,24 @@ const RULES: &[(&str, &str)] = &[
 ];
 
 /// Applies all rules; no time is later than `timestamp`, and so none is of the build, which began after it.
-/// Packages share directories, so that chance decides what their times are: they become `timestamp`.
+/// Packages share directories, so that chance decides what their times are: they become `timestamp`. What was
+/// `told` to be there stays.
 pub(super) fn normalise(
     tree: &mut Tree,
     generated: &mut MemoryBlobs,
+    told: &[String],
     timestamp: i64,
 ) -> Result<(), Fault> {
     let fault = |error: &dyn std::fmt::Display| Fault::Told(error.to_string());
     let time = Timestamp { seconds: timestamp, nanoseconds: 0 };
-    identity::clean(tree, generated, time).map_err(|error| fault(&error))?;
+    identity::clean(tree, generated, told, time).map_err(|error| fault(&error))?;
     for (pattern, _) in RULES {
         for found in find(tree, pattern) {
             // Of what is there only this belongs to a package.
             if found.path == b"run/lock" {
                 continue;
             }
-            tree.remove(found.parent, &found.name).map_err(|error| fault(&error))?;
+            told::remove(tree, &found, told).map_err(|error| fault(&error))?;
         }
     }
     let ids: Vec<_> = tree.walk().map(|entry| entry.id).collect();

@@ -45,6 +45,11 @@ const ENABLED: &[(&str, &str)] = &[
     ("systemd-networkd-wait-online.service", "network-online.target"),
 ];
 
+/// All files that may be added here.
+pub(super) fn files() -> impl Iterator<Item = &'static Shipped> {
+    DHCP.iter().chain(WAIT).chain(RESOLV_CONF)
+}
+
 /// Adds the files; without systemd-networkd, or with any configuration but that of
 /// [`crate::personalise`], nothing.
 pub(super) fn install(installer: &mut Installer<'_>) -> Result<(), RootfsError> {
@@ -62,7 +67,9 @@ pub(super) fn install(installer: &mut Installer<'_>) -> Result<(), RootfsError> 
         installer.enable(unit, target)?;
     }
     let alias = "etc/systemd/system/dbus-org.freedesktop.network1.service";
-    if installer.editor.tree.get(alias).is_none() {
+    if installer.editor.tree.get(alias).is_none()
+        && !installer.is_disabled("systemd-networkd.service")
+    {
         installer.editor.symlink(alias, "/usr/lib/systemd/system/systemd-networkd.service")?;
         installer.written.push(alias.to_owned());
     }

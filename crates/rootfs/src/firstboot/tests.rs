@@ -30,7 +30,11 @@ fn debian(generated: &mut MemoryBlobs, more: &[&str]) -> Tree {
 }
 
 fn options() -> Options {
-    Options { host_name: Some("pear.example.org".to_owned()), network_dhcp: true }
+    Options {
+        host_name: Some("pear.example.org".to_owned()),
+        network_dhcp: true,
+        ..Options::default()
+    }
 }
 
 fn run(tree: &mut Tree, generated: &mut MemoryBlobs, options: &Options) -> Vec<String> {
@@ -75,7 +79,7 @@ fn listing_of_what_is_added() {
     let expected = "\
 d0755 dev
 -0644 etc/hostname
--0644 etc/hosts
+-0755 etc/hosts
 l etc/resolv.conf -> ../run/kldload/resolv.conf
 d0755 etc/systemd
 d0755 etc/systemd/network
@@ -170,11 +174,58 @@ fn masked_units_stay_masked() {
 }
 
 #[test]
+fn disabled_units_stay_disabled() {
+    let zed = "usr/lib/systemd/system/zfs-zed.service";
+    let disabled = ["zfs-zed.service", "systemd-networkd.service", "kldload-grow.service"];
+    let options = Options { disabled: disabled.map(str::to_owned).to_vec(), ..options() };
+    let mut generated = MemoryBlobs::default();
+    let mut tree = debian(&mut generated, &[zed]);
+    run(&mut tree, &mut generated, &options);
+    let links: Vec<String> = tree
+        .walk()
+        .filter(|entry| matches!(&entry.inode.kind, Kind::Symlink(to) if to.starts_with(b"/usr")))
+        .map(|entry| String::from_utf8_lossy(&entry.path).into_owned())
+        .collect();
+    for unit in disabled {
+        assert!(!links.iter().any(|link| link.ends_with(unit)), "{unit}: {links:?}");
+    }
+    assert!(links.iter().any(|link| link.ends_with("wants/zfs-mount.service")), "{links:?}");
+    assert!(!links.iter().any(|link| link.contains("dbus-org")), "{links:?}");
+}
+
+#[test]
+fn every_file_that_is_added_is_known() {
+    let mut generated = MemoryBlobs::default();
+    let mut tree = debian(&mut generated, &[]);
+    let written = run(&mut tree, &mut generated, &options());
+    let told = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
+    let ours = |path: &str| told.contains(&path) || own_files().any(|own| own == path);
+    let is_file = |path: &&String| tree.directory(tree.get(path.as_str()).unwrap()).is_none();
+    for path in written.iter().filter(is_file) {
+        assert!(ours(path) || path.starts_with("etc/systemd/system/"), "{path}");
+    }
+    assert!(is_own_unit("kldload-grow.service") && is_own_unit("kldload-resolv-conf.path"));
+    assert!(!is_own_unit("zfs-zed.service"));
+}
+
+/// Whoever told the file says who may read it.
+#[test]
+fn the_host_name_changes_a_line_of_hosts() {
+    let mut generated = MemoryBlobs::default();
+    let mut tree = debian(&mut generated, &[]);
+    let hosts = tree.get("etc/hosts").unwrap();
+    tree.metadata_mut(hosts).mode = 0o640;
+    run(&mut tree, &mut generated, &options());
+    let hosts = tree.inode(tree.get("etc/hosts").unwrap());
+    assert_eq!(hosts.metadata.mode, 0o640);
+}
+
+#[test]
 fn host_names() {
     for bad in ["", "-a", "a-", "a..b", "a_b", "a b", &"a".repeat(64), &"a.".repeat(40)] {
         let mut generated = MemoryBlobs::default();
         let mut tree = debian(&mut generated, &[]);
-        let options = Options { host_name: Some((*bad).to_owned()), network_dhcp: false };
+        let options = Options { host_name: Some((*bad).to_owned()), ..Options::default() };
         let empty = MemoryBlobs::default();
         let result = install(&mut tree, &empty, &mut generated, &options, Timestamp::default());
         assert!(matches!(result, Err(RootfsError::HostName(_))), "{bad}");

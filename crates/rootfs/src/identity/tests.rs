@@ -27,7 +27,7 @@ fn cleaned(paths: &[&str]) -> (Tree, MemoryBlobs, Report) {
     let mut tree = tree_of(paths);
     let mut generated = MemoryBlobs::default();
     let time = Timestamp { seconds: 7, nanoseconds: 0 };
-    let report = clean(&mut tree, &mut generated, time).unwrap();
+    let report = clean(&mut tree, &mut generated, &[], time).unwrap();
     (tree, generated, report)
 }
 
@@ -87,7 +87,7 @@ fn what_goes_and_what_stays() {
 fn twice_is_once() {
     let (mut tree, mut generated, _) = cleaned(&["etc/machine-id", "var/log/wtmp"]);
     let before = tree.clone();
-    let report = clean(&mut tree, &mut generated, Timestamp::default()).unwrap();
+    let report = clean(&mut tree, &mut generated, &[], Timestamp::default()).unwrap();
     assert_eq!(report, []);
     assert_eq!(tree, before);
 }
@@ -127,4 +127,35 @@ fn a_certificate_stays_and_the_pair_of_dkms_goes() {
     assert!(cleaned(&[certificate]).0.get(certificate).is_some());
     let (tree, ..) = cleaned(&[key, certificate]);
     assert!(tree.get(key).is_none() && tree.get(certificate).is_none());
+}
+
+#[test]
+fn what_was_told_stays() {
+    let paths = [
+        "etc/hostname",
+        "etc/machine-id",
+        "etc/resolv.conf",
+        "etc/ssh/ssh_host_ed25519_key",
+        "root/.cache/x/told",
+        "tmp/home/.profile",
+        "var/log/app/seed",
+        "var/log/wtmp",
+    ];
+    let told = paths.map(|path| path.trim_end_matches("/.profile").to_owned());
+    let others =
+        ["etc/ssh/ssh_host_rsa_key", "root/.cache/x/other", "root/.cache/y/z", "var/log/app/log"];
+    let mut tree = tree_of(&[paths.as_slice(), &others].concat());
+    let before = tree.clone();
+    let time = Timestamp::default();
+    let report = clean(&mut tree, &mut MemoryBlobs::default(), &told, time).unwrap();
+    for path in paths {
+        let of = |tree: &Tree| tree.inode(tree.get(path).unwrap()).clone();
+        assert_eq!(of(&tree), of(&before), "{path}");
+    }
+    for path in others {
+        assert!(tree.get(path).is_none(), "{path}");
+    }
+    assert!(tree.get("root/.cache/y").is_none());
+    let changed: Vec<&str> = report.iter().map(|change| &*change.path).collect();
+    assert_eq!(changed, ["etc/ssh/ssh_host_rsa_key", "root/.cache", "var/log/app/log"]);
 }

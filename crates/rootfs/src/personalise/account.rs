@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use tree::{Inode, Kind, Metadata, Xattrs};
+use tree::{Blobs, Inode, Kind, Metadata, Tree, Xattrs};
 
 use super::colons::Colons;
 use super::sudo::{self, Sudo};
 use super::{PersonaliseError, Root};
-use crate::RootfsError;
+use crate::{RootfsError, edit};
 
 /// A user to make, or to change if it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,13 +58,7 @@ pub(super) fn accounts(root: &mut Root<'_>, accounts: &[Account]) -> Result<(), 
     if accounts.is_empty() {
         return Ok(());
     }
-    let read = |root: &Root<'_>, path: &str| root.text(path).map(|text| Colons::parse(&text));
-    let mut databases = Databases {
-        passwd: read(root, "etc/passwd")?,
-        shadow: read(root, "etc/shadow")?,
-        group: read(root, "etc/group")?,
-        gshadow: read(root, "etc/gshadow")?,
-    };
+    let mut databases = Databases::read(|path| root.text(path))?;
     let today = (root.editor.time.seconds.max(0) / 86_400).to_string();
     let mut seen = BTreeSet::new();
     for account in accounts {
@@ -86,6 +80,26 @@ pub(super) fn accounts(root: &mut Root<'_>, accounts: &[Account]) -> Result<(), 
         ("etc/gshadow", 0o640, databases.gshadow.text()),
     ] {
         root.editor.change(path, mode, &text)?;
+    }
+    Ok(())
+}
+
+/// Whether these can be made in a root in which nothing has run: useradd would refuse the same, but without a word
+/// about the recipe. Those that are there already are not made, and what they need may come of scripts.
+pub(crate) fn check_new(
+    tree: &Tree,
+    blobs: &dyn Blobs,
+    accounts: &[Account],
+) -> Result<(), PersonaliseError> {
+    let read = |path: &str| {
+        let text = edit::text(tree, |file| blobs.open(&file.blob), path)?;
+        Ok(text.unwrap_or_default())
+    };
+    let mut databases = Databases::read(read)?;
+    for account in accounts {
+        if databases.passwd.number(&account.name, 2).is_none() {
+            databases.add(account, "")?;
+        }
     }
     Ok(())
 }
@@ -136,6 +150,18 @@ fn is_own(gid: u32, uid: Option<u32>) -> bool {
 }
 
 impl Databases {
+    fn read(
+        text: impl Fn(&str) -> Result<String, PersonaliseError>,
+    ) -> Result<Self, PersonaliseError> {
+        let read = |path: &str| text(path).map(|text| Colons::parse(&text));
+        Ok(Self {
+            passwd: read("etc/passwd")?,
+            shadow: read("etc/shadow")?,
+            group: read("etc/group")?,
+            gshadow: read("etc/gshadow")?,
+        })
+    }
+
     fn add(&mut self, account: &Account, today: &str) -> Result<Place, PersonaliseError> {
         let name = account.name.as_str();
         let place = match self.passwd.number(name, 2).zip(self.passwd.number(name, 3)) {

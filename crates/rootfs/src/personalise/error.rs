@@ -121,6 +121,19 @@ pub enum PersonaliseError {
     /// No such unit.
     #[error("services: there is no unit {0} in the root")]
     Unit(String),
+    /// A second name of a unit.
+    #[error("services: {unit} is another name of {of}, which it would leave as it is; name {of}")]
+    Alias {
+        /// The name.
+        unit: String,
+        /// The unit.
+        of: String,
+    },
+    /// NetworkManager has one gateway of each family.
+    #[error(
+        "network: gateways: {0}: NetworkManager, which rules in this root, takes one of IPv4 and one of IPv6"
+    )]
+    Gateway(std::net::IpAddr),
     /// Nothing says when it is to be started.
     #[error(
         "services: the unit {0} has no [Install] section that says what starts it: it cannot be enabled"

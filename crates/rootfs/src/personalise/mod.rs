@@ -31,6 +31,7 @@ use tree::{Blobs, MemoryBlobs, Timestamp, Tree};
 use crate::edit::Editor;
 
 pub use account::Account;
+pub(crate) use account::check_new;
 pub use apt::{AptArchive, AptSources};
 pub use error::PersonaliseError;
 pub use locale::Keyboard;
@@ -72,6 +73,7 @@ pub fn personalise(
     time: Timestamp,
 ) -> Result<(), PersonaliseError> {
     let mut root = Root { editor: Editor { tree, generated, time }, blobs };
+    let there = place::there(&root, &machine.files);
     locale::time_zone(&mut root, machine.time_zone.as_deref().unwrap_or("Etc/UTC"))?;
     locale::locale(&mut root, machine.locale.as_deref().unwrap_or(locale::DEFAULT))?;
     if let Some(keyboard) = &machine.keyboard {
@@ -87,7 +89,7 @@ pub fn personalise(
     }
     // After the accounts, because files have owners; before the services, because units may be among
     // them.
-    place::install(&mut root, &machine.files)?;
+    place::install(&mut root, &machine.files, there)?;
     services::install(&mut root, &machine.services)
 }
 

@@ -54,6 +54,12 @@ pub(super) fn install(
         root.editor.file(&format!("{CLOUD}/91-kldload-network.cfg"), 0o644, text)?;
     }
     if root.has("usr/sbin/NetworkManager") {
+        for v4 in [true, false] {
+            let mut ours = network.gateways.iter().filter(|gateway| gateway.is_ipv4() == v4);
+            if let Some(second) = ours.nth(1) {
+                return Err(PersonaliseError::Gateway(*second));
+            }
+        }
         if *network != Network::default() {
             root.editor.file(KEYFILE, 0o600, &keyfile(network))?;
         }

@@ -1,6 +1,6 @@
 //! Files that are added.
 
-use tree::Kind;
+use tree::{Inode, Kind};
 
 use super::colons::Colons;
 use super::{PersonaliseError, Root};
@@ -10,7 +10,7 @@ use super::{PersonaliseError, Root};
 pub struct NewFile {
     /// Where.
     pub path: String,
-    /// What; `None`: the file is there already, and gets mode and owner.
+    /// What; `None`: the file is there already, stays as it is, and gets mode and owner.
     pub content: Option<Vec<u8>>,
     /// Permissions.
     pub mode: u16,
@@ -20,7 +20,22 @@ pub struct NewFile {
     pub group: String,
 }
 
-pub(super) fn install(root: &mut Root<'_>, files: &[NewFile]) -> Result<(), PersonaliseError> {
+/// The files that are there already, before anything else is changed.
+pub(super) fn there(root: &Root<'_>, files: &[NewFile]) -> Vec<Option<Inode>> {
+    let tree = &*root.editor.tree;
+    let inode = |file: &NewFile| {
+        let inode = tree.inode(tree.get(file.path.trim_start_matches('/'))?);
+        (file.content.is_none() && matches!(inode.kind, Kind::File(_))).then(|| inode.clone())
+    };
+    files.iter().map(inode).collect()
+}
+
+/// Adds the files; those that were `there` are so again, as personalising may have written over them.
+pub(super) fn install(
+    root: &mut Root<'_>,
+    files: &[NewFile],
+    there: Vec<Option<Inode>>,
+) -> Result<(), PersonaliseError> {
     if files.is_empty() {
         return Ok(());
     }
@@ -31,12 +46,15 @@ pub(super) fn install(root: &mut Root<'_>, files: &[NewFile]) -> Result<(), Pers
         let unknown = || PersonaliseError::Owner { path, key, kind, name: name.to_owned() };
         if name == "root" { Ok(0) } else { database.number(name, 2).ok_or_else(unknown) }
     };
-    for file in files {
+    for (file, there) in files.iter().zip(there) {
         let uid = number(file, &users, ("owner", "user"), &file.owner)?;
         let gid = number(file, &groups, ("group", "group"), &file.group)?;
         let path = file.path.trim_start_matches('/');
         if let Some(content) = &file.content {
             root.editor.bytes(path, file.mode, content)?;
+        }
+        if let Some(inode) = there {
+            root.editor.put(path, inode)?;
         }
         let Ok(id) = root.editor.tree.resolve(path) else { continue };
         if !matches!(root.editor.tree.inode(id).kind, Kind::File(_)) {

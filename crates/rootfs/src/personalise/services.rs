@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tree::{InodeId, Kind};
 
 use super::{PersonaliseError, Root};
+use crate::firstboot::is_own_unit;
 
 /// Units that are switched; full names, as `ssh.service`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +24,14 @@ const LOCAL: &str = "etc/systemd/system";
 const PATHS: [&str; 2] = [LOCAL, "usr/lib/systemd/system"];
 
 pub(super) fn install(root: &mut Root<'_>, services: &Services) -> Result<(), PersonaliseError> {
+    for unit in services.enable.iter().chain(&services.disable) {
+        refuse_alias(root, unit, &PATHS)?;
+    }
+    for unit in &services.mask {
+        // A name that a package has for another unit may be masked for itself, as ctrl-alt-del.target; one that is
+        // there because its unit is enabled would leave that unit running.
+        refuse_alias(root, unit, &PATHS[..1])?;
+    }
     for unit in &services.disable {
         disable(root, unit)?;
     }
@@ -30,7 +39,8 @@ pub(super) fn install(root: &mut Root<'_>, services: &Services) -> Result<(), Pe
         mask(root, unit)?;
     }
     let mut done = BTreeSet::new();
-    for unit in &services.enable {
+    // Ours come later, started where they are not disabled or masked.
+    for unit in services.enable.iter().filter(|unit| !is_own_unit(unit)) {
         enable(root, unit, &mut done, true)?;
     }
     Ok(())
@@ -85,6 +95,19 @@ fn file_of(root: &Root<'_>, unit: &str) -> Option<String> {
         let is_file = |id: InodeId| matches!(root.editor.tree.inode(id).kind, Kind::File(_));
         root.editor.tree.resolve(path).is_ok_and(is_file)
     })
+}
+
+/// Refuses a link that is another name of a unit, as systemctl does.
+fn refuse_alias(root: &Root<'_>, unit: &str, paths: &[&str]) -> Result<(), PersonaliseError> {
+    for path in paths {
+        let Some(target) = link_target(root, &format!("{path}/{unit}")) else { continue };
+        let real = target.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        if target != b"/dev/null" && real != unit.as_bytes() {
+            let of = String::from_utf8_lossy(real).into_owned();
+            return Err(PersonaliseError::Alias { unit: unit.to_owned(), of });
+        }
+    }
+    Ok(())
 }
 
 fn enable(
@@ -144,7 +167,7 @@ fn link_target<'a>(root: &'a Root<'_>, path: &str) -> Option<&'a [u8]> {
 
 /// Removes every link to the unit, whatever it is called.
 fn disable(root: &mut Root<'_>, unit: &str) -> Result<(), PersonaliseError> {
-    if file_of(root, unit).is_none() && link_target(root, &format!("{LOCAL}/{unit}")).is_none() {
+    if !is_known(root, unit) {
         return Err(PersonaliseError::Unit(unit.to_owned()));
     }
     let file = template(unit).map_or_else(|| unit.to_owned(), |(name, _)| name);
@@ -176,7 +199,19 @@ fn disable(root: &mut Root<'_>, unit: &str) -> Result<(), PersonaliseError> {
     Ok(())
 }
 
+/// Whether there is such a unit, or will be one: of ours, or made of a script of System V.
+fn is_known(root: &Root<'_>, unit: &str) -> bool {
+    let script = unit.strip_suffix(".service").map(|name| format!("etc/init.d/{name}"));
+    file_of(root, unit).is_some()
+        || link_target(root, &format!("{LOCAL}/{unit}")).is_some()
+        || is_own_unit(unit)
+        || script.is_some_and(|script| root.has(&script))
+}
+
 fn mask(root: &mut Root<'_>, unit: &str) -> Result<(), PersonaliseError> {
+    if !is_known(root, unit) {
+        return Err(PersonaliseError::Unit(unit.to_owned()));
+    }
     let path = format!("{LOCAL}/{unit}");
     if let Some(id) = root.editor.tree.get(&path)
         && !matches!(root.editor.tree.inode(id).kind, Kind::Symlink(_))

@@ -80,6 +80,9 @@ const LINKS: &[(&str, &str)] = &[
     ("bin", "usr/bin"),
     ("etc/default/locale", "../locale.conf"),
     ("etc/localtime", "/usr/share/zoneinfo/Etc/UTC"),
+    ("etc/systemd/system/alias.service", "/usr/lib/systemd/system/four.service"),
+    ("usr/lib/systemd/system/ctrl-alt-del.target", "reboot.target"),
+    ("usr/lib/systemd/system/reboot.target", "static.service"),
     ("etc/systemd/system/timers.target.wants/three.timer", "/usr/lib/systemd/system/three.timer"),
 ];
 
@@ -432,11 +435,74 @@ fn what_cannot_be_is_told() {
             "there is no unit five.service",
         ),
         (
+            broken(&|m| m.services.mask = vec!["no-such-thing.service".into()]),
+            "there is no unit no-such-thing.service",
+        ),
+        (
+            broken(&|m| m.services.mask = vec!["alias.service".into()]),
+            "alias.service is another name of four.service",
+        ),
+        (broken(&|m| m.services.disable = vec!["alias.service".into()]), "another name of four"),
+        (broken(&|m| m.services.enable = vec!["alias.service".into()]), "another name of four"),
+        (
             broken(&|m| m.files[0].owner = "carol".into()),
             "file /etc/motd: owner = \"carol\": there is no such user",
         ),
     ] {
         assert!(error.contains(message), "{error:?} does not tell {message:?}");
+    }
+}
+
+#[test]
+fn units_that_come_later_are_known() {
+    let services = Services {
+        enable: vec!["kldload-host-keys.service".to_owned()],
+        disable: vec!["kldload-grow.service".to_owned()],
+        mask: vec!["kldload-first-boot.service".to_owned(), "ctrl-alt-del.target".to_owned()],
+    };
+    let (tree, _) = apply(&Machine { services, ..Machine::default() }).unwrap();
+    assert!(tree.get("etc/systemd/system/kldload-first-boot.service").is_some());
+    assert!(tree.get("etc/systemd/system/ctrl-alt-del.target").is_some());
+}
+
+#[test]
+fn network_manager_has_one_gateway_of_each_family() {
+    let addresses = ["192.0.2.1", "2001:db8::1", "192.0.2.2"].map(|text| text.parse().unwrap());
+    let made = |gateways: &[std::net::IpAddr]| {
+        let mut generated = MemoryBlobs::default();
+        let mut tree = debian(&mut generated);
+        let mut editor = Editor { tree: &mut tree, generated: &mut generated, time: TIME };
+        editor.file("usr/sbin/NetworkManager", 0o755, "").unwrap();
+        let network = Network { gateways: gateways.to_vec(), ..machine().network };
+        let machine = Machine { network, ..Machine::default() };
+        personalise(&mut tree, &MemoryBlobs::default(), &mut generated, &machine, TIME)
+    };
+    made(&addresses[..2]).unwrap();
+    let error = made(&addresses).unwrap_err();
+    assert!(matches!(error, PersonaliseError::Gateway(gateway) if gateway == addresses[2]));
+}
+
+/// What scripts left of a file of the recipe, whatever else is written there.
+#[test]
+fn files_that_are_there_already_stay() {
+    let mut generated = MemoryBlobs::default();
+    let mut tree = debian(&mut generated);
+    let told = ["etc/apt/sources.list.d/mine.sources", "etc/localtime"];
+    let mut editor = Editor { tree: &mut tree, generated: &mut generated, time: TIME };
+    told.iter().for_each(|path| editor.file(path, 0o644, "mine").unwrap());
+    let files = told.map(|path| NewFile {
+        path: format!("/{path}"),
+        content: None,
+        mode: 0o600,
+        owner: "root".to_owned(),
+        group: "adm".to_owned(),
+    });
+    let machine = Machine { files: files.to_vec(), ..machine() };
+    personalise(&mut tree, &MemoryBlobs::default(), &mut generated, &machine, TIME).unwrap();
+    for path in told {
+        assert_eq!(text(&tree, &generated, path), "mine");
+        let metadata = &tree.inode(tree.get(path).unwrap()).metadata;
+        assert_eq!((metadata.mode, metadata.gid), (0o600, 4));
     }
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use darksite::keys;
 use darksite::site::Site;
 use plan::Plan;
+use rootfs::bootstrap::BootstrapError;
 use rootfs::personalise::{AptArchive, AptSources, PersonaliseError, personalise};
 use serde_json::json;
 use tree::{LayeredBlobs, MemoryBlobs, Timestamp};
@@ -133,6 +134,11 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
 
 /// The same error, with the line of the recipe where that asks for what the root cannot be.
 fn refused(asked: &Asked, error: anyhow::Error) -> anyhow::Error {
+    let error = match error.downcast::<BootstrapError>() {
+        Ok(BootstrapError::Refused(error)) => error.into(),
+        Ok(error) => error.into(),
+        Err(error) => error,
+    };
     match error.downcast::<PersonaliseError>() {
         Ok(error) => match asked.recipe().place_of(&error) {
             Some(place) => asked.blame(&place, &error),
