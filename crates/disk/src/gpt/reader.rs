@@ -224,7 +224,8 @@ pub fn other_table<R: ReadAt + ?Sized>(disk: &R) -> Option<OtherTable> {
     let Mbr { records, signature, .. } = read_mbr(disk).ok()?;
     let sound = |record: &MbrRecord| matches!(record.boot_indicator, 0 | 0x80);
     let used = |record: &MbrRecord| {
-        record.os_type != 0 && record.first_lba.get() != 0 && record.sectors.get() != 0
+        let known = record.os_type != 0 && record.os_type != MBR_TYPE_PROTECTIVE;
+        known && record.first_lba.get() != 0 && record.sectors.get() != 0
     };
     let is_mbr = signature == MBR_SIGNATURE && records.iter().all(sound);
     (is_mbr && records.iter().any(used)).then_some(OtherTable::Mbr)
