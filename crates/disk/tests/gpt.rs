@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use blk::{Memory, ReadAt, WriteAt};
 use disk::Guid;
 use disk::gpt::{
-    self, CopyError, Lba, Partition, TYPE_ZFS, Table, TableCopy, TableError, WriteError,
+    self, CopyError, Lba, OtherTable, Partition, TYPE_ZFS, Table, TableCopy, TableError, WriteError,
 };
 use disk::layout::{DiskLayout, PartitionGuids};
 use judges::{passes, tool};
@@ -134,6 +134,43 @@ fn a_grown_disk_is_read() {
     assert_eq!(found.backup_lba, Lba(SECTORS - 1));
 }
 
+#[test]
+fn a_disk_that_was_cut_off_is_read() {
+    let table = small();
+    // Behind both partitions, inside of the second, and before it.
+    for sectors in [SECTORS - 1, 4063, 2000, 80] {
+        let mut bytes = written(&table);
+        bytes.truncate((sectors * gpt::SECTOR) as usize);
+        let found = gpt::read(&Memory::from(bytes.clone())).unwrap();
+        assert_eq!((found.used, &found.table), (TableCopy::Primary, &table));
+        assert_eq!((found.missing, found.backup_lba), (SECTORS - sectors, Lba(SECTORS - 1)));
+        assert!(matches!(found.other, Err(CopyError::Io { .. })), "{:?}", found.other);
+        // Nothing else may be wrong with it.
+        bytes[1024 + 40] ^= 1;
+        let error = gpt::read(&Memory::from(bytes)).unwrap_err();
+        assert!(matches!(error.primary, CopyError::Crc { part: "entries", .. }), "{error}");
+    }
+}
+
+#[test]
+fn tables_that_are_not_read_are_known() {
+    let other = |bytes: &[u8]| gpt::other_table(&Memory::from(bytes.to_vec()));
+    assert_eq!(other(&written(&small())), None);
+    let mut bytes = vec![0; SIZE];
+    assert_eq!(other(&bytes), None);
+    bytes[4096..4104].copy_from_slice(b"EFI PART");
+    assert_eq!(other(&bytes), Some(OtherTable::LargeSectors));
+    bytes[4096..4104].fill(0);
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    assert_eq!(other(&bytes), None);
+    // Linux, from sector 2048, of 2048 sectors.
+    bytes[446..462].copy_from_slice(&[0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0]);
+    assert_eq!(other(&bytes), Some(OtherTable::Mbr));
+    // Code of a boot sector.
+    bytes[462] = 0xeb;
+    assert_eq!(other(&bytes), None);
+}
+
 /// Changes a field of the primary header and makes its CRC right again.
 fn forged(offset: usize, value: &[u8]) -> CopyError {
     let mut bytes = written(&small());
@@ -210,7 +247,7 @@ fn impossible_tables_are_not_written() {
 fn survive(bytes: Vec<u8>) -> Result<(), TestCaseError> {
     let memory = Memory::from(bytes);
     if let Ok(found) = gpt::read(&memory) {
-        let size = memory.size().unwrap();
+        let size = memory.size().unwrap() + found.missing.saturating_mul(gpt::SECTOR);
         let mut end = 0;
         let mut ranges: Vec<_> = found.table.partitions.values().map(Partition::bytes).collect();
         ranges.sort_by_key(|range| range.start);

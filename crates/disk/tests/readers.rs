@@ -359,6 +359,39 @@ fn the_log_of_a_vhdx_is_laid_over_the_file() {
     assert!(ours == fs::read(replayed).unwrap(), "the replay differs");
 }
 
+/// Blocks may be 256 MiB: with one that begins in the file not all of it is there.
+#[test]
+fn a_block_of_a_vhdx_lies_in_the_file_to_its_end() {
+    if tool("qemu-img").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (raw, image) = (directory.path().join("raw"), directory.path().join("image"));
+    let expected = noise(6 << 20, 8);
+    fs::write(&raw, &expected).unwrap();
+    let convert = ["convert", "-f", "raw", "-O", "vhdx", "-o", "block_size=256M"];
+    passes(qemu_img(&convert).args([&raw, &image]));
+    let file = File::options().write(true).open(&image).unwrap();
+    // The block is no longer than the disk.
+    let disk = open(&image).unwrap().disk;
+    assert!(content(&*disk) == expected);
+    let at = (0..file.metadata().unwrap().len())
+        .step_by(MIB as usize)
+        .find(|&at| {
+            let mut start = [0; 512];
+            FileExt::read_exact_at(&File::open(&image).unwrap(), &mut start, at).is_ok()
+                && start == expected[..512]
+        })
+        .unwrap();
+    file.set_len(at + (6 << 20)).unwrap();
+    assert!(content(&*open(&image).unwrap().disk) == expected);
+    file.set_len(at + (5 << 20)).unwrap();
+    let disk = open(&image).unwrap().disk;
+    let error = disk.read_exact_at(&mut [0; 512], 0).unwrap_err().to_string();
+    let told = format!("is {at:#x}; its 6291456 bytes do not lie in the file's {}", at + (5 << 20));
+    assert!(error.contains(&told), "{error}");
+}
+
 /// Opens and reads whatever `bytes` are. Errors are fine.
 fn survive(bytes: Vec<u8>, format: Format) {
     let Ok(opened) = image::open(Box::new(Memory::from(bytes)), Some(format), &Alone) else {
@@ -371,6 +404,20 @@ fn survive(bytes: Vec<u8>, format: Format) {
         // Damage is an error; here it must only not be a panic.
         let _ = opened.disk.read_exact_at(&mut buf[..length], run.start);
         at = run.end;
+    }
+}
+
+#[test]
+fn a_format_that_is_told_is_looked_for() {
+    for format in [Format::Qcow2, Format::Vhd, Format::Vhdx, Format::Vmdk] {
+        let mut bytes = vec![0; 1 << 20];
+        // As in a qcow2 of version 3 with clusters of 64 KiB, without its magic.
+        bytes[7] = 3;
+        bytes[23] = 16;
+        bytes[103] = 104;
+        let opened = image::open(Box::new(Memory::from(bytes)), Some(format), &Alone);
+        let told = matches!(opened, Err(OpenError::Unsupported { .. } | OpenError::Field { .. }));
+        assert!(told, "{format}: {opened:?}");
     }
 }
 

@@ -26,10 +26,10 @@ impl Space {
         let size = disk.size()?;
         let mut space = Self { used: RangeSet::new(), notes: Vec::new() };
         space.used.insert(0..size);
-        let table = match gpt::read(disk) {
-            Ok(found) => found.table,
+        let gpt::Found { table, missing, .. } = match gpt::read(disk) {
+            Ok(found) => found,
             Err(error) => {
-                let note = if has_large_sectors(disk.as_ref()) {
+                let note = if gpt::other_table(disk) == Some(gpt::OtherTable::LargeSectors) {
                     "a GPT for sectors of 4096 bytes: everything is kept; the disks of virtual machines have \
                      sectors of 512 bytes, and on those nobody will find the partitions"
                         .to_owned()
@@ -42,9 +42,17 @@ impl Space {
                 return Ok(space);
             }
         };
+        if missing > 0 {
+            let missing = missing.saturating_mul(gpt::SECTOR);
+            space
+                .notes
+                .push(format!("the disk was cut off: its GPT counts on {missing} bytes more"));
+        }
         for (number, partition) in &table.partitions {
             let range = partition.bytes();
-            let found = if partition.type_guid == gpt::TYPE_ESP {
+            let found = if range.end > size {
+                Err("its end is cut off".to_owned())
+            } else if partition.type_guid == gpt::TYPE_ESP {
                 fat_used(disk.as_ref(), range.clone())
             } else if partition.type_guid == gpt::TYPE_ZFS {
                 zfs_used(disk, range.clone())
@@ -63,12 +71,6 @@ impl Space {
         }
         Ok(space)
     }
-}
-
-/// Whether there is a GPT where disks with sectors of 4096 bytes (4Kn) have it.
-fn has_large_sectors(disk: &dyn ReadAt) -> bool {
-    let mut signature = [0; 8];
-    disk.read_exact_at(&mut signature, 4096).is_ok() && signature == *b"EFI PART"
 }
 
 /// What to say of a disk of which neither copy of the table is good. Whoever has one must not read that

@@ -109,7 +109,31 @@ impl ReadAt for Unreadable {
     }
 }
 
-/// A disk that lost its second half: people must not take it for one without partitions.
+/// A disk that lost its second half: what is left keeps its partitions.
+#[test]
+fn a_disk_that_was_cut_off_is_told() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(8 * MIB).unwrap();
+    let partitions = BTreeMap::from([
+        partition(1, TYPE_ESP, &(MIB..3 * MIB)),
+        partition(2, TYPE_ZFS, &(3 * MIB..5 * MIB)),
+        partition(3, TYPE_ESP, &(5 * MIB..7 * MIB)),
+    ]);
+    gpt::write(&file, &Table { disk_guid: Guid::v4([1; 16]), partitions }).unwrap();
+    file.set_len(4 * MIB).unwrap();
+    let disk: Arc<dyn ReadAt> = Arc::new(file);
+    let Space { used, notes } = Space::find(&disk).unwrap();
+    assert_eq!(used.bytes(), 4 * MIB);
+    let missing = 4 * MIB;
+    let told = format!("the disk was cut off: its GPT counts on {missing} bytes more");
+    assert_eq!(notes[0], told);
+    for number in [2, 3] {
+        let told = format!("partition {number}: kept whole (its end is cut off)");
+        assert_eq!(notes[number], told);
+    }
+}
+
+/// A table of which neither copy is good: people must not take it for one without partitions.
 #[test]
 fn a_damaged_table_is_told() {
     let file = tempfile::tempfile().unwrap();
@@ -123,9 +147,10 @@ fn a_damaged_table_is_told() {
         space.notes.concat()
     };
     file.set_len(4 * MIB).unwrap();
+    file.write_all_at(b"x", 1024).unwrap();
     let note = found(&file);
     assert!(note.starts_with("the GPT is damaged (primary copy: "), "{note}");
-    assert!(note.contains("16383") && note.ends_with("everything is kept"), "{note}");
+    assert!(note.contains("offset 1024") && note.ends_with("everything is kept"), "{note}");
     let unreadable: Arc<dyn ReadAt> = Arc::new(Unreadable);
     let note = Space::find(&unreadable).unwrap().notes.concat();
     assert!(note.starts_with("no GPT can be read (primary copy: ") && note.contains("bad sector"));

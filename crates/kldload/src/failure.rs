@@ -22,11 +22,14 @@ use rootfs::bootstrap::BootstrapError;
 use zfs::read::ReadError;
 use zfs::send::SendError;
 
+use crate::commands::usage;
 use crate::image::ImageProblem;
 use crate::ui;
 
 /// Something went wrong that is not the input's fault.
 const FAILED: u8 = 1;
+/// The arguments cannot be meant.
+const USAGE: u8 = 2;
 /// The input is not what it should be.
 const INVALID_INPUT: u8 = 3;
 /// Doing it could lose or tear data.
@@ -43,6 +46,12 @@ pub struct Mismatch(pub String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(pub String);
+
+/// The arguments contradict each other; the text says where. For what is found when there is something to
+/// clean up already: otherwise [`usage`] ends the program.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misused(pub String);
 
 /// The input is not what it should be; the text says what is expected.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +73,9 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     }
     let code = code(error);
     ui::failed(&text, code);
+    if code == USAGE {
+        usage(text);
+    }
     eprintln!("kldload: {text}");
     ExitCode::from(code)
 }
@@ -114,6 +126,9 @@ fn carried<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
 fn code(error: &anyhow::Error) -> u8 {
     if causes(error).any(is_refusal) {
         return REFUSED;
+    }
+    if causes(error).any(|cause| cause.is::<Misused>()) {
+        return USAGE;
     }
     if causes(error).any(is_wrong_content) {
         return MISMATCH;

@@ -28,6 +28,15 @@ pub enum ImageProblem {
         /// What is wrong with the table.
         table: disk::gpt::ReadError,
     },
+    /// A table of partitions is there that is not read.
+    #[error("{}: no pool can be found: there is {table}, which is not read: name the partition with the pool, or \
+             a file into which dd copied it, instead of the disk", path.display())]
+    OtherTable {
+        /// The image.
+        path: PathBuf,
+        /// The table.
+        table: disk::gpt::OtherTable,
+    },
     /// Several pools on one disk.
     #[error("{}: several pools: {}; only one can be read", path.display(), pools.join(", "))]
     SeveralPools {
@@ -38,20 +47,31 @@ pub enum ImageProblem {
     },
 }
 
-/// Opens an image of any format, or a block device.
-fn open_disk(path: &Path) -> anyhow::Result<Arc<dyn ReadAt>> {
-    let opened =
-        disk::image::open_path(path, None, &[]).with_context(|| path.display().to_string())?;
-    Ok(Arc::from(opened.disk))
+/// What images hold.
+#[derive(Default)]
+struct Opened {
+    devices: Vec<Device>,
+    /// All files that are read.
+    files: Vec<PathBuf>,
+    warnings: Vec<String>,
 }
 
-/// The vdevs in an image: the disk itself or those of its partitions that have a label.
-fn devices_in(path: &Path) -> anyhow::Result<Vec<Device>> {
-    let disk = open_disk(path)?;
+/// Opens an image of any format, or a block device. Its vdevs are the disk itself or those of its partitions
+/// that have a label.
+fn open_image(path: &Path, all: &mut Opened) -> anyhow::Result<()> {
+    let opened =
+        disk::image::open_path(path, None, &[]).with_context(|| path.display().to_string())?;
+    all.files.extend(opened.files.into_iter().map(|file| file.path));
+    let disk: Arc<dyn ReadAt> = Arc::from(opened.disk);
     let name = path.display().to_string();
     let mut found: Vec<(Device, Role)> = Vec::new();
     let table = disk::gpt::read(&*disk);
     if let Ok(table) = &table {
+        if table.missing > 0 {
+            let missing = table.missing.saturating_mul(disk::gpt::SECTOR);
+            let told = format!("{name} was cut off: its GPT counts on {missing} bytes more");
+            all.warnings.push(told);
+        }
         for (number, partition) in &table.table.partitions {
             // What is left of an image that was cut off: the pool tells that its end is missing.
             let bytes = partition.bytes();
@@ -73,7 +93,10 @@ fn devices_in(path: &Path) -> anyhow::Result<Vec<Device>> {
             {
                 ImageProblem::NoTable { path: path.to_owned(), table }
             }
-            _ => ImageProblem::NoPool(path.to_owned()),
+            _ => match disk::gpt::other_table(&*disk) {
+                Some(table) => ImageProblem::OtherTable { path: path.to_owned(), table },
+                None => ImageProblem::NoPool(path.to_owned()),
+            },
         })?;
         found.push((Device { name, data: disk }, role));
     }
@@ -88,7 +111,8 @@ fn devices_in(path: &Path) -> anyhow::Result<Vec<Device>> {
         let pools = pools.into_iter().map(|(name, _)| name).collect();
         return Err(ImageProblem::SeveralPools { path: path.to_owned(), pools }.into());
     }
-    Ok(found.into_iter().map(|(device, _)| device).collect())
+    all.devices.extend(found.into_iter().map(|(device, _)| device));
+    Ok(())
 }
 
 /// What opens encrypted datasets; shared by all commands that read pools.
@@ -138,18 +162,24 @@ fn refuse_useless_keys(pool: &Pool) -> Result<(), ReadError> {
 
 /// Opens the pool whose disks the images are.
 pub fn open_pool(images: &[PathBuf], keys: &KeyArgs) -> anyhow::Result<Pool> {
+    Ok(open_pool_files(images, keys)?.0)
+}
+
+/// As [`open_pool`]; tells also which files are read.
+pub fn open_pool_files(images: &[PathBuf], keys: &KeyArgs) -> anyhow::Result<(Pool, Vec<PathBuf>)> {
     let secrets = keys.secrets()?;
-    let mut devices = Vec::new();
+    let mut all = Opened::default();
     for (at, image) in images.iter().enumerate() {
         if images.iter().take(at).any(|other| other == image) {
             usage(format_args!("{} is given twice", image.display()));
         }
-        devices.extend(devices_in(image)?);
+        open_image(image, &mut all)?;
     }
-    let mut pool = Pool::open(&devices)?;
+    let mut pool = Pool::open(&all.devices)?;
+    pool.warnings.extend(all.warnings);
     if !secrets.is_empty() {
         pool.set_secrets(secrets);
         refuse_useless_keys(&pool)?;
     }
-    Ok(pool)
+    Ok((pool, all.files))
 }

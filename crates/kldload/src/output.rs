@@ -1,9 +1,10 @@
 //! Files that appear whole or not at all.
 
-use std::fs::File;
+use std::collections::HashSet;
+use std::fs::{File, Metadata};
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -12,13 +13,60 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 use tempfile::TempPath;
 use tree::{Digest, Hasher};
 
-use crate::failure::{Invalid, Refused};
+use crate::failure::{Invalid, Misused, Refused};
 use crate::fleeting::Fleeting;
 
 /// Starts names that only last until a file has its own.
 const TEMPORARY: &str = ".kldload-";
 /// Bytes that are hashed at once: they stay in a processor's cache.
 const HASHED: usize = 1 << 18;
+
+/// Refuses files by which something would be lost, before any is begun: two of one name, one of `sources` or
+/// in one of them, a directory; and without `replace` all that are there.
+pub fn check_targets(
+    targets: &[PathBuf],
+    sources: &[PathBuf],
+    replace: bool,
+) -> anyhow::Result<()> {
+    let mut places = HashSet::new();
+    for target in targets {
+        let place = place_of(target);
+        let refused = |what| Err(Refused(format!("{} {what}", target.display())).into());
+        if let Ok(there) = target.symlink_metadata() {
+            if sources.iter().any(|source| is_source(&place, &there, source)) {
+                return refused("is the source or a part of it; take another name");
+            }
+            if there.is_dir() {
+                return refused("is a directory; take another name");
+            }
+            if !replace {
+                return refused("is there already; take another --name, or --force replaces it");
+            }
+        }
+        if !places.insert(place) {
+            let what = "would be two of the outputs: give one of them another name";
+            return Err(Misused(format!("{} {what}", target.display())).into());
+        }
+    }
+    Ok(())
+}
+
+/// One spelling of a path, of which the last part need not exist and is not followed.
+fn place_of(path: &Path) -> PathBuf {
+    let directory = directory_of(path).canonicalize().ok();
+    match directory.zip(path.file_name()) {
+        Some((directory, name)) => directory.join(name),
+        None => path.to_owned(),
+    }
+}
+
+/// Whether what is at `place` is `source`, by any of its names, or lies in it.
+fn is_source(place: &Path, there: &Metadata, source: &Path) -> bool {
+    let same = |known: Metadata| (known.dev(), known.ino()) == (there.dev(), there.ino());
+    source.metadata().is_ok_and(same)
+        || source.symlink_metadata().is_ok_and(same)
+        || source.canonicalize().is_ok_and(|source| source.is_dir() && place.starts_with(source))
+}
 
 /// A file without a name, which gets its name when it is complete. If the program ends before,
 /// however it ends, nothing is left; but on file systems that know no files without names (NFS, exFAT) it
@@ -61,6 +109,11 @@ impl OutputFile {
     /// The file.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// What it will be called.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A buffer that fills the file from front to back.

@@ -162,6 +162,49 @@ fn the_same_tree_gives_the_same_image_wherever_it_is_built() {
     assert_ne!(digest(&one), digest(&two));
 }
 
+#[test]
+fn nothing_is_lost_by_a_build() {
+    let fixture = Fixture::new();
+    let tar = fixture.tar();
+    let (sized, out) = (&SMALL[2..], fixture.out());
+    fs::create_dir_all(out.join("x.raw")).unwrap();
+    let source = out.join("x.tar.gz");
+    fs::copy(&tar, &source).unwrap();
+    let before = digest(&source);
+    std::os::unix::fs::symlink("out", fixture.dir.path().join("same")).unwrap();
+    let named = |name: &str| fixture.dir.path().join(name).display().to_string();
+    let manifest = named("same/x.tar.gz");
+    let vmdk = named("same/x.vmdk");
+    let raw = named("out/x.raw");
+    for (arguments, code, told) in [
+        (&["-f", "gcp"][..], 4, "x.tar.gz is the source"),
+        (&["-f", "qcow2", "--manifest", &manifest], 4, "x.tar.gz is the source"),
+        (&["-f", "qcow2,vmdk", "--manifest", &vmdk], 2, "x.vmdk would be two of the outputs"),
+        (&["-f", "qcow2,raw"], 4, "x.raw is a directory"),
+        (&["-f", "qcow2", "--manifest", &raw], 4, "x.raw is a directory"),
+        (&["-f", "vhd,vhd-dynamic"], 2, "the same name"),
+    ] {
+        let output = fixture.build(&source, &[sized, arguments].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(told), "{arguments:?}: {said}");
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 2, "{arguments:?}");
+    }
+    assert_eq!(digest(&source), before);
+    // The directory that was made goes when the outputs are refused.
+    let new = ["-o", &named("new"), "--manifest", &named("new/root.qcow2")].map(String::from);
+    let output = kldload().args(["build", "--tree"]).arg(&tar).args(new).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!fixture.dir.path().join("new").exists());
+    fs::write(out.join("server.toml"), "").unwrap();
+    let mut command = kldload();
+    command.args(["build", "server.toml", "--manifest", "server.toml"]).current_dir(&out);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("server.toml is the source"), "{said}");
+}
+
 /// The stream is what `kldload send -R` makes of the image, and is received as the tree.
 #[test]
 fn a_stream_of_all_datasets_is_built() {

@@ -146,6 +146,10 @@ fn refusals_leave_nothing() {
     fs::write(path.join("bad.qcow2"), [b"QFI\xfb\0\0\0\x03".as_slice(), &[0xff; 600]].concat())
         .unwrap();
     fs::write(path.join("overlay.vmdk"), "# Disk DescriptorFile\nparentCID=12345678\n").unwrap();
+    fs::write(path.join("empty.raw"), "").unwrap();
+    fs::create_dir(path.join("folder.vmdk")).unwrap();
+    fs::write(path.join("signed.json"), "{}").unwrap();
+    fs::write(path.join("signed.json.asc"), "").unwrap();
     let before = names(path);
     for (args, code, words) in [
         (vec!["disk.raw", "qcow2", "vmdk", "--name", "there"], 4, "--force"),
@@ -169,6 +173,14 @@ fn refusals_leave_nothing() {
         (vec!["disk.raw", "vhdx", "--zstd"], 2, "--zstd"),
         (vec!["disk.raw", "qcow2", "raw", "gcp", "--unique"], 2, "--unique"),
         (vec!["disk.raw", "qcow2", "-j", "0"], 2, "--jobs"),
+        (vec!["disk.raw", "qcow2", "vmdk", "--sha256"], 2, "--sha256"),
+        (vec!["disk.raw", "raw", "-o", "-", "--force"], 2, "--force"),
+        (vec!["disk.raw", "raw", "-o", "-", "--name", "x"], 2, "--name"),
+        (vec!["empty.raw", "vhd"], 3, "empty.raw is empty"),
+        (vec!["disk.raw", "raw", "--source-format", "qcow2"], 3, "does not start with QFI"),
+        (vec!["disk.raw", "raw", "vmdk", "--name", "folder", "--force"], 4, "is a directory"),
+        (vec!["disk.raw", "vhdx", "--name", "signed"], 4, "take another --name"),
+        (vec!["disk.raw", "vhdx", "--name", "signed", "--force"], 4, "signed.json.asc signs"),
     ] {
         let output = export(path, &args);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}", errors(&output));
@@ -281,7 +293,8 @@ fn damage_found_while_reading_is_invalid_input() {
     fs::write(path.join("bad.vmdk"), bytes).unwrap();
     let output = export(path, &["bad.vmdk", "raw", "--name", "out"]);
     assert_eq!(output.status.code(), Some(3), "{}", errors(&output));
-    assert!(errors(&output).contains("not deflate"), "{}", errors(&output));
+    let told = errors(&output);
+    assert!(told.contains("not deflate") && told.contains("reading bad.vmdk"), "{told}");
 }
 
 #[test]
@@ -304,6 +317,7 @@ fn a_full_disk_leaves_nothing() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    assert!(errors(&output).contains("writing to out: "), "{}", errors(&output));
     assert!(errors(&output).contains("at offset"), "{}", errors(&output));
     assert_eq!(names(directory.path()), ["disk.raw"]);
 }

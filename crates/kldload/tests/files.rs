@@ -134,7 +134,7 @@ fn files_come_out_as_they_went_in() {
     ok(&["cp", "-r", &fixture.place("tank/fs@install/etc"), &fixture.text("into")]);
     assert!(fixture.path("into/etc/deep/er/same").is_file());
     let again = kldload(&["cp", "-r", &fixture.place("tank/fs@install/"), &fixture.text("into")]);
-    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    assert_eq!(again.status.code(), Some(4), "{again:?}");
 
     let tar = fixture.text("out.tar");
     ok(&["cp", "-r", &fixture.place("tank/fs@install/"), &tar]);
@@ -358,13 +358,97 @@ fn links_that_lead_nowhere() {
 }
 
 #[test]
+fn what_is_read_is_not_replaced() {
+    let fixture = Fixture::new();
+    let image = fixture.text("pool.img");
+    fs::rename(&image, fixture.path("pool.tar")).unwrap();
+    symlink("pool.tar", &image).unwrap();
+    fs::create_dir(fixture.path("fs")).unwrap();
+    let tar = fixture.text("pool.tar");
+    // What is a directory is told before anything is read.
+    let directory = fixture.text("fs");
+    for (arguments, told) in [
+        (&["cp", &fixture.place("tank/fs/large"), &tar][..], "is the source"),
+        (&["cp", &fixture.place("tank/fs/large"), &image], "is the source"),
+        (&["cp", "-r", &fixture.place("tank/fs/"), &tar], "is the source"),
+        (&["send", &fixture.place("tank/fs@install"), "-o", &tar], "is the source"),
+        (&["send", &fixture.place("tank/fs@install"), "-o", &directory], "is a directory"),
+    ] {
+        let output = kldload(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}: {said}");
+        assert!(said.contains(told), "{arguments:?}: {said}");
+    }
+    assert!(ok(&["verify", &image]).contains("is sound"));
+}
+
+/// The pool of a [`Fixture`] as a partition, with so much before it and behind it.
+fn disk_of(fixture: &Fixture, around: u64) -> Vec<u8> {
+    use disk::gpt::{Lba, Partition, SECTOR, TYPE_ZFS, Table, write};
+    let pool = fs::read(fixture.path("pool.img")).unwrap();
+    let end = around + pool.len() as u64;
+    let mut bytes = vec![0; (end + around) as usize];
+    bytes[around as usize..end as usize].copy_from_slice(&pool);
+    let partition = Partition {
+        type_guid: TYPE_ZFS,
+        unique_guid: disk::Guid::v4([1; 16]),
+        first_lba: Lba(around / SECTOR),
+        last_lba: Lba(end / SECTOR - 1),
+        attributes: 0,
+        name: String::new(),
+    };
+    let memory = blk::Memory::from(bytes);
+    let partitions = [(1, partition)].into();
+    write(&memory, &Table { disk_guid: disk::Guid::v4([2; 16]), partitions }).unwrap();
+    memory.into_bytes()
+}
+
+#[test]
+fn a_disk_that_was_cut_off_is_read() {
+    let fixture = Fixture::new();
+    let (image, place) = (fixture.text("disk.img"), fixture.text("disk.img:tank/fs/etc/hostname"));
+    let bytes = disk_of(&fixture, 8 << 20);
+    // Behind the pool: only the second copy of the table is missing.
+    fs::write(&image, &bytes[..bytes.len() - (4 << 20)]).unwrap();
+    for arguments in [["inspect", &image], ["verify", &image]] {
+        let output = kldload(&arguments);
+        assert!(output.status.success(), "{output:?}");
+        let said = [output.stdout, output.stderr].concat();
+        let told = "disk.img was cut off: its GPT counts on 4194304 bytes more";
+        assert!(String::from_utf8_lossy(&said).contains(told), "{arguments:?}");
+    }
+    // In the pool.
+    fs::write(&image, &bytes[..bytes.len() - (20 << 20)]).unwrap();
+    let output = kldload(&["verify", &image]);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert_eq!(ok(&["cat", &place]), "machine\n");
+}
+
+#[test]
+fn tables_that_are_not_read_are_told() {
+    let fixture = Fixture::new();
+    let image = fixture.text("disk.img");
+    let mut large = vec![0; 1 << 20];
+    large[4096..4104].copy_from_slice(b"EFI PART");
+    let mut mbr = vec![0; 1 << 20];
+    mbr[446..462].copy_from_slice(&[0, 0, 0, 0, 0xbf, 0, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0]);
+    mbr[510..512].copy_from_slice(&[0x55, 0xaa]);
+    for (bytes, told) in [(large, "a GPT for sectors of 4096 bytes"), (mbr, "an MBR and no GPT")] {
+        fs::write(&image, bytes).unwrap();
+        let output = kldload(&["inspect", &image]);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(told) && said.contains("name the partition"), "{said}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     let fixture = Fixture::new();
     let code = |arguments: &[&str]| kldload(arguments).status.code();
     assert_eq!(code(&["cat", &fixture.place("tank/fs/nothing")]), Some(1));
     assert_eq!(code(&["cat", &fixture.place("other/fs/etc")]), Some(1));
     assert_eq!(code(&["cat", &fixture.place("tank/fs/etc")]), Some(3));
-    assert_eq!(code(&["cp", &fixture.place("tank/fs/etc"), "x"]), Some(1));
     let image = fixture.text("pool.img");
     for arguments in [
         ["ls", &image].as_slice(),
@@ -372,6 +456,8 @@ fn what_is_wrong_is_said() {
         &["ls", &format!("{image},:tank")],
         &["verify", &image, &image],
         &["send", &fixture.place("tank/fs@install/etc"), "-o", "x"],
+        &["send", &fixture.place("tank/fs"), "-o", "x"],
+        &["cp", &fixture.place("tank/fs/etc"), "x"],
     ] {
         assert_eq!(code(arguments), Some(2), "{arguments:?}");
     }

@@ -197,7 +197,7 @@ fn what_cannot_be_read_is_zeros_if_that_is_wanted() {
     assert_eq!(output.status.code(), Some(3), "{}", errors(&output));
     assert!(errors(&output).contains("--skip-bad"), "{}", errors(&output));
     let output = export(path, &["bad.vmdk", "raw", "--name", "out", "--skip-bad", "--verify"]);
-    assert!(output.status.success(), "{}", errors(&output));
+    assert_eq!(output.status.code(), Some(5), "{}", errors(&output));
     let told = "zeros instead of bytes 0 to 65536";
     assert!(errors(&output).contains(told), "{}", errors(&output));
     let (mut expected, out) = (fs::read(raw).unwrap(), fs::read(path.join("out.raw")).unwrap());
@@ -208,6 +208,37 @@ fn what_cannot_be_read_is_zeros_if_that_is_wanted() {
     let bad = &manifest["bad"];
     assert_eq!(bad.as_array().unwrap().len(), 1, "{manifest}");
     assert!(bad[0]["start"] == 0 && bad[0]["end"] == 65536, "{manifest}");
+}
+
+/// An image from elsewhere could name any file of this machine.
+#[test]
+fn what_an_image_names_is_not_followed() {
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("flat.vmdk"), "# Disk DescriptorFile\nRW 1 FLAT \"/etc/passwd\" 0\n").unwrap();
+    let mut cases = vec![("flat.vmdk", "/etc/passwd")];
+    if tool("/usr/bin/qemu-img").is_some() {
+        qemu_img(
+            &["create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd"],
+            &[&at("over.qcow2"), Path::new("1M")],
+        );
+        let data = format!("data_file={}", at("data").display());
+        qemu_img(
+            &["create", "-q", "-f", "qcow2", "-o", &data],
+            &[&at("outside.qcow2"), Path::new("1M")],
+        );
+        let over = "is an overlay over \"/etc/passwd\"; kldload export --backing";
+        cases.extend([("over.qcow2", over), ("outside.qcow2", "has its data in another file")]);
+    }
+    for (image, told) in cases {
+        for (command, code) in [("boot", Some(4)), ("inspect", None)] {
+            let mut kldload = Command::new(env!("CARGO_BIN_EXE_kldload"));
+            let output = kldload.arg(command).arg(at(image)).output().unwrap();
+            let said = errors(&output);
+            assert!(code.is_none_or(|code| output.status.code() == Some(code)), "{image}: {said}");
+            assert!(said.contains(told) && said.contains(image), "{command} {image}: {said}");
+        }
+    }
 }
 
 /// Whoever asks for images that are verified gets none of a disk that does not hold still.

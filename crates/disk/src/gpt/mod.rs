@@ -14,7 +14,7 @@ use std::ops::Range;
 use thiserror::Error;
 
 pub use format::{BACKUP_SECTORS, ENTRY_COUNT, FIRST_USABLE, NAME_UNITS, SECTOR};
-pub use reader::{CopyError, Found, MbrError, ReadError, TableCopy, read};
+pub use reader::{CopyError, Found, MbrError, OtherTable, ReadError, TableCopy, other_table, read};
 pub use writer::{WriteError, write};
 
 use crate::Guid;

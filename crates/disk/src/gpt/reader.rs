@@ -10,10 +10,15 @@ use zerocopy::FromBytes;
 
 use super::format::{
     ENTRY_SIZE, Entry, HEADER_SIZE, Header, MAX_ARRAY_BYTES, MBR_SIGNATURE, MBR_TYPE_PROTECTIVE,
-    Mbr, REVISION, SECTOR, SIGNATURE,
+    Mbr, MbrRecord, REVISION, SECTOR, SIGNATURE,
 };
 use super::{Lba, Partition, Table, TableError};
 use crate::sums_agree;
+
+/// Sectors of the largest disk whose bytes can be counted.
+const MOST_SECTORS: u64 = u64::MAX / SECTOR;
+/// Bytes of a sector of 4Kn disks.
+const LARGE_SECTOR: u64 = 4096;
 
 /// One of the two copies of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +49,9 @@ pub struct Found {
     pub usable: (Lba, Lba),
     /// Where the backup header lies or should lie. On a disk that grew this is not its end.
     pub backup_lba: Lba,
+    /// Sectors that the table counts on and that are not there: the disk was cut off. Partitions may then
+    /// reach behind its end, or lie there.
+    pub missing: u64,
     /// What is wrong with the copy that was not used.
     pub other: Result<(), CopyError>,
     /// What is wrong with the protective MBR; without one Linux does not look at the GPT.
@@ -138,49 +146,99 @@ pub enum MbrError {
 }
 
 /// Reads the table of `disk`. The primary copy is believed when it is good by itself, else the
-/// backup in the last sector; [`Found::other`] tells the state of the copy not used.
+/// backup in the last sector; [`Found::other`] tells the state of the copy not used. Where there is no
+/// backup either, the primary copy may be that of a larger disk: its end was cut off.
 pub fn read<R: ReadAt + ?Sized>(disk: &R) -> Result<Found, ReadError> {
-    let mbr = check_mbr(disk);
-    match read_copy(disk, TableCopy::Primary, Lba(1)) {
-        Ok(primary) => {
-            let backup_lba = primary.alternate;
-            let other = read_copy(disk, TableCopy::Backup, backup_lba).and_then(|backup| {
-                let same = backup.table == primary.table
-                    && backup.usable == primary.usable
-                    && backup.alternate == Lba(1);
-                let offset = backup_lba.offset();
-                if same { Ok(()) } else { Err(CopyError::Differs { offset }) }
+    let sectors = match disk.size() {
+        Ok(size) => size / SECTOR,
+        Err(error) => {
+            let failed = |source| CopyError::Io { offset: 0, length: 0, source };
+            let primary = failed(error.kind().into());
+            return Err(ReadError { primary, backup: failed(error) });
+        }
+    };
+    let primary = match read_copy(disk, TableCopy::Primary, Lba(1), sectors) {
+        Ok(parsed) => return Ok(found(disk, parsed, sectors)),
+        Err(error) => error,
+    };
+    let last = Lba(sectors.saturating_sub(1));
+    let backup = match read_copy(disk, TableCopy::Backup, last, sectors) {
+        Ok(Parsed { table, usable, .. }) => {
+            return Ok(Found {
+                table,
+                used: TableCopy::Backup,
+                usable,
+                backup_lba: last,
+                missing: 0,
+                other: Err(primary),
+                mbr: check_mbr(disk),
             });
-            let Parsed { table, usable, .. } = primary;
-            Ok(Found { table, used: TableCopy::Primary, usable, backup_lba, other, mbr })
         }
-        Err(primary) => {
-            let backup_lba = match disk.size() {
-                Ok(size) => Lba((size / SECTOR).saturating_sub(1)),
-                Err(source) => {
-                    let backup = CopyError::Io { offset: 0, length: 0, source };
-                    return Err(ReadError { primary, backup });
-                }
-            };
-            match read_copy(disk, TableCopy::Backup, backup_lba) {
-                Ok(Parsed { table, usable, .. }) => Ok(Found {
-                    table,
-                    used: TableCopy::Backup,
-                    usable,
-                    backup_lba,
-                    other: Err(primary),
-                    mbr,
-                }),
-                Err(backup) => Err(ReadError { primary, backup }),
-            }
-        }
+        Err(error) => error,
+    };
+    match read_copy(disk, TableCopy::Primary, Lba(1), MOST_SECTORS) {
+        Ok(parsed) => Ok(found(disk, parsed, sectors)),
+        Err(primary) => Err(ReadError { primary, backup }),
     }
 }
 
-fn check_mbr<R: ReadAt + ?Sized>(disk: &R) -> Result<(), MbrError> {
+/// What a good primary copy says, on a disk of `sectors`.
+fn found<R: ReadAt + ?Sized>(disk: &R, primary: Parsed, sectors: u64) -> Found {
+    let Parsed { table, usable, alternate: backup_lba } = primary;
+    let backup = read_copy(disk, TableCopy::Backup, backup_lba, MOST_SECTORS);
+    let other = backup.and_then(|backup| {
+        let same = backup.table == table && backup.usable == usable && backup.alternate == Lba(1);
+        let offset = backup_lba.offset();
+        if same { Ok(()) } else { Err(CopyError::Differs { offset }) }
+    });
+    let missing = (backup_lba.0.max(usable.1.0) + 1).saturating_sub(sectors);
+    let (used, mbr) = (TableCopy::Primary, check_mbr(disk));
+    Found { table, used, usable, backup_lba, missing, other, mbr }
+}
+
+/// A table of partitions that is not read here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherTable {
+    /// A GPT where disks with sectors of 4096 bytes (4Kn) have it.
+    LargeSectors,
+    /// An MBR with partitions, as before there was GPT.
+    Mbr,
+}
+
+impl fmt::Display for OtherTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LargeSectors => "a GPT for sectors of 4096 bytes",
+            Self::Mbr => "an MBR and no GPT",
+        })
+    }
+}
+
+/// The table of a disk on which [`read`] finds none.
+pub fn other_table<R: ReadAt + ?Sized>(disk: &R) -> Option<OtherTable> {
+    let mut signature = [0; SIGNATURE.len()];
+    if disk.read_exact_at(&mut signature, LARGE_SECTOR).is_ok() && signature == SIGNATURE {
+        return Some(OtherTable::LargeSectors);
+    }
+    // The first sector of a file system ends in the same two bytes, but has code where the records are.
+    let Mbr { records, signature, .. } = read_mbr(disk).ok()?;
+    let sound = |record: &MbrRecord| matches!(record.boot_indicator, 0 | 0x80);
+    let used = |record: &MbrRecord| {
+        let known = record.os_type != 0 && record.os_type != MBR_TYPE_PROTECTIVE;
+        known && record.first_lba.get() != 0 && record.sectors.get() != 0
+    };
+    let is_mbr = signature == MBR_SIGNATURE && records.iter().all(sound);
+    (is_mbr && records.iter().any(used)).then_some(OtherTable::Mbr)
+}
+
+fn read_mbr<R: ReadAt + ?Sized>(disk: &R) -> io::Result<Mbr> {
     let mut sector = [0; SECTOR as usize];
     disk.read_exact_at(&mut sector, 0)?;
-    let Mbr { records, signature, .. } = zerocopy::transmute!(sector);
+    Ok(zerocopy::transmute!(sector))
+}
+
+fn check_mbr<R: ReadAt + ?Sized>(disk: &R) -> Result<(), MbrError> {
+    let Mbr { records, signature, .. } = read_mbr(disk)?;
     if signature != MBR_SIGNATURE {
         return Err(MbrError::Signature(signature));
     }
@@ -196,10 +254,15 @@ struct Parsed {
     alternate: Lba,
 }
 
-fn read_copy<R: ReadAt + ?Sized>(disk: &R, copy: TableCopy, lba: Lba) -> Result<Parsed, CopyError> {
+/// Reads the copy whose header is in sector `lba` of a disk that has `sectors`, or once had.
+fn read_copy<R: ReadAt + ?Sized>(
+    disk: &R,
+    copy: TableCopy,
+    lba: Lba,
+    sectors: u64,
+) -> Result<Parsed, CopyError> {
     let offset = lba.offset();
     let io = |offset, length| move |source| CopyError::Io { offset, length, source };
-    let sectors = disk.size().map_err(io(0, 0))? / SECTOR;
     let mut sector = [0; SECTOR as usize];
     disk.read_exact_at(&mut sector, offset).map_err(io(offset, SECTOR))?;
     let header = parse_header(&sector, copy, lba, sectors)?;

@@ -65,6 +65,15 @@ pub enum OpenError {
         /// What it has, and what to do instead.
         what: String,
     },
+    /// The image is sound, but a part of its content is in a file that it names. Such a name is not followed: an
+    /// image from elsewhere could name anything.
+    #[error("the {format} image {what}")]
+    Elsewhere {
+        /// What the file is.
+        format: Format,
+        /// What it has, and what to do instead.
+        what: String,
+    },
     /// It is no image of a disk, or of a kind that is not read here.
     #[error("this is {what}")]
     Foreign {

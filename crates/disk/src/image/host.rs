@@ -106,6 +106,10 @@ impl Host {
         OpenError::Unsupported { format: self.format, what: what.into() }
     }
 
+    pub(crate) fn elsewhere(&self, what: impl Into<String>) -> OpenError {
+        OpenError::Elsewhere { format: self.format, what: what.into() }
+    }
+
     pub(crate) fn compressed(&self, offset: u64, packed: u64, why: &'static str) -> OpenError {
         OpenError::Compressed { format: self.format, offset, packed, why }
     }

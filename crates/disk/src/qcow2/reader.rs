@@ -9,7 +9,7 @@ use super::format::{
     CLUSTER_BITS_RANGE, COMPRESSED, COMPRESSION_DEFLATE, COMPRESSION_ZSTD, COPIED,
     EXTENSION_BACKING_FORMAT, HEADER_LENGTH, HEADER_LENGTH_2, Header, INCOMPATIBLE_COMPRESSION,
     INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, INCOMPATIBLE_EXTENDED_L2, INCOMPATIBLE_EXTERNAL,
-    MAX_L1_ENTRIES, OFFSET_MASK, SECTOR, SUBCLUSTERS, ZERO,
+    MAGIC, MAX_L1_ENTRIES, OFFSET_MASK, SECTOR, SUBCLUSTERS, ZERO,
 };
 use crate::image::{
     Cache, Companions, Format, Host, Map, Mapped, OpenError, Place, inflate, unzstd,
@@ -31,8 +31,8 @@ pub(crate) fn open(
         Some(name) => match companions.backing(depth, name, header.backing_raw)? {
             Some(below) => Some(below),
             None => {
-                return Err(host.unsupported(format!(
-                    "is an overlay over {name:?}; give that image as well with --backing"
+                return Err(host.elsewhere(format!(
+                    "is an overlay over {name:?}; kldload export --backing IMAGE reads both"
                 )));
             }
         },
@@ -63,6 +63,9 @@ impl Checked {
         // A version 2 image may be no longer than this.
         host.read_padded(behind, HEADER_LENGTH_2.into())?;
         let header: Header = zerocopy::transmute!(bytes);
+        if header.magic.get() != MAGIC {
+            return Err(host.unsupported("does not start with QFI and 0xfb"));
+        }
         let version = header.version.get();
         if !(2..=3).contains(&version) {
             return Err(host.unsupported(format!("has version {version}; 2 and 3 are known")));
@@ -129,7 +132,7 @@ fn check_features(host: &Host, features: u64) -> Result<(), OpenError> {
         return Err(host.unsupported("is marked corrupt; repair it with qemu-img check -r all"));
     }
     if features & INCOMPATIBLE_EXTERNAL != 0 {
-        return Err(host.unsupported(
+        return Err(host.elsewhere(
             "has its data in another file; make it whole with qemu-img convert -O qcow2",
         ));
     }

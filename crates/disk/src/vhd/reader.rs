@@ -59,7 +59,7 @@ pub(crate) fn open(file: Box<dyn ReadAt>) -> Result<Box<dyn ReadAt>, OpenError> 
         TYPE_DYNAMIC => Ok(Box::new(Mapped::new(Reader::new(host, &footer, size)?))),
         TYPE_DIFFERENCING => {
             Err(host
-                .unsupported("is a differencing one over another image; merge it with that first"))
+                .elsewhere("is a differencing one over another image; merge it with that first"))
         }
         other => Err(host.unsupported(format!("has the unknown type {other}"))),
     }

@@ -228,7 +228,7 @@ fn read_metadata(file: &LoggedFile, (offset, length): (u64, u64)) -> Result<Disk
     let parameters: FileParameters = zerocopy::transmute!(item(ITEM_FILE_PARAMETERS)?);
     if parameters.flags.get() & HAS_PARENT != 0 {
         return Err(
-            host.unsupported("is a differencing one over another image; merge it with that first")
+            host.elsewhere("is a differencing one over another image; merge it with that first")
         );
     }
     let block = parameters.block_size.get();
@@ -290,14 +290,13 @@ impl Map for Reader {
             }
             BLOCK_FULLY_PRESENT => {
                 let offset = entry & BAT_OFFSET;
-                let inside = offset >= ALIGNMENT && offset < self.file.size();
-                self.file.host.require(
-                    inside,
-                    at,
-                    "a block's offset",
-                    offset,
-                    "there is no such MiB in the file",
-                )?;
+                let length = self.block.min(self.size - block * self.block);
+                let end = offset.saturating_add(length);
+                if offset < ALIGNMENT || end > self.file.size() {
+                    let size = self.file.size();
+                    let expected = format!("its {length} bytes do not lie in the file's {size}");
+                    return Err(self.file.host.field(at, "a block's offset", offset, expected));
+                }
                 Ok((Place::Stored(offset + within), rest))
             }
             state => Err(self.file.host.field(

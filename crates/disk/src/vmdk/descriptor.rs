@@ -52,7 +52,7 @@ impl Descriptor {
             match key.trim() {
                 "createType" => found.create_type = value.to_owned(),
                 "parentCID" if u32::from_str_radix(value, 16) != Ok(NO_PARENT) => {
-                    return Err(OpenError::Unsupported {
+                    return Err(OpenError::Elsewhere {
                         format: Format::Vmdk,
                         what: "is an overlay over another image; merge it with that first".into(),
                     });

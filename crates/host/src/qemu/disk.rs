@@ -27,14 +27,29 @@ impl ImageInfo {
         let fixed_vhd = is_fixed_vhd(path)
             .map_err(|source| QemuError::File { path: path.to_owned(), source })?;
         // It looks at the beginning only, and takes that one for a raw disk with a footer's worth more.
-        let told: &[&str] = if fixed_vhd { &["-f", "vpc"] } else { &[] };
+        Self::ask(path, fixed_vhd.then_some("vpc"))
+    }
+
+    /// Asks `qemu-img` about the image at `path`, which has the format that QEMU calls `format`.
+    pub fn read_as(path: &Path, format: &str) -> Result<ImageInfo, QemuError> {
+        Self::ask(path, Some(format))
+    }
+
+    fn ask(path: &Path, format: Option<&str>) -> Result<ImageInfo, QemuError> {
+        let told = format.iter().flat_map(|format| ["-f", format]);
         let info = Program::new("qemu-img").args(["info", "--output=json"]).args(told);
-        let json = info.arg(path).run()?;
+        let json = info.arg(as_file(path)).run()?;
         serde_json::from_slice(&json).map_err(|error| QemuError::UnknownImage {
             path: path.to_owned(),
             said: error.to_string(),
         })
     }
+}
+
+/// The path of a file in words that QEMU takes for nothing else: what comes before a colon it takes for a
+/// protocol, unless a slash comes first.
+fn as_file(path: &Path) -> PathBuf {
+    if path.is_absolute() { path.to_owned() } else { Path::new(".").join(path) }
 }
 
 /// Whether the footer of a virtual hard disk is at the end, and nothing of it at the beginning.
@@ -113,5 +128,11 @@ mod tests {
         let info: ImageInfo = serde_json::from_str(json).unwrap();
         assert_eq!(info.format, "qcow2");
         assert_eq!(info.virtual_size, 3 << 30);
+    }
+
+    #[test]
+    fn a_colon_makes_no_protocol() {
+        assert_eq!(as_file(Path::new("a:b.qcow2")), Path::new("./a:b.qcow2"));
+        assert_eq!(as_file(Path::new("/a:b.qcow2")), Path::new("/a:b.qcow2"));
     }
 }

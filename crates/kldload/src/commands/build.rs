@@ -23,9 +23,10 @@ use plan::recipe::FileName;
 use plan::{Options, Plan};
 use serde_json::json;
 
+use super::usage;
 use crate::failure::Invalid;
 use crate::formats::Format;
-use crate::output::{OutputDirectory, OutputFile};
+use crate::output::{OutputDirectory, OutputFile, check_targets};
 use crate::size;
 use crate::ui::Ui;
 use products::{Product, Products};
@@ -158,8 +159,31 @@ pub fn source_date_epoch() -> anyhow::Result<Option<Timestamp>> {
     Ok(Some(time.ok_or_else(wrong)?))
 }
 
+impl BuildArgs {
+    /// Refuses `files`, and the manifest, where writing them would lose something.
+    fn check_targets(&self, files: impl IntoIterator<Item = PathBuf>) -> anyhow::Result<()> {
+        let targets: Vec<PathBuf> = files.into_iter().chain(self.manifest.clone()).collect();
+        // Where a recipe has its lock, unless another is named.
+        let lock = self.recipe.as_ref().map(|recipe| recipe.with_extension("lock"));
+        let sources = self.recipe.iter().chain(&self.tree).cloned().chain(lock);
+        check_targets(&targets, &sources.collect::<Vec<_>>(), true)
+    }
+
+    /// The files of a build that is called `name`, but for the manifest.
+    fn files(&self, products: &Products, name: &str) -> Vec<PathBuf> {
+        let record = |ending| self.output.join(format!("{name}.{ending}"));
+        let records = ["json", "json.asc", "spdx.json"].map(record);
+        let images = products.all().map(|product| product.path(&self.output, name));
+        images.chain(records.into_iter().filter(|_| self.recipe.is_some())).collect()
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &BuildArgs) -> anyhow::Result<ExitCode> {
+    if let Err(Invalid(text)) = Products::new(&args.format) {
+        usage(text);
+    }
+    args.check_targets(None)?;
     match (&args.recipe, &args.tree) {
         (Some(recipe), _) => recipe::run(args, recipe),
         (None, Some(tree)) => of_tree(args, tree),
@@ -176,6 +200,7 @@ fn of_tree(args: &BuildArgs, tree: &Path) -> anyhow::Result<ExitCode> {
     let options = args.machine.options()?;
     let directory = OutputDirectory::create(&args.output)?;
     directory.check()?;
+    args.check_targets(args.files(&products, &name))?;
 
     let (tree, blobs) = read_tree(tree, &args.output, &mut ui)?;
     ui.stage("planning", 0);
@@ -202,6 +227,7 @@ fn finished(
     name: &str,
     ui: &mut Ui,
 ) -> anyhow::Result<Vec<(Product, PathBuf)>> {
+    args.check_targets(args.files(products, name))?;
     let manifest = match &args.manifest {
         Some(path) => {
             let output = OutputFile::create(path)?;
@@ -213,11 +239,15 @@ fn finished(
     };
     let raw = OutputFile::create(&Format::Raw.path(&args.output, name))?;
     raw.file().set_len(plan.disk_size()).with_context(|| {
-        format!("{}: a disk of {} bytes", args.output.display(), plan.disk_size())
+        let (directory, size) = (args.output.display(), plan.disk_size());
+        format!(
+            "cannot make a disk of {size} bytes in {directory}: the file system may have a limit"
+        )
     })?;
     ui.stage("writing pool", plan.data_bytes());
     let mut progress = |bytes| ui.advance(bytes);
-    let summary = plan::image::write(plan, blobs, packed, raw.file(), &mut progress)?;
+    let summary = plan::image::write(plan, blobs, packed, raw.file(), &mut progress)
+        .with_context(|| format!("making the disk in {}", args.output.display()))?;
     let stream = match products.stream {
         true => Some(write_stream(plan, raw.file(), &args.output, name, ui)?),
         false => None,
@@ -263,7 +293,8 @@ fn write_stream(
 ) -> anyhow::Result<(OutputFile, u64)> {
     ui.stage("writing stream", 0);
     let output = OutputFile::create(&Product::Stream.path(directory, name))?;
-    let size = plan::image::send(plan, raw.try_clone()?, output.writer())?;
+    let size = plan::image::send(plan, raw.try_clone()?, output.writer())
+        .with_context(|| format!("writing {}", output.path().display()))?;
     Ok((output, size))
 }
 

@@ -237,7 +237,7 @@ struct Lab<'a> {
 impl<'a> Lab<'a> {
     fn new(args: &'a BootArgs) -> anyhow::Result<Lab<'a>> {
         let scratch = args.scratch();
-        let image = ImageInfo::read(&args.image).map_err(hint)?;
+        let image = args.image()?;
         let firmware = args.firmware()?;
         let log = args
             .keep_log

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use disk::image::{Format, OpenError, open_path};
 use host::command::{CommandError, Program};
 use host::console::Login;
 use host::qemu::{
@@ -19,10 +20,13 @@ use host::qemu::{
     Terminal, Variables,
 };
 
+use crate::failure::Refused;
+
 /// Boot a disk image in a virtual machine, or check that it boots and works.
 ///
 /// The console is the machine's serial port: Ctrl-A X ends the machine, Ctrl-A H shows what else
-/// Ctrl-A does. Everything is written to a throw-away layer; the image stays as it is.
+/// Ctrl-A does. Everything is written to a throw-away layer; the image stays as it is. One whose
+/// content is in other files that it names (an overlay) is refused: kldload export makes it whole.
 ///
 /// With --check nobody needs to look: it boots the image as its own first boot, on a disk that is
 /// 2 GiB larger than the image, and looks at units, datasets, pool and packages; makes the
@@ -152,7 +156,7 @@ fn archive(start: &[u8]) -> Option<&'static str> {
 /// Opens the machine's console on our terminal.
 fn console(args: &BootArgs) -> anyhow::Result<ExitCode> {
     let scratch = args.scratch();
-    let image = ImageInfo::read(&args.image).map_err(hint)?;
+    let image = args.image()?;
     let firmware = args.firmware()?;
     let variables = Variables::new(&firmware, &scratch)?;
     let probe = Probe::run(&scratch).map_err(hint)?;
@@ -192,6 +196,27 @@ fn console(args: &BootArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl BootArgs {
+    /// What QEMU is to read the image as. It would open whatever other file an image names, and may think that
+    /// a disk is an image; our reader decides, as for `export`.
+    fn image(&self) -> anyhow::Result<ImageInfo> {
+        let name = || self.image.display().to_string();
+        let format = match open_path(&self.image, None, &[]) {
+            Ok(opened) => match opened.format {
+                Format::Raw => "raw",
+                Format::Qcow2 => "qcow2",
+                Format::Vhd => "vpc",
+                Format::Vhdx => "vhdx",
+                Format::Vmdk => "vmdk",
+            },
+            Err(error @ (OpenError::Elsewhere { .. } | OpenError::Companion { .. })) => {
+                let error = anyhow::Error::new(error).context(name());
+                return Err(Refused(format!("{error:#}")).into());
+            }
+            Err(error) => return Err(error).with_context(name),
+        };
+        ImageInfo::read_as(&self.image, format).map_err(hint)
+    }
+
     fn firmware(&self) -> anyhow::Result<Firmware> {
         if let Some(path) = &self.firmware {
             return Ok(Firmware::of_one_file(path));

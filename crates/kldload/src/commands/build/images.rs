@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ::image::{Source, export};
+use anyhow::Context;
 use disk::export::ImageWriter;
 
 use crate::formats::{Format, Settings};
@@ -36,7 +37,8 @@ pub fn write(
             .collect::<anyhow::Result<Vec<Box<dyn ImageWriter>>>>()?;
         ui.stage("writing images", settings.total());
         let options = settings.options(&others, None);
-        export(&source, &settings.runs, writers, options, &mut ui.totals())?;
+        export(&source, &settings.runs, writers, options, &mut ui.totals())
+            .with_context(|| format!("writing to {}", directory.display()))?;
     }
     if let Some(at) = formats.iter().position(|&format| format == Format::Raw) {
         images.insert(at, (Format::Raw, raw));

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ::image::{Source, Space};
+use ::image::{ExportError, Source, Space};
 use anyhow::Context;
 use blk::ReadAt;
 use clap::builder::RangedU64ValueParser;
@@ -21,6 +21,7 @@ use plan::recipe::FileName;
 use serde_json::{Value, json};
 
 use super::usage;
+use crate::failure::{Invalid, MISMATCH};
 use crate::formats::{self, ALL, Format, Settings};
 use crate::ui::Ui;
 use outputs::{Outputs, Published};
@@ -29,7 +30,8 @@ use sink::Sink;
 /// Write a disk as images for any hypervisor or cloud
 ///
 /// SOURCE is a raw image, a block device, or a qcow2, VHD, VHDX or VMDK image. It is read once; what is
-/// free in its ZFS pool and its EFI system partition is left out and reads as zeros.
+/// free in its ZFS pool and its EFI system partition is left out and reads as zeros. NAME.json, beside the
+/// images, says what was read and has their digests.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Environment: KEXPORT_NAME is the name of the images, as --name.
@@ -68,7 +70,7 @@ pub struct ExportArgs {
     /// Replace images of the same name, or what is on the block device
     #[arg(long)]
     force: bool,
-    /// Write zeros for what cannot be read, and list it
+    /// Write zeros for what cannot be read, and list it; exit code 5 tells that there was such
     #[arg(long)]
     skip_bad: bool,
     /// Draw the identifiers of the images instead of deriving them from the disk
@@ -163,11 +165,13 @@ impl ExportArgs {
     fn without_effect(&self, formats: &[Format]) -> Option<&'static str> {
         let (ova, qcow2) = (formats.contains(&Format::Ova), formats.contains(&Format::Qcow2));
         let identified = formats.iter().any(|format| format.has_identifiers());
+        let plain = formats.iter().any(|format| !format.compressed());
         [
             (self.cpus.is_some() && !ova, "--cpus is for an ova"),
             (self.memory.is_some() && !ova, "--memory is for an ova"),
             (self.zstd && !qcow2, "--zstd is for a qcow2"),
             (self.unique && !identified, "--unique is for a vhd, vhdx, vmdk or ova"),
+            (self.sha256 && !plain, "--sha256 is for a raw, vhd or vhdx: all others have it"),
         ]
         .into_iter()
         .find_map(|(asked, text)| asked.then_some(text))
@@ -233,6 +237,12 @@ impl Target {
         if sink.is_stream() && (args.verify || args.json || args.sha256) {
             usage("--verify, --json and --sha256 are not possible with -o -");
         }
+        if sink.is_stream() && args.force {
+            usage("--force is for files and block devices");
+        }
+        if args.name.is_some() {
+            usage("--name is for files, not for a block device or standard output");
+        }
         if args.sha256 {
             usage("--sha256 is not possible with a block device");
         }
@@ -289,19 +299,29 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         usage(format_args!("--backing {}: the source has no such layer", path.display()));
     }
     let disk: Arc<dyn ReadAt> = Arc::from(opened.disk);
+    let reading = || format!("reading {}", args.source.display());
+    if disk.size().with_context(reading)? == 0 {
+        return Err(
+            Invalid(format!("{} is empty: there is no disk in it", args.source.display())).into()
+        );
+    }
     let target = Target::begin(args, &formats, &name, &opened.files)?;
 
     ui.stage("reading space", 0);
     let space = if args.keep_free { None } else { Some(Space::find(&disk)?) };
     let used = space.as_ref().map(|space| &space.used);
-    let reading = || format!("reading {}", args.source.display());
     let source = Source::new(&*disk, used, args.skip_bad).with_context(reading)?;
     let settings = args.settings(&source, &name).with_context(reading)?;
     let (runs, total) = (&settings.runs, settings.total());
-    let writers = target.writers(&settings)?;
+    let writing = || format!("writing to {}", args.output.display());
+    let writers = target.writers(&settings).with_context(writing)?;
     ui.stage("exporting", total);
     let options = settings.options(&formats, args.jobs);
-    let written = ::image::export(&source, runs, writers, options, &mut ui.totals())?;
+    let exported = ::image::export(&source, runs, writers, options, &mut ui.totals());
+    let written = exported.map_err(|error| {
+        let what = if matches!(error, ExportError::Read { .. }) { reading() } else { writing() };
+        anyhow::Error::new(error).context(what)
+    })?;
     if args.verify {
         ui.stage("verifying", total * formats.len() as u64);
         target.verify(&source, &settings, &mut ui)?;
@@ -330,5 +350,5 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     for image in images {
         ui.result(&image.text, image.value);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
 }

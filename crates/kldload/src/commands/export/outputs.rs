@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -17,7 +17,7 @@ use tree::Digest;
 
 use crate::failure::Refused;
 use crate::formats::{Format, Settings};
-use crate::output::{OutputDirectory, OutputFile, sha256};
+use crate::output::{OutputDirectory, OutputFile, check_targets, sha256};
 use crate::ui::Ui;
 
 /// The outputs of one export.
@@ -49,29 +49,23 @@ impl Outputs {
         sources: &[OpenedFile],
         force: bool,
     ) -> anyhow::Result<Self> {
+        let manifest = directory.join(format!("{name}.json"));
+        refuse_signed(&manifest, &directory.join(format!("{name}.json.asc")))?;
+        let images = formats.iter().map(|format| format.path(directory, name));
+        let targets: Vec<PathBuf> = images.chain([manifest.clone()]).collect();
+        let sources: Vec<PathBuf> = sources.iter().map(|file| file.path.clone()).collect();
+        check_targets(&targets, &sources, force)?;
         let made = OutputDirectory::create(directory)?;
-        let begin = |path: PathBuf| -> anyhow::Result<OutputFile> {
-            if let Ok(there) = path.symlink_metadata() {
-                let same = |file: &OpenedFile| {
-                    (file.metadata.dev(), file.metadata.ino()) == (there.dev(), there.ino())
-                };
-                if sources.iter().any(same) {
-                    let what = "is the source or a part of it; take another --name";
-                    return Err(Refused(format!("{} {what}", path.display())).into());
-                }
-                if !force {
-                    let what = "is there already; take another --name, or --force replaces it";
-                    return Err(Refused(format!("{} {what}", path.display())).into());
-                }
-            }
-            let file = OutputFile::create(&path)?;
+        let begin = |path: &Path| -> anyhow::Result<OutputFile> {
+            let file = OutputFile::create(path)?;
             Ok(if force { file } else { file.keeping() })
         };
         let files = formats
             .iter()
-            .map(|&format| Ok((format, begin(format.path(directory, name))?)))
+            .zip(&targets)
+            .map(|(&format, path)| Ok((format, begin(path)?)))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let manifest = begin(directory.join(format!("{name}.json")))?;
+        let manifest = begin(&manifest)?;
         Ok(Self { files, manifest, name: name.to_owned(), force, _directory: made })
     }
 
@@ -180,11 +174,27 @@ impl Outputs {
         manifest["images"] = Value::Array(images);
         let text = serde_json::to_string_pretty(manifest)?;
         let mut file = self.manifest.file();
-        file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n"))?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.write_all(b"\n"))
+            .with_context(|| format!("cannot write {}", self.manifest.path().display()))?;
         self.manifest.publish()?;
         named.remove = false;
         Ok(published)
     }
+}
+
+/// Refuses to replace the record of a build, which its signature would no longer fit; whoever forces images
+/// does not mean that.
+fn refuse_signed(manifest: &Path, signature: &Path) -> Result<(), Refused> {
+    if !signature.exists() {
+        return Ok(());
+    }
+    Err(Refused(format!(
+        "{} is the record of a build, which {} signs, and an export has its own there; take another --name, \
+         or another directory with -o",
+        manifest.display(),
+        signature.display()
+    )))
 }
 
 /// Files that have their names, and lose them again if the others do not get theirs.

@@ -11,8 +11,9 @@ use ::image::verify::verify;
 use anyhow::Context;
 use blk::{ReadAt, Window, WriteBehind};
 use disk::export::{ImageWriter, PIECE, Piece, Stream, WriteError, Written, is_zero};
+use disk::gpt::SECTOR;
 use disk::image::OpenedFile;
-use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use rustix::fs::{FallocateFlags, OFlags, fallocate, major, minor};
 use serde_json::json;
 
 use super::outputs::Published;
@@ -67,6 +68,15 @@ impl Sink {
         if sources.iter().any(same) {
             let what = "is the source or a part of it";
             return Err(Refused(format!("{} {what}", path.display())).into());
+        }
+        let sector = logical_sector(Path::new("/sys/dev/block"), there.rdev());
+        if let Some(bytes) = sector.filter(|bytes| *bytes != SECTOR) {
+            return Err(Refused(format!(
+                "{} has logical sectors of {bytes} bytes: the partition table of a disk with {SECTOR} would not be \
+                 found on it. Nothing was written",
+                path.display()
+            ))
+            .into());
         }
         let file = open_alone(&path, OFlags::RDWR, "Nothing was written")?;
         let size = ReadAt::size(&file).with_context(|| path.display().to_string())?;
@@ -126,6 +136,17 @@ impl Sink {
         let value = json!({"event": "image", "format": "raw", "path": path, "length": length});
         Ok(vec![Published { text: path.display().to_string(), value }])
     }
+}
+
+/// Bytes of the sectors in which the block device `number` is addressed, from what the kernel tells in `devices`
+/// (`/sys/dev/block`). A partition has those of the disk it is in.
+fn logical_sector(devices: &Path, number: u64) -> Option<u64> {
+    let device =
+        devices.join(format!("{}:{}", major(number), minor(number))).canonicalize().ok()?;
+    [Some(&*device), device.parent()].into_iter().flatten().find_map(|device| {
+        let text = fs::read_to_string(device.join("queue/logical_block_size")).ok()?;
+        text.trim().parse().ok()
+    })
 }
 
 /// Whether both ends are zeros.
@@ -226,7 +247,26 @@ impl ImageWriter for Device {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::makedev;
+
     use super::*;
+
+    #[test]
+    fn sectors_of_a_disk_and_of_its_partition() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir_all(at("block/sdx/queue")).unwrap();
+        fs::create_dir_all(at("block/sdx/sdx1")).unwrap();
+        fs::write(at("block/sdx/queue/logical_block_size"), "4096\n").unwrap();
+        fs::create_dir(at("dev")).unwrap();
+        for (number, device) in [("8:0", "sdx"), ("8:1", "sdx/sdx1")] {
+            symlink(at("block").join(device), at("dev").join(number)).unwrap();
+        }
+        let sector = |minor| logical_sector(&at("dev"), makedev(8, minor));
+        assert_eq!([sector(0), sector(1), sector(2)], [Some(4096), Some(4096), None]);
+    }
 
     #[test]
     fn what_a_device_held_goes() {

@@ -12,8 +12,8 @@ use zfs::read::{Filesystem, FilesystemBlobs, Inode};
 use super::place::Place;
 use super::{CpArgs, unpack};
 use crate::commands::usage;
+use crate::failure::Refused;
 use crate::fleeting::Fleeting;
-use crate::output::OutputFile;
 use crate::ui;
 
 fn told(path: &Path, as_json: bool) -> anyhow::Result<()> {
@@ -31,8 +31,9 @@ fn target(destination: &Path, name: &str) -> PathBuf {
 /// Copies a volume.
 pub fn volume(place: &Place, destination: &Path, as_json: bool) -> anyhow::Result<()> {
     let (object, size) = place.pool.volume(&place.dataset)?;
-    let output = OutputFile::create(&target(destination, &place.name()))?;
-    unpack::pour(&object, size, output.file(), &mut Vec::new())?;
+    let output = place.output(&target(destination, &place.name()))?;
+    unpack::pour(&object, size, output.file(), &mut Vec::new())
+        .with_context(|| format!("copying to {}", output.path().display()))?;
     told(&output.publish()?, as_json)
 }
 
@@ -44,9 +45,10 @@ pub fn file<'p>(
     destination: &Path,
     as_json: bool,
 ) -> anyhow::Result<()> {
-    let output = OutputFile::create(&target(destination, &place.name()))?;
+    let output = place.output(&target(destination, &place.name()))?;
     let size = inode.attributes.size;
-    unpack::pour(&inode.object, size, output.file(), &mut Vec::new())?;
+    unpack::pour(&inode.object, size, output.file(), &mut Vec::new())
+        .with_context(|| format!("copying to {}", output.path().display()))?;
     let metadata = fs.metadata(inode)?;
     unpack::file_attributes(output.file(), &metadata)?;
     told(&output.publish()?, as_json)
@@ -67,7 +69,7 @@ pub fn directory<'p>(
             usage("--skip-bad copies to a directory, not into an archive");
         }
         let (tree, blobs) = fs.tree_of_objects(inode.object.number)?;
-        archive(tree, &blobs, destination, args.json)?;
+        archive(place, tree, &blobs, args)?;
         return Ok(true);
     }
     let path = match (place.contents, destination.is_dir()) {
@@ -75,7 +77,8 @@ pub fn directory<'p>(
         _ => destination.to_owned(),
     };
     if path.exists() && fs::read_dir(&path).map_or(true, |mut entries| entries.next().is_some()) {
-        bail!("{} exists and is not an empty directory", path.display());
+        let what = "exists and is not an empty directory; name another";
+        return Err(Refused(format!("{} {what}", path.display())).into());
     }
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -111,21 +114,23 @@ pub fn directory<'p>(
 }
 
 fn archive(
+    place: &Place,
     mut tree: Tree,
     blobs: &FilesystemBlobs<'_, '_>,
-    destination: &Path,
-    as_json: bool,
+    args: &CpArgs,
 ) -> anyhow::Result<()> {
+    let destination = &*args.destination;
     remove_sockets(&mut tree)?;
     if destination.as_os_str() == "-" {
         return Ok(archive::tar::write(&tree, blobs, BufWriter::new(io::stdout().lock()))?);
     }
-    let output = OutputFile::create(destination)?;
+    let output = place.output(destination)?;
     let mut buffered = output.writer();
-    archive::tar::write(&tree, blobs, &mut buffered)?;
-    buffered.flush()?;
+    let writing = || format!("writing {}", destination.display());
+    archive::tar::write(&tree, blobs, &mut buffered).with_context(writing)?;
+    buffered.flush().with_context(writing)?;
     drop(buffered);
-    told(&output.publish()?, as_json)
+    told(&output.publish()?, args.json)
 }
 
 /// Sockets mean nothing without the process that made them, and tar has none.

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use zfs::read::{DatasetKind, InodeKind, Object, ReadError};
 
@@ -18,6 +18,7 @@ use place::Place;
 
 pub use send::{SendArgs, send};
 
+use crate::commands::usage;
 use crate::failure::MISMATCH;
 use crate::image::KeyArgs;
 
@@ -155,7 +156,9 @@ pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
     let mut all = true;
     match (inode.kind(), args.recursive) {
         (InodeKind::Directory, true) => all = copy::directory(&place, &fs, &inode, args)?,
-        (InodeKind::Directory, false) => bail!("{} is a directory: use -r", args.source),
+        (InodeKind::Directory, false) => {
+            usage(format_args!("{} is a directory: use -r", args.source))
+        }
         (InodeKind::File, _) if to_stdout => {
             print(&inode.object, inode.attributes.size).with_context(|| args.source.clone())?
         }

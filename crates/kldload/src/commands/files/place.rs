@@ -6,12 +6,15 @@ use zfs::read::{Dataset, Datasets, Pool, ReadError};
 
 use crate::commands::usage;
 use crate::image::{self, KeyArgs};
+use crate::output::{OutputFile, check_targets};
 
 /// What an argument names.
 #[derive(Debug)]
 pub struct Place {
     /// The opened pool.
     pub pool: Pool,
+    /// The files it is read from.
+    files: Vec<PathBuf>,
     /// The dataset or snapshot.
     pub dataset: Dataset,
     /// The path in it, without a leading slash.
@@ -28,7 +31,7 @@ impl Place {
         }) else {
             usage(format_args!("{text:?} is not IMAGE[,IMAGE...]:DATASET[@SNAPSHOT][/PATH]"))
         };
-        let pool = image::open_pool(&images, keys)?;
+        let (pool, files) = image::open_pool_files(&images, keys)?;
         let datasets = pool.datasets()?;
         let found = split_dataset(&datasets, rest);
         let (dataset, path) = found.ok_or_else(|| {
@@ -38,7 +41,13 @@ impl Place {
         let contents = rest.ends_with('/');
         let path = path.trim_matches('/').as_bytes().to_vec();
         let dataset = dataset.clone();
-        Ok(Self { pool, dataset, path, contents })
+        Ok(Self { pool, files, dataset, path, contents })
+    }
+
+    /// Begins the file `path`, which must not be one that the pool is read from.
+    pub fn output(&self, path: &Path) -> anyhow::Result<OutputFile> {
+        check_targets(&[path.to_owned()], &self.files, true)?;
+        OutputFile::create(path)
     }
 
     /// The last part of the path, or of the dataset's name.

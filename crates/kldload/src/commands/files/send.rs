@@ -4,14 +4,14 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use zfs::send::{SendOptions, StreamWriter, send_snapshot, send_tree};
 
 use super::place::Place;
 use crate::commands::usage;
+use crate::failure::Refused;
 use crate::image::KeyArgs;
-use crate::output::OutputFile;
 
 /// Write a send stream of a snapshot, for zfs receive
 ///
@@ -43,19 +43,21 @@ pub struct SendArgs {
 pub fn send(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let place = Place::open(&args.place, &args.keys)?;
     let Some((dataset, snapshot)) = place.dataset.name.split_once('@') else {
-        bail!("{} is no snapshot: name one as DATASET@SNAPSHOT", args.place);
+        usage(format_args!("{} is no snapshot: name one as DATASET@SNAPSHOT", args.place));
     };
     if !place.path.is_empty() {
         usage(format_args!("{}: a stream is of a whole snapshot, not of a part", args.place));
     }
     match &args.output {
         Some(path) => {
-            let output = OutputFile::create(path)?;
-            write(args, &place, (dataset, snapshot), output.writer())?;
+            let output = place.output(path)?;
+            write(args, &place, (dataset, snapshot), output.writer())
+                .with_context(|| format!("writing {}", path.display()))?;
             output.publish()?;
         }
         None if io::stdout().is_terminal() => {
-            bail!("a stream is not written to a terminal: use -o FILE, or a pipe");
+            let what = "a stream is not written to a terminal: use -o FILE, or a pipe";
+            return Err(Refused(what.into()).into());
         }
         None => {
             let out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
