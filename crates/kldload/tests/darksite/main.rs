@@ -151,7 +151,7 @@ fn a_time_of_long_ago_dates_what_is_published_and_judges_nothing() {
     let good = signed();
     for args in [&["verify", "--keyring", "key.asc"][..], &["sync", "recipe.toml"]] {
         let output = world.command(args).env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap();
-        assert!(output.status.success(), "{args:?}: {}", says(&output));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(signed(), good);
 
