@@ -60,7 +60,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     }
     let code = code(error);
     ui::failed(&text, code);
-    eprintln!("kldload: {text}");
+    eprintln!("kldload: {}", ui::plain_lines(&text));
     ExitCode::from(code)
 }
 
