@@ -76,7 +76,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if code == USAGE {
         usage(text);
     }
-    eprintln!("kldload: {text}");
+    eprintln!("kldload: {}", ui::plain_lines(&text));
     ExitCode::from(code)
 }
 

@@ -19,6 +19,28 @@ pub fn print(text: &str) -> anyhow::Result<()> {
         .context("cannot write to standard output")
 }
 
+/// A text for a terminal: whoever made the names in it may have meant to do something to that.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for letter in text.chars() {
+        match letter.is_control() {
+            true => plain.extend(letter.escape_default()),
+            false => plain.push(letter),
+        }
+    }
+    plain
+}
+
+/// The same for several lines.
+pub fn plain_lines(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// A warning of a command that shows no progress.
+pub fn warn(text: &str) {
+    eprintln!("warning: {}", plain(text));
+}
+
 /// Tells a program that waits for events how the command ended.
 pub fn failed(text: &str, code: u8) {
     if EVENTS.load(Ordering::Relaxed) {

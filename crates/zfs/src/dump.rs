@@ -16,7 +16,7 @@ use crate::dnode::{
 };
 use crate::nvlist::decode_xdr;
 use crate::prelude::*;
-use crate::read::walking::is_encrypted;
+use crate::read::walking::{is_encrypted, least_bytes};
 use crate::read::{
     Dataset, Filesystem, Inode, InodeKind, Object, Objset, ObjsetKind, Pool, ReadError,
     object_type::name,
@@ -131,7 +131,7 @@ fn paths(filesystem: &Filesystem<'_>) -> Result<HashMap<u64, String>, ReadError>
         let inode = filesystem.inode(number)?;
         let mut below = Vec::new();
         if inode.kind() == InodeKind::Directory {
-            for entry in filesystem.read_dir(&inode)? {
+            for entry in filesystem.entries_of(&inode.object)? {
                 let name = String::from_utf8_lossy(&entry.name).into_owned();
                 below.push((entry.object, format!("{path}/{name}")));
             }
@@ -243,6 +243,7 @@ fn blocks(object: &Object<'_>, text: &mut String) -> Result<(), ReadError> {
     text.push_str("Indirect blocks:\n");
     let dnode = &object.dnode;
     let top = dnode.levels - 1;
+    let mut left = object.source.blocks.most_bytes;
     let mut stack: Vec<(u8, u64, BlockPointer)> =
         dnode.pointers.iter().enumerate().map(|(at, bp)| (top, at as u64, *bp)).rev().collect();
     while let Some((level, number, bp)) = stack.pop() {
@@ -256,6 +257,11 @@ fn blocks(object: &Object<'_>, text: &mut String) -> Result<(), ReadError> {
         if level == 0 || bp.is_hole() {
             continue;
         }
+        // No others share these: more of them than there is room for lead in circles.
+        let Some(rest) = left.checked_sub(least_bytes(&bp)) else {
+            return Err(object.has_too_many_blocks());
+        };
+        left = rest;
         let content = object.source.read(&bp)?;
         let below = content.chunks_exact(BLKPTR_SIZE).filter_map(BlockPointer::from_bytes);
         let first = number.saturating_mul(1 << dnode.pointers_shift());

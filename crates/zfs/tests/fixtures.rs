@@ -203,7 +203,7 @@ fn compare(what: &str, found: &BTreeSet<String>, expected: &BTreeSet<String>) {
 /// Compares everything a manifest tells of a pool.
 fn check(pool: &Pool) {
     let all = pool.datasets().unwrap();
-    assert_eq!(all.errors, [] as [&str; 0]);
+    assert!(all.errors.is_empty(), "{:?}", all.errors);
     check_datasets(pool, &all);
     check_properties(pool, &all);
     for (name, expected) in manifest(&pool.name) {

@@ -29,6 +29,11 @@ fn pools_of_a_kernel_are_sound() {
 #[test]
 fn an_encrypted_pool_is_sound_without_its_key() {
     sound(&["devenc"]);
+    let Some(pool) = common::open(&["devenc"]) else { return };
+    let report = verify(&pool).unwrap();
+    assert!(report.unseen > 0);
+    let named = report.notes.iter().filter(|note| note.ends_with("were not looked at: no key"));
+    assert_eq!(named.count() as u64, report.unseen);
 }
 
 #[test]

@@ -7,18 +7,21 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 use zfs::read::{
-    Dataset, DatasetKind, Datasets, Pool, PoolState, Property, PropertySource, VdevConfig,
+    Bookmark, Dataset, DatasetKind, Datasets, Pool, PoolState, Property, PropertySource, ReadError,
+    VdevConfig,
 };
 use zfs::send::{Interrupted, interrupted};
 use zfs::space::{IntentLog, intent_log};
 
+use crate::failure::MISMATCH;
 use crate::image::{self, KeyArgs};
 use crate::size::human;
 use crate::ui;
 
 /// Tell what is in a pool: devices, features, datasets, snapshots, properties
 ///
-/// The images are the disks of one pool; disks that are missing are told. Nothing is written.
+/// The images are the disks of one pool; disks that are missing are told. Nothing is written. Exit
+/// code 5 tells that something of a dataset cannot be read; the rest is told all the same.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -40,12 +43,61 @@ pub struct InspectArgs {
 pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let pool = image::open_pool(&args.images, &args.keys)?;
     let datasets = pool.datasets()?;
+    let mut unread: Vec<String> = datasets.errors.iter().map(ToString::to_string).collect();
+    let details: Vec<_> = datasets
+        .datasets
+        .iter()
+        .map(|dataset| (dataset, Details::read(&pool, &datasets, dataset, &mut unread)))
+        .collect();
+    let all = All { pool: &pool, bookmarks: &datasets.bookmarks, details, unread };
     let text = match args.json {
-        true => format!("{}\n", report(&pool, &datasets)?),
-        false => text(&pool, &datasets)?,
+        true => format!("{}\n", report(&all)),
+        false => ui::plain_lines(&text(&all)?),
     };
     ui::print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    if !args.json {
+        warnings(&all).iter().for_each(|text| ui::warn(text));
+    }
+    Ok(if all.unread.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
+}
+
+/// What is told of a pool.
+struct All<'a> {
+    pool: &'a Pool,
+    bookmarks: &'a [Bookmark],
+    details: Vec<(&'a Dataset, Details)>,
+    /// What is not told, as it cannot be read.
+    unread: Vec<String>,
+}
+
+/// What of a dataset lies in objects of its own.
+struct Details {
+    properties: Vec<Property>,
+    intent_log: Option<IntentLog>,
+    interrupted: Option<Interrupted>,
+}
+
+impl Details {
+    /// Whatever of it cannot be read, the rest can be told.
+    fn read(pool: &Pool, all: &Datasets, dataset: &Dataset, unread: &mut Vec<String>) -> Self {
+        let mut note = |what: &str, error: ReadError| {
+            unread.push(format!("{what} of {}: {error}", dataset.name));
+        };
+        Self {
+            properties: pool.properties(all, dataset).unwrap_or_else(|error| {
+                note("properties", error);
+                Vec::new()
+            }),
+            intent_log: intent_log(pool, dataset).unwrap_or_else(|error| {
+                note("intent log", error);
+                None
+            }),
+            interrupted: interrupted(pool, dataset).unwrap_or_else(|error| {
+                note("half-received state", error);
+                None
+            }),
+        }
+    }
 }
 
 fn state(pool: &Pool) -> String {
@@ -96,7 +148,7 @@ fn property_json(property: &Property) -> Value {
     json!({"value": property.value, "source": source, "from": from})
 }
 
-fn intent_log_json(log: IntentLog) -> Value {
+fn intent_log_json(log: &IntentLog) -> Value {
     json!({"records": log.records, "unreplayed": log.unreplayed, "claim_txg": log.claim_txg})
 }
 
@@ -106,16 +158,16 @@ fn interrupted_json(left: &Interrupted) -> Value {
            "token": left.token()})
 }
 
-fn dataset_json(pool: &Pool, all: &Datasets, dataset: &Dataset) -> anyhow::Result<Value> {
-    let properties: serde_json::Map<_, _> = pool
-        .properties(all, dataset)?
-        .into_iter()
-        .map(|property| (property.name.clone(), property_json(&property)))
+fn dataset_json((dataset, details): &(&Dataset, Details)) -> Value {
+    let properties: serde_json::Map<_, _> = details
+        .properties
+        .iter()
+        .map(|property| (property.name.clone(), property_json(property)))
         .collect();
     let [by_dataset, by_snapshots, by_children, by_reservation] = dataset.used_by;
     let used_by = json!({"dataset": by_dataset, "snapshots": by_snapshots,
                          "children": by_children, "refreservation": by_reservation});
-    Ok(json!({
+    json!({
         "name": dataset.name,
         "kind": kind(dataset),
         "guid": dataset.guid,
@@ -129,13 +181,14 @@ fn dataset_json(pool: &Pool, all: &Datasets, dataset: &Dataset) -> anyhow::Resul
         "encrypted": dataset.encrypted,
         "inconsistent": dataset.inconsistent,
         "volume_size": dataset.volume_size,
-        "intent_log": intent_log(pool, dataset)?.map(intent_log_json),
-        "interrupted_receive": interrupted(pool, dataset)?.as_ref().map(interrupted_json),
+        "intent_log": details.intent_log.as_ref().map(intent_log_json),
+        "interrupted_receive": details.interrupted.as_ref().map(interrupted_json),
         "properties": properties,
-    }))
+    })
 }
 
-fn report(pool: &Pool, all: &Datasets) -> anyhow::Result<Value> {
+fn report(all: &All<'_>) -> Value {
+    let pool = all.pool;
     let features: Vec<_> = pool
         .features
         .iter()
@@ -148,11 +201,7 @@ fn report(pool: &Pool, all: &Datasets) -> anyhow::Result<Value> {
             })
         })
         .collect();
-    let datasets: Vec<_> = all
-        .datasets
-        .iter()
-        .map(|dataset| dataset_json(pool, all, dataset))
-        .collect::<Result<_, _>>()?;
+    let datasets: Vec<_> = all.details.iter().map(dataset_json).collect();
     let bookmarks: Vec<_> = all
         .bookmarks
         .iter()
@@ -161,7 +210,7 @@ fn report(pool: &Pool, all: &Datasets) -> anyhow::Result<Value> {
                    "creation_txg": bookmark.creation_txg})
         })
         .collect();
-    Ok(json!({
+    json!({
         "name": pool.name,
         "guid": pool.guid,
         "state": state(pool),
@@ -174,14 +223,14 @@ fn report(pool: &Pool, all: &Datasets) -> anyhow::Result<Value> {
         "features": features,
         "datasets": datasets,
         "bookmarks": bookmarks,
-        "warnings": warnings(pool, all),
-    }))
+        "warnings": warnings(all),
+    })
 }
 
-fn warnings(pool: &Pool, all: &Datasets) -> Vec<String> {
-    let faults = pool.faults();
+fn warnings(all: &All<'_>) -> Vec<String> {
+    let faults = all.pool.faults();
     let faults = faults.iter().map(|fault| format!("a bad copy was not used: {fault}"));
-    pool.warnings.iter().cloned().chain(all.errors.iter().cloned()).chain(faults).collect()
+    all.pool.warnings.iter().chain(&all.unread).cloned().chain(faults).collect()
 }
 
 fn add_vdev(out: &mut String, pool: &Pool, vdev: &VdevConfig, depth: usize) -> std::fmt::Result {
@@ -202,7 +251,8 @@ fn add_vdev(out: &mut String, pool: &Pool, vdev: &VdevConfig, depth: usize) -> s
     vdev.children.iter().try_for_each(|child| add_vdev(out, pool, child, depth + 1))
 }
 
-fn text(pool: &Pool, all: &Datasets) -> anyhow::Result<String> {
+fn text(all: &All<'_>) -> Result<String, std::fmt::Error> {
+    let pool = all.pool;
     let mut text = String::new();
     let out = &mut text;
     writeln!(out, "pool      {} ({})", pool.name, pool.guid)?;
@@ -219,13 +269,13 @@ fn text(pool: &Pool, all: &Datasets) -> anyhow::Result<String> {
         .map(|feature| feature.guid.split_once(':').map_or(&*feature.guid, |(_, name)| name))
         .collect();
     writeln!(out, "features  {} enabled, active: {}", pool.features.len(), active.join(" "))?;
-    let width = all.datasets.iter().map(|dataset| dataset.name.len()).max().unwrap_or(0);
+    let width = all.details.iter().map(|(dataset, _)| dataset.name.len()).max().unwrap_or(0);
     writeln!(out, "\n{:width$}  {:10}  {:>8}  {:>8}  NOTES", "NAME", "KIND", "USED", "REFER")?;
     let mut tokens = Vec::new();
-    for dataset in &all.datasets {
+    for (dataset, details) in &all.details {
         let mut notes = Vec::new();
         if !dataset.is_snapshot {
-            for property in pool.properties(all, dataset)? {
+            for property in &details.properties {
                 if property.source != PropertySource::Local {
                     continue;
                 }
@@ -236,9 +286,9 @@ fn text(pool: &Pool, all: &Datasets) -> anyhow::Result<String> {
         notes.extend(dataset.volume_size.map(|size| format!("volume of {}", human(size))));
         notes.extend(dataset.encrypted.then(|| "encrypted".to_owned()));
         notes.extend(dataset.inconsistent.then(|| "inconsistent".to_owned()));
-        let unreplayed = intent_log(pool, dataset)?.map_or(0, |log| log.unreplayed);
+        let unreplayed = details.intent_log.as_ref().map_or(0, |log| log.unreplayed);
         notes.extend((unreplayed > 0).then(|| format!("{unreplayed} records not replayed")));
-        if let Some(left) = interrupted(pool, dataset)? {
+        if let Some(left) = &details.interrupted {
             notes.push(format!("half received: {} of {}", human(left.bytes), left.to_name));
             tokens.push((&dataset.name, left.token()));
         }
@@ -252,15 +302,12 @@ fn text(pool: &Pool, all: &Datasets) -> anyhow::Result<String> {
         );
         writeln!(out, "{}", line.trim_end())?;
     }
-    for bookmark in &all.bookmarks {
+    for bookmark in all.bookmarks {
         writeln!(out, "{:width$}  bookmark", bookmark.name)?;
     }
     for (name, token) in tokens {
         let name = name.strip_suffix("/%recv").unwrap_or(name);
         writeln!(out, "\nto go on receiving {name}:\n  zfs send -t {token}")?;
-    }
-    for warning in warnings(pool, all) {
-        eprintln!("warning: {warning}");
     }
     Ok(text)
 }

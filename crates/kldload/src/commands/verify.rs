@@ -15,7 +15,8 @@ use crate::ui;
 
 /// Prove a pool sound: every copy of every block, space maps, files, accounting
 ///
-/// Nothing is written. Damaged files are named. Exit code 5 tells that something is wrong.
+/// Nothing is written. Damaged files are named. What cannot be looked at, as files of encrypted datasets
+/// without their key, is told and counted. Exit code 5 tells that something is wrong.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -38,7 +39,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let report = zfs::verify::verify(&pool)?;
     let text = match args.json {
         true => format!("{}\n", report_json(&pool, &report)),
-        false => text(&pool, &report)?,
+        false => ui::plain_lines(&text(&pool, &report)?),
     };
     ui::print(&text)?;
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(MISMATCH) })
@@ -71,6 +72,7 @@ fn report_json(pool: &zfs::read::Pool, report: &Report) -> Value {
         "total": totals_json(&report.total),
         "allocated": report.allocated,
         "inodes": report.inodes,
+        "not_looked_at": report.unseen,
         "notes": report.notes,
         "warnings": pool.warnings,
     })
@@ -86,7 +88,7 @@ fn text(pool: &zfs::read::Pool, report: &Report) -> Result<String, std::fmt::Err
     }
     writeln!(out, "allocated {}, inodes {}", human(report.allocated), report.inodes)?;
     for text in pool.warnings.iter().chain(&report.notes) {
-        eprintln!("warning: {text}");
+        ui::warn(text);
     }
     for problem in &report.problems {
         writeln!(out, "{problem}")?;
@@ -95,6 +97,10 @@ fn text(pool: &zfs::read::Pool, report: &Report) -> Result<String, std::fmt::Err
         writeln!(out, "and {} more", report.untold)?;
     }
     match report.problems.len() {
+        0 if report.unseen > 0 => {
+            let (name, count) = (&pool.name, report.unseen);
+            writeln!(out, "pool {name}: nothing wrong found; {count} datasets not looked at")?;
+        }
         0 => writeln!(out, "pool {} is sound", pool.name)?,
         count => writeln!(out, "pool {}: {} problems", pool.name, count as u64 + report.untold)?,
     }

@@ -4,9 +4,11 @@
 
 use alloc::sync::Arc;
 
+use blk::ReadAt;
+
 use super::cache::Cache;
 use super::error::{BlockError, CopyFault, CopyProblem, ReadError};
-use super::vdev::{Leaf, Vdev, Vdevs};
+use super::vdev::{Vdev, Vdevs};
 use super::{object_type, swap};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer, Dva};
 use crate::codec::{BlockCompression, ByteOrder, Checksum, Checksums, CodecError, decompress};
@@ -38,11 +40,30 @@ pub(crate) struct Blocks {
     pub checksums: Checksums,
     /// Whether gang headers may be larger than a sector.
     pub dynamic_gangs: bool,
-    /// How many blocks the devices can hold at most. More of a kind that is never shared are
-    /// pointers that lead in circles.
-    pub most_blocks: u64,
+    /// How many bytes of the devices are not holes. Blocks of a kind that is never shared take no more;
+    /// pointers that lead in circles seem to.
+    pub most_bytes: u64,
     cache: Cache,
     faults: Mutex<Vec<CopyFault>>,
+}
+
+/// How much of a device there really is: the size of a sparse file costs nothing.
+fn bytes_in(device: &dyn ReadAt) -> blk::io::Result<u64> {
+    let (mut sum, mut at): (u64, u64) = (0, 0);
+    while let Some(run) = device.next_data(at)? {
+        sum = sum.saturating_add(run.end.saturating_sub(run.start));
+        if run.end <= at {
+            break;
+        }
+        at = run.end;
+    }
+    Ok(sum)
+}
+
+/// What a block takes at least of [`Blocks::most_bytes`].
+pub(crate) fn least_bytes(bp: &BlockPointer) -> u64 {
+    let first = bp.copies(is_encrypted(bp)).next();
+    first.map_or(0, |dva| dva.asize()).max(SMALLEST_BLOCK)
 }
 
 /// Whether the pointer's block is encrypted, rather than authenticated or plain.
@@ -87,14 +108,11 @@ fn gang_fault(dva: Dva, what: &str) -> CopyFault {
 
 impl Blocks {
     pub(crate) fn new(vdevs: Vdevs) -> Self {
-        let size = |leaf: &Leaf| match &leaf.device {
-            Some(device) => device.size().unwrap_or(u64::MAX),
-            None => 0,
-        };
-        let leaves = vdevs.tops.iter().flat_map(Vdev::leaves);
-        let bytes = leaves.fold(0, |sum: u64, leaf| sum.saturating_add(size(leaf)));
+        let devices =
+            vdevs.tops.iter().flat_map(Vdev::leaves).filter_map(|leaf| leaf.device.as_ref());
+        let bytes = devices.map(|device| bytes_in(&**device).unwrap_or(u64::MAX));
         Self {
-            most_blocks: bytes / SMALLEST_BLOCK,
+            most_bytes: bytes.fold(0, u64::saturating_add),
             vdevs,
             checksums: Checksums::new(None),
             dynamic_gangs: false,
@@ -401,6 +419,7 @@ mod tests {
 
     use super::*;
     use crate::label::DATA_START;
+    use crate::read::vdev::Leaf;
 
     const OFFSET: u64 = 0x1000;
     const BIRTH: u64 = 9;
@@ -411,6 +430,35 @@ mod tests {
         (words[0], words[1], words[10]) = (1, address, BIRTH);
         words[6] = 1 << 63 | crypt << 61 | object_type << 48 | 7 << 40 | 2 << 32;
         BlockPointer::from_words(words)
+    }
+
+    /// A device of a tebibyte of which nearly all is a hole.
+    struct Sparse;
+
+    impl ReadAt for Sparse {
+        fn size(&self) -> blk::io::Result<u64> {
+            Ok(1 << 40)
+        }
+
+        fn read_exact_at(&self, buf: &mut [u8], _: u64) -> blk::io::Result<()> {
+            buf.fill(0);
+            Ok(())
+        }
+
+        fn next_data(&self, offset: u64) -> blk::io::Result<Option<core::ops::Range<u64>>> {
+            let runs = [0..512 << 10, 1 << 30..(1 << 30) + 4096];
+            Ok(runs
+                .into_iter()
+                .find(|run| offset < run.end)
+                .map(|run| run.start.max(offset)..run.end))
+        }
+    }
+
+    #[test]
+    fn holes_have_room_for_nothing() {
+        let leaf = Leaf { guid: 1, name: "disk".into(), device: Some(Arc::new(Sparse)) };
+        let blocks = Blocks::new(Vdevs { tops: vec![Vdev::Leaf(leaf)] });
+        assert_eq!(blocks.most_bytes, (512 << 10) + 4096);
     }
 
     /// OpenZFS folds the sum of the header, as that of any block of an encrypted dataset; `ztest` found it.

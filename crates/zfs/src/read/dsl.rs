@@ -5,6 +5,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use core::fmt;
 use hashbrown::HashSet;
 
 use super::dnode::u64_at;
@@ -109,6 +110,43 @@ pub struct Bookmark {
     pub creation_txg: u64,
 }
 
+/// A dataset that cannot be read, or something of it.
+#[derive(Debug, Clone)]
+pub struct Unreadable {
+    /// Name of the dataset or snapshot; `DATASET@` for the list of its snapshots, `DATASET#` for that of
+    /// its bookmarks. What is below such a dataset is not known either.
+    pub name: String,
+    error: Arc<ReadError>,
+}
+
+impl Unreadable {
+    /// As the error of whoever needs it.
+    pub fn error(&self) -> ReadError {
+        ReadError::Dataset { what: self.what(), source: self.error.clone() }
+    }
+
+    /// The dataset that it is, or is of.
+    pub fn dataset(&self) -> &str {
+        self.name.split(['@', '#']).next().unwrap_or_default()
+    }
+
+    fn what(&self) -> String {
+        let (dataset, name) = (self.dataset(), &self.name);
+        match name.get(dataset.len()..).unwrap_or_default() {
+            "" => format!("dataset {name}"),
+            "@" => format!("the snapshots of {dataset}"),
+            "#" => format!("the bookmarks of {dataset}"),
+            _ => format!("snapshot {name}"),
+        }
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what(), self.error)
+    }
+}
+
 /// All datasets of a pool.
 #[derive(Debug, Clone, Default)]
 pub struct Datasets {
@@ -117,7 +155,7 @@ pub struct Datasets {
     /// All bookmarks.
     pub bookmarks: Vec<Bookmark>,
     /// What could not be read.
-    pub errors: Vec<String>,
+    pub errors: Vec<Unreadable>,
     /// Parent of each directory by their objects, with its properties.
     dirs: BTreeMap<u64, Dir>,
 }
@@ -137,6 +175,20 @@ impl Datasets {
     pub fn get(&self, name: &str) -> Option<&Dataset> {
         self.datasets.iter().find(|dataset| dataset.name == name)
     }
+
+    /// Why the dataset or snapshot of that name is not known, if it may be in the pool all the same.
+    pub fn failure(&self, name: &str) -> Option<&Unreadable> {
+        let (dataset, is_snapshot) =
+            name.split_once('@').map_or((name, false), |(dataset, _)| (dataset, true));
+        self.errors.iter().find(|failed| {
+            let is_in = |rest: &str| rest.is_empty() || rest.starts_with('/');
+            match failed.name.strip_prefix(failed.dataset()) {
+                Some("") => dataset.strip_prefix(&*failed.name).is_some_and(is_in),
+                Some("@") => is_snapshot && dataset == failed.dataset(),
+                _ => failed.name == name,
+            }
+        })
+    }
 }
 
 struct Walk<'p> {
@@ -154,18 +206,18 @@ impl<'p> Walk<'p> {
         Ok(object)
     }
 
+    fn fail(&mut self, name: String, error: ReadError) {
+        self.found.errors.push(Unreadable { name, error: Arc::new(error) });
+    }
+
     fn directory(&mut self, number: u64, name: &str, parent: u64, depth: usize) {
         if depth > MAX_DEPTH || !self.seen.insert(number) {
-            let why = "nested too deeply, or in a circle";
-            self.found.errors.push(format!("dataset {name}: {why}"));
-            return;
+            let (what, why) = (format!("object {number}"), "nested too deeply, or in a circle");
+            return self.fail(name.to_owned(), ReadError::damaged(what, why));
         }
         let children = match self.read_directory(number, name, parent) {
             Ok(children) => children,
-            Err(error) => {
-                self.found.errors.push(format!("dataset {name}: {error}"));
-                return;
-            }
+            Err(error) => return self.fail(name.to_owned(), error),
         };
         for (child, object) in children {
             // Datasets of the pool's own: $MOS, $FREE, $ORIGIN.
@@ -196,14 +248,20 @@ impl<'p> Walk<'p> {
         self.found.dirs.insert(number, dir);
         let is_zap = directory.dnode.object_type == object_type::ZAP_METADATA;
         let encrypted = is_zap && zap::number(&directory, b"com.datto:crypto_key_obj")?.is_some();
+        // Whatever is wrong with the dataset itself, those below may be well.
         if head != 0 {
-            let mut dataset = self.dataset(head, name.to_owned())?;
-            dataset.used = word(5);
-            dataset.used_by = [word(13), word(14), word(15), word(17)];
-            dataset.origin_object = word(3);
-            dataset.properties_object = properties;
-            dataset.encrypted = encrypted;
-            self.snapshots(&dataset)?;
+            match self.dataset(head, name.to_owned()) {
+                Ok(mut dataset) => {
+                    dataset.used = word(5);
+                    let children = word(15).saturating_add(word(16));
+                    dataset.used_by = [word(13), word(14), children, word(17)];
+                    dataset.origin_object = word(3);
+                    dataset.properties_object = properties;
+                    dataset.encrypted = encrypted;
+                    self.head(dataset);
+                }
+                Err(error) => self.fail(name.to_owned(), error),
+            }
         }
         let mut names = Vec::new();
         if children != 0 {
@@ -218,8 +276,18 @@ impl<'p> Walk<'p> {
     }
 
     /// Adds a dataset, its snapshots and its bookmarks.
+    /// A dataset with its snapshots and bookmarks.
+    fn head(&mut self, dataset: Dataset) {
+        self.found.datasets.push(dataset.clone());
+        if let Err(error) = self.snapshots(&dataset) {
+            self.fail(format!("{}@", dataset.name), error);
+        }
+        if let Err(error) = self.bookmarks(&dataset) {
+            self.fail(format!("{}#", dataset.name), error);
+        }
+    }
+
     fn snapshots(&mut self, head: &Dataset) -> Result<(), ReadError> {
-        self.found.datasets.push(head.clone());
         let object = self.bonus(head.object, DATASET_SIZE)?;
         let names = u64_at(&object.dnode.bonus, 32);
         let mut snapshots = Vec::new();
@@ -231,12 +299,17 @@ impl<'p> Walk<'p> {
                     Ok(snapshot) => {
                         snapshots.push(Dataset { encrypted: head.encrypted, ..snapshot })
                     }
-                    Err(error) => self.found.errors.push(format!("snapshot {name}: {error}")),
+                    Err(error) => self.fail(name, error),
                 }
             }
         }
         snapshots.sort_by_key(|snapshot| (snapshot.creation_txg, snapshot.object));
         self.found.datasets.extend(snapshots);
+        Ok(())
+    }
+
+    fn bookmarks(&mut self, head: &Dataset) -> Result<(), ReadError> {
+        let object = self.bonus(head.object, DATASET_SIZE)?;
         if object.dnode.object_type == object_type::ZAP_METADATA
             && let Some(list) = zap::number(&object, b"com.delphix:bookmarks")?
         {
@@ -334,10 +407,11 @@ impl Pool {
     /// The dataset or snapshot of that name.
     pub fn dataset(&self, name: &str) -> Result<Dataset, ReadError> {
         let datasets = self.datasets()?;
-        datasets
-            .get(name)
-            .cloned()
-            .ok_or_else(|| ReadError::NotFound { what: format!("dataset {name}") })
+        match (datasets.get(name), datasets.failure(name)) {
+            (Some(dataset), _) => Ok(dataset.clone()),
+            (None, Some(failed)) => Err(failed.error()),
+            (None, None) => Err(ReadError::NotFound { what: format!("dataset {name}") }),
+        }
     }
 
     /// The object set of a dataset.
@@ -401,6 +475,10 @@ impl Pool {
             }
             at = dir.parent;
         }
-        Ok(properties.finish())
+        let mut properties = properties.finish();
+        if !dataset.is_snapshot {
+            properties.iter_mut().for_each(|property| property::below(property, &dataset.name));
+        }
+        Ok(properties)
     }
 }

@@ -1,5 +1,6 @@
 //! Why a pool cannot be read, and what was wrong although it could.
 
+use alloc::sync::Arc;
 use blk::io;
 use core::fmt;
 
@@ -120,6 +121,14 @@ pub enum ReadError {
         /// What is wrong.
         problem: String,
     },
+    /// A dataset that was asked for cannot be read.
+    #[error("{what}: {source}")]
+    Dataset {
+        /// Which, or what of it.
+        what: String,
+        /// Why.
+        source: Arc<ReadError>,
+    },
     /// A name does not exist.
     #[error("{what} does not exist")]
     NotFound {
@@ -163,6 +172,9 @@ impl ReadError {
 
     /// Whether the pool's bytes are at fault, rather than the question or this program.
     pub fn is_damage(&self) -> bool {
+        if let Self::Dataset { source, .. } = self {
+            return source.is_damage();
+        }
         matches!(
             self,
             Self::Block(_)

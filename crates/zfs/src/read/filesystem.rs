@@ -159,15 +159,31 @@ impl<'p> Filesystem<'p> {
             let what = directory.object.describe();
             return Err(ReadError::WrongKind { what, expected: "a directory" });
         }
-        self.entries_of(&directory.object)
+        let entries = self.entries_of(&directory.object)?;
+        match bad_name(&entries) {
+            Some(problem) => Err(directory.object.damaged(problem)),
+            None => Ok(entries),
+        }
     }
 
-    /// The entries of a directory that can be read, sorted by name, and the first reason why these are
-    /// not all.
+    /// The entries of a directory that can be read and that a directory can have, sorted by name, and the
+    /// first reason why these are not all.
     pub fn readable_entries(&self, directory: &Inode<'p>) -> (Vec<DirEntry>, Option<ReadError>) {
         if directory.kind() != InodeKind::Directory {
             return (Vec::new(), self.read_dir(directory).err());
         }
+        let (mut entries, error) = self.readable_names(directory);
+        let bad = bad_name(&entries).map(|problem| directory.object.damaged(problem));
+        entries.retain(|entry| is_name(&entry.name));
+        entries.dedup_by(|later, first| later.name == first.name);
+        (entries, error.or(bad))
+    }
+
+    /// The same with whatever names are there.
+    pub(crate) fn readable_names(
+        &self,
+        directory: &Inode<'p>,
+    ) -> (Vec<DirEntry>, Option<ReadError>) {
         let (entries, error) = zap::readable_entries(&directory.object);
         let entries = entries.into_iter().filter_map(|entry| match entry.value {
             OwnedValue::U64(value) => Some(dir_entry(entry.name, value)),
@@ -178,7 +194,9 @@ impl<'p> Filesystem<'p> {
         (entries, error)
     }
 
-    fn entries_of(&self, object: &Object<'p>) -> Result<Vec<DirEntry>, ReadError> {
+    /// The entries of a directory with whatever names are there: those of extended attributes may have
+    /// slashes.
+    pub(crate) fn entries_of(&self, object: &Object<'p>) -> Result<Vec<DirEntry>, ReadError> {
         let entries = zap::entries(object)?;
         let mut entries: Vec<_> = entries
             .into_iter()
@@ -281,7 +299,7 @@ impl<'p> Filesystem<'p> {
         let mut xattrs = Xattrs::new();
         if let Some(number) = inode.attributes.xattr_dir {
             let directory = self.inode(number)?;
-            for entry in self.read_dir(&directory)? {
+            for entry in self.entries_of(&directory.object)? {
                 // Attributes of the system that Solaris keeps here.
                 if entry.name.starts_with(b"SUNWattr_") {
                     continue;
@@ -320,6 +338,25 @@ impl<'p> Filesystem<'p> {
         }
         Ok(length)
     }
+}
+
+/// Whether a directory can have an entry of that name: others would lead out of it.
+fn is_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0)
+}
+
+/// What is wrong with the first name, of entries sorted by name, that is none or is there twice.
+pub(crate) fn bad_name(entries: &[DirEntry]) -> Option<String> {
+    let none = entries.iter().find(|entry| !is_name(&entry.name));
+    let none =
+        none.map(|entry| format!("the name \"{}\" cannot be in it", entry.name.escape_ascii()));
+    none.or_else(|| {
+        let twice = entries.windows(2).find_map(|two| match two {
+            [one, other] if one.name == other.name => Some(&one.name),
+            _ => None,
+        });
+        twice.map(|name| format!("the name \"{}\" is in it twice", name.escape_ascii()))
+    })
 }
 
 fn dir_entry(name: Box<[u8]>, value: u64) -> DirEntry {

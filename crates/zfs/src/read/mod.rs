@@ -51,14 +51,14 @@ mod znode;
 
 pub use config::VdevConfig;
 pub use dnode::Dnode;
-pub use dsl::{Bookmark, Dataset, DatasetKind, Datasets};
+pub use dsl::{Bookmark, Dataset, DatasetKind, Datasets, Unreadable};
 pub use error::{BlockError, CopyFault, CopyProblem, ReadError};
 pub use features::FeatureState;
 pub use filesystem::{DirEntry, Filesystem, Inode, InodeKind};
-#[cfg(test)]
+#[cfg(any(test, feature = "surgeon"))]
 pub(crate) use label::label_offsets;
 pub use label::{Role, Uberblock, probe};
-pub use object::Object;
+pub use object::{DataRuns, Object};
 pub(crate) use objset::IntentLogHeader;
 pub use objset::{Objset, ObjsetKind};
 pub use pool::{Device, Member, Pool, PoolState};
@@ -73,6 +73,7 @@ use block::Blocks;
 
 /// What those who walk block pointers themselves need.
 pub(crate) mod walking {
-    pub(crate) use super::block::{describe as block_text, is_encrypted};
+    pub(crate) use super::block::{describe as block_text, is_encrypted, least_bytes};
     pub(crate) use super::dnode::u64_at;
+    pub(crate) use super::filesystem::bad_name;
 }

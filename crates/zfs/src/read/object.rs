@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::ops::Range;
 
-use super::block::{describe, fill, is_content, is_encrypted};
+use super::block::{describe, fill, is_content, is_encrypted, least_bytes};
 use super::{Blocks, Dnode, ReadError};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
 use crate::crypt::Keys;
@@ -168,38 +168,70 @@ impl<'p> Object<'p> {
         for (at, bp) in self.dnode.pointers.iter().enumerate().rev() {
             stack.push((level, at as u64, *bp));
         }
-        Pointers { left: self.source.blocks.most_blocks, object: self.clone(), stack }
+        Pointers { left: self.source.blocks.most_bytes, object: self.clone(), stack }
     }
 
-    /// What is wrong if there are more blocks than [`Blocks::most_blocks`].
+    /// What is wrong if there are more blocks than [`Blocks::most_bytes`].
     pub(crate) fn has_too_many_blocks(&self) -> ReadError {
         self.damaged("it has more blocks than there is room for: its pointers are wrong")
     }
 
-    /// The runs of bytes below `size` that are not holes, ascending and not touching.
-    pub fn data_runs(&self, size: u64) -> Result<Vec<Range<u64>>, ReadError> {
-        let mut runs: Vec<Range<u64>> = Vec::new();
+    /// The runs of bytes below `size` that are not holes, ascending and not touching. The first error
+    /// is the last item.
+    pub fn data_runs(&self, size: u64) -> DataRuns<'p> {
         let length = u64::from(self.dnode.block_size);
-        for found in self.pointers() {
-            let (block, _) = found?;
-            let start = block.saturating_mul(length);
-            let end = start.saturating_add(length).min(size);
-            if start >= size {
+        DataRuns { pointers: Some(self.pointers()), length, size, run: None }
+    }
+}
+
+/// Iterator of [`Object::data_runs`].
+#[derive(Debug)]
+pub struct DataRuns<'p> {
+    /// None at the end.
+    pointers: Option<Pointers<'p>>,
+    /// Of a block.
+    length: u64,
+    size: u64,
+    /// What the next block may touch.
+    run: Option<Range<u64>>,
+}
+
+impl Iterator for DataRuns<'_> {
+    type Item = Result<Range<u64>, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(found) = self.pointers.as_mut()?.next() {
+            let block = match found {
+                Ok((block, _)) => block,
+                Err(error) => {
+                    (self.pointers, self.run) = (None, None);
+                    return Some(Err(error));
+                }
+            };
+            let start = block.saturating_mul(self.length);
+            let end = start.saturating_add(self.length).min(self.size);
+            if start >= self.size {
                 break;
             }
-            match runs.last_mut() {
-                Some(last) if last.end == start => last.end = end,
-                _ => runs.push(start..end),
+            match &mut self.run {
+                Some(run) if run.end == start => run.end = end,
+                run => {
+                    if let Some(done) = run.replace(start..end) {
+                        return Some(Ok(done));
+                    }
+                }
             }
         }
-        Ok(runs)
+        self.pointers = None;
+        self.run.take().map(Ok)
     }
 }
 
 /// Iterator of [`Object::pointers`].
+#[derive(Debug)]
 pub(crate) struct Pointers<'p> {
     object: Object<'p>,
-    /// How many more indirect blocks, which no others share, it can have.
+    /// How many more bytes its indirect blocks, which no others share, can take.
     left: u64,
     /// Level, number within the level, pointer.
     stack: Vec<(u8, u64, BlockPointer)>,
@@ -222,12 +254,12 @@ impl Iterator for Pointers<'_> {
             }
             match self.object.indirect(&bp, level) {
                 Err(error) => return Some(Err(error)),
-                Ok(_) if self.left == 0 => {
+                Ok(_) if self.left < least_bytes(&bp) => {
                     self.stack.clear();
                     return Some(Err(self.object.has_too_many_blocks()));
                 }
                 Ok(block) => {
-                    self.left -= 1;
+                    self.left -= least_bytes(&bp);
                     let Some(first) = number.checked_mul(1 << dnode.pointers_shift()) else {
                         continue;
                     };

@@ -205,6 +205,19 @@ pub(crate) fn text(name: &str, value: &OwnedValue) -> String {
     }
 }
 
+/// What a dataset inherits is mounted below the mount point of the one that has it, as it lies below it.
+///
+/// Source: `zfs_prop_get` in OpenZFS `lib/libzfs/libzfs_dataset.c`.
+pub(crate) fn below(property: &mut Property, dataset: &str) {
+    let PropertySource::Inherited(from) = &property.source else { return };
+    if property.name != "mountpoint" || !property.value.starts_with('/') {
+        return;
+    }
+    if let Some(rest) = dataset.strip_prefix(&**from) {
+        property.value = format!("{}{rest}", property.value.trim_end_matches('/'));
+    }
+}
+
 /// Properties collected from a dataset upwards: the first value of each name holds.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
@@ -273,6 +286,23 @@ mod tests {
         assert_eq!(number("canmount", 2), "noauto");
         assert_eq!(number("recordsize", 1 << 20), "1048576");
         assert_eq!(number("dedup", 8 | 1 << 8), "sha256,verify");
+    }
+
+    #[test]
+    fn where_datasets_are_mounted() {
+        let mountpoint = |value: &str, source| {
+            let (name, value) = ("mountpoint".to_owned(), value.to_owned());
+            let mut property = Property { name, value, source };
+            below(&mut property, "tank/a/b");
+            property.value
+        };
+        let from = |name: &str| PropertySource::Inherited(name.to_owned());
+        assert_eq!(mountpoint("/data", from("tank")), "/data/a/b");
+        assert_eq!(mountpoint("/", from("tank/a")), "/b");
+        assert_eq!(mountpoint("none", from("tank")), "none");
+        assert_eq!(mountpoint("legacy", from("tank")), "legacy");
+        assert_eq!(mountpoint("/data", PropertySource::Local), "/data");
+        assert_eq!(mountpoint("/data", PropertySource::Received), "/data");
     }
 
     #[test]

@@ -17,8 +17,12 @@ pub(crate) struct Spool(Blocks);
 
 /// The spool on `device`.
 pub(crate) fn device(device: Arc<dyn ReadAt>) -> Spool {
+    // What it has now is no measure: all of it is written later, by us.
+    let most_bytes = device.size().unwrap_or(u64::MAX);
     let leaf = Leaf { guid: 0, name: "the spool".to_owned(), device: Some(device) };
-    Spool(Blocks::new(Vdevs { tops: vec![Vdev::Leaf(leaf)] }))
+    let mut blocks = Blocks::new(Vdevs { tops: vec![Vdev::Leaf(leaf)] });
+    blocks.most_bytes = most_bytes;
+    Spool(blocks)
 }
 
 impl Spool {

@@ -15,6 +15,8 @@ use super::{Filesystem, Inode, InodeKind, ReadError};
 const PIECE: usize = 1 << 20;
 /// More directories in each other than any path can name.
 const MAX_DEPTH: usize = 4096;
+/// Most parts of a file that are kept: of a tebibyte of which every second block of 32 KiB is a hole.
+const MAX_RUNS: usize = 1 << 24;
 
 /// The contents of the files of a tree made by [`Filesystem::tree`].
 #[derive(Debug)]
@@ -47,7 +49,14 @@ impl<'p> Filesystem<'p> {
 
     /// The parts of a file that are not holes.
     pub fn data_runs(&self, inode: &Inode<'p>) -> Result<Vec<Range<u64>>, ReadError> {
-        inode.object.data_runs(inode.attributes.size)
+        let mut runs = Vec::new();
+        for run in inode.object.data_runs(inode.attributes.size) {
+            if runs.len() >= MAX_RUNS {
+                return Err(inode.object.damaged("it has more holes than any file"));
+            }
+            runs.push(run?);
+        }
+        Ok(runs)
     }
 
     /// Everything from the inode `object` down as a tree, and where the contents of its files are.

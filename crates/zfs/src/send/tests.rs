@@ -314,15 +314,24 @@ fn a_tree_goes_on_from_a_snapshot_that_is_there() {
     let device = std::sync::Arc::new(blk::Memory::zeroed(64 << 20));
     let pool = crate::verify::tests::pool(datasets);
     crate::write_pool(&*device, &pool, &::tree::MemoryBlobs::default(), &mut |_| {}).unwrap();
-    let pool =
-        crate::read::Pool::open(&[crate::read::Device { name: "memory".into(), data: device }]);
-    let pool = pool.unwrap();
+    let patient = crate::verify::surgeon::Surgeon { device };
     let send = |from| {
         let mut writer = StreamWriter::new(Vec::new());
-        send_tree(&pool, "tank", "now", from, SendOptions::default(), &mut writer)?;
-        writer.finish(true).map_err(SendError::from)
+        let (pool, options) = (patient.pool(), SendOptions::default());
+        let left_out = send_tree(&pool, "tank", "now", from, options, &mut writer)?;
+        Ok::<_, SendError>((writer.finish(true)?, left_out))
     };
-    let sent: Vec<_> = read(&send(None).unwrap())
+    // It could have had the snapshot.
+    let error = send(None).unwrap_err().to_string();
+    assert!(error.starts_with("cannot send tank/new@now: there is no such snapshot"), "{error}");
+    let object = patient.pool().dataset("tank/new").unwrap().object;
+    patient.mos(object, &mut |dnode| {
+        let creation = 64 + 128 * usize::from(dnode[3]) + 8 * 7;
+        crate::verify::surgeon::change(dnode, creation, |txg| txg + 100);
+    });
+    let (sent, left_out) = send(None).unwrap();
+    assert_eq!(left_out, ["tank/new", "tank/new/old"]);
+    let sent: Vec<_> = read(&sent)
         .unwrap()
         .into_iter()
         .filter_map(|record| match record {
@@ -333,6 +342,13 @@ fn a_tree_goes_on_from_a_snapshot_that_is_there() {
     assert_eq!(sent, ["tank@now", "tank@now", "tank/newer@now"]);
     let error = send(Some("before")).unwrap_err().to_string();
     assert!(error.contains("tank@before"), "{error}");
+
+    // Without its block of a size that can be nobody knows what is below.
+    let directory = patient.pool().dataset("tank/newer").unwrap().directory;
+    patient.mos(directory, &mut |dnode| dnode[8..10].fill(0));
+    let error = send(None).unwrap_err();
+    assert!(matches!(&error, SendError::Read(read) if read.is_damage()), "{error}");
+    assert!(error.to_string().starts_with("dataset tank/newer: "), "{error}");
 }
 
 #[test]

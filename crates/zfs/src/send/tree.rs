@@ -9,12 +9,16 @@ use super::produce::send_since;
 use super::record::RECORD;
 use super::{Begin, Record, SendError, SendOptions, StreamWriter, features};
 use crate::nvlist::{NvList, Value, encode_xdr};
-use crate::read::{Dataset, INHERIT, Pool, RECEIVED, ReadError, zap};
+use crate::read::{Dataset, INHERIT, Pool, RECEIVED, ReadError, Unreadable, zap};
 use crate::zap::OwnedValue;
 
 /// Properties that belong to the pool they were read from.
 const NOT_SENT: [&str; 6] =
     ["encryption", "keyformat", "keylocation", "pbkdf2iters", "pbkdf2salt", "objsetid"];
+
+/// Why a dataset without the snapshot is not passed over in silence.
+const OLDER: &str = "there is no such snapshot, though the dataset is no newer than that of the one above it; \
+                     make it with zfs snapshot -r, or send the datasets one by one";
 
 /// A dataset of the tree and its snapshots, the oldest first, up to the one that is sent.
 struct Member<'d> {
@@ -33,6 +37,10 @@ fn snapshot_name(dataset: &Dataset) -> &str {
 /// Writes a compound stream of dataset `name` and all below it up to their snapshots `to`, all of
 /// them or those after the snapshots `from`. End the writer with `finish(true)` after it. Encrypted
 /// datasets are sent as plain text, clones as such if what they were cloned from is sent as well.
+///
+/// Tells what was left out, as `zfs send` does it: datasets that were made after the snapshot, and so
+/// cannot have it, with those below them. Older ones without it are refused, and so is a tree of which
+/// something cannot be read.
 pub fn send_tree<W: Write>(
     pool: &Pool,
     name: &str,
@@ -40,9 +48,15 @@ pub fn send_tree<W: Write>(
     from: Option<&str>,
     options: SendOptions,
     out: &mut StreamWriter<W>,
-) -> Result<(), SendError> {
-    let all = pool.datasets()?.datasets;
-    let members = members(&all, name, to, from)?;
+) -> Result<Vec<String>, SendError> {
+    let all = pool.datasets()?;
+    // Nobody reads a list of bookmarks to send what it is of.
+    let needed =
+        |failed: &&Unreadable| is_within(failed.dataset(), name) && !failed.name.ends_with('#');
+    if let Some(failed) = all.errors.iter().find(needed) {
+        return Err(failed.error().into());
+    }
+    let (members, left_out) = members(&all.datasets, name, to, from)?;
     let Some(root) = members.first() else {
         let problem = "there is no such dataset, or it has no such snapshot";
         return Err(SendError::Refused { name: format!("{name}@{to}"), problem });
@@ -83,7 +97,12 @@ pub fn send_tree<W: Write>(
             older = Some(snapshot);
         }
     }
-    Ok(())
+    Ok(left_out)
+}
+
+/// Whether a dataset is that one or below it.
+fn is_within(dataset: &str, root: &str) -> bool {
+    dataset.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The members, clones after what they were cloned from.
@@ -112,42 +131,48 @@ fn in_order<'m, 'd>(members: &'m [Member<'d>]) -> Vec<&'m Member<'d>> {
 /// as it is, and tells its length. `out` should be buffered.
 pub fn send_pool<W: Write>(pool: &Pool, to: &str, out: W) -> Result<u64, SendError> {
     let mut stream = StreamWriter::new(out);
-    send_tree(pool, &pool.name, to, None, SendOptions::default(), &mut stream)?;
+    let left_out = send_tree(pool, &pool.name, to, None, SendOptions::default(), &mut stream)?;
+    if let Some(name) = left_out.into_iter().next() {
+        let (name, problem) = (format!("{name}@{to}"), "there is no such snapshot");
+        return Err(SendError::Refused { name, problem });
+    }
     let length = stream.offset() + RECORD as u64;
     stream.finish(true)?;
     Ok(length)
 }
 
-/// The datasets of the tree that have the snapshot, parents first.
+/// The datasets of the tree that have the snapshot, parents first, and those that are left out.
 fn members<'d>(
     all: &'d [Dataset],
     name: &str,
     to: &str,
     from: Option<&str>,
-) -> Result<Vec<Member<'d>>, SendError> {
+) -> Result<(Vec<Member<'d>>, Vec<String>), SendError> {
+    // What is half received has no name that one could ask for.
     let within = |dataset: &&Dataset| {
-        !dataset.is_snapshot
-            && dataset
-                .name
-                .strip_prefix(name)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        !dataset.is_snapshot && is_within(&dataset.name, name) && !dataset.name.contains('%')
     };
-    let mut members = Vec::new();
-    let mut left_out: Vec<&str> = Vec::new();
+    let mut members: Vec<Member<'_>> = Vec::new();
+    let mut left_out: Vec<&Dataset> = Vec::new();
     for head in all.iter().filter(within) {
         let mut snapshots: Vec<&Dataset> = all
             .iter()
             .filter(|other| other.is_snapshot && other.directory == head.directory)
             .collect();
         snapshots.sort_by_key(|snapshot| snapshot.creation_txg);
-        // Datasets that were made later than the snapshot are left out, with what is below them:
-        // its parent would be missing.
-        let is_below = |parent: &&str| {
-            head.name.strip_prefix(*parent).is_some_and(|rest| rest.starts_with('/'))
-        };
+        // With those that are left out goes what is below them: its parent would be missing.
+        let is_below = |other: &Dataset| is_within(&head.name, &other.name);
+        let parent_is_left_out = left_out.iter().any(|out| is_below(out));
         let last = snapshots.iter().position(|one| snapshot_name(one) == to);
-        let Some(last) = last.filter(|_| !left_out.iter().any(is_below)) else {
-            left_out.push(&head.name);
+        let Some(last) = last.filter(|_| !parent_is_left_out) else {
+            let parent = members.iter().rfind(|member| is_below(member.head));
+            let sent = parent.and_then(|parent| parent.snapshots.last());
+            let is_older = sent.is_some_and(|sent| head.creation_txg <= sent.creation_txg);
+            if is_older && !parent_is_left_out {
+                let (name, problem) = (format!("{}@{to}", head.name), OLDER);
+                return Err(SendError::Refused { name, problem });
+            }
+            left_out.push(head);
             continue;
         };
         snapshots.truncate(last + 1);
@@ -162,7 +187,8 @@ fn members<'d>(
         let origin = member.head.origin.as_ref();
         member.origin = sent.iter().copied().find(|snapshot| Some(&snapshot.name) == origin);
     }
-    Ok(members)
+    let left_out = left_out.into_iter().map(|dataset| dataset.name.clone()).collect();
+    Ok((members, left_out))
 }
 
 /// GUID of the snapshot that children name as their parent's.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::names::{self, Part};
 use super::{MAX_PROBLEMS, ProblemKind, Report};
+use crate::read::walking::bad_name;
 use crate::read::{
     Dataset, DatasetKind, Datasets, Filesystem, Inode, InodeKind, Pool, ReadError, zap,
 };
@@ -24,6 +25,7 @@ pub(super) fn check(pool: &Pool, datasets: &Datasets, report: &mut Report) {
     // A stream brings inodes before their names: what it left half done is no damage.
     let (half, whole): (Vec<&Dataset>, Vec<&Dataset>) =
         filesystems.partition(|dataset| dataset.inconsistent);
+    report.unseen += half.len() as u64;
     report.notes.extend(half.iter().map(|dataset| {
         format!("files of {} were not looked at: it is half received or destroyed", dataset.name)
     }));
@@ -48,6 +50,7 @@ pub(super) fn check(pool: &Pool, datasets: &Datasets, report: &mut Report) {
     for part in all.into_inner().unwrap_or_else(PoisonError::into_inner) {
         report.inodes += part.inodes;
         report.untold += part.untold;
+        report.unseen += part.unseen;
         report.notes.extend(part.notes);
         for problem in part.problems {
             report.problem(problem.kind, problem.what, problem.files);
@@ -75,6 +78,8 @@ struct Seen {
     untyped: Vec<(u64, u64)>,
     /// Space and objects by user, group, project.
     accounts: [BTreeMap<String, u64>; 3],
+    /// Directories with names that none but those of extended attributes can have, and which.
+    bad_names: BTreeMap<u64, String>,
     /// Something could not be read, so that what is missing proves nothing.
     incomplete: bool,
     /// What is wrong with which object.
@@ -87,6 +92,7 @@ fn check_one(pool: &Pool, dataset: &Dataset, report: &mut Report) {
     let fs = match pool.filesystem(dataset) {
         Ok(fs) => fs,
         Err(ReadError::Encrypted { .. } | ReadError::Keys { .. }) => {
+            report.unseen += 1;
             report.notes.push(format!("files of {} were not looked at: no key", dataset.name));
             return;
         }
@@ -185,8 +191,9 @@ impl Seen {
         if inode.kind() != InodeKind::Directory {
             return;
         }
-        match fs.read_dir(&inode) {
+        match fs.entries_of(&inode.object) {
             Ok(entries) => {
+                self.bad_names.extend(bad_name(&entries).map(|problem| (number, problem)));
                 let directories = entries.iter().filter(|entry| entry.kind == 4).count() as u64;
                 self.directories.insert(number, (entries.len() as u64, directories));
                 for entry in entries {
@@ -265,6 +272,11 @@ impl Seen {
                 && !self.incomplete
             {
                 wrong(number, format!("it has {names} names and counts {} links", inode.links));
+            }
+        }
+        for (&number, problem) in &self.bad_names {
+            if !xattr_dirs.contains(&number) {
+                wrong(number, problem.clone());
             }
         }
         for (&number, parent) in &self.parents {

@@ -14,10 +14,12 @@
 
 mod files;
 mod freed;
+#[cfg(test)]
+mod hostile;
 mod names;
 mod space;
-#[cfg(test)]
-pub(crate) mod surgeon;
+#[cfg(any(test, feature = "surgeon"))]
+pub mod surgeon;
 #[cfg(test)]
 pub(crate) mod tests;
 mod walk;
@@ -131,6 +133,9 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// How many problems more there are than are told.
     pub untold: u64,
+    /// File systems whose files were not looked at, for want of a key or as they are half received; the
+    /// notes name them.
+    pub unseen: u64,
     /// What could not be checked, and why.
     pub notes: Vec<String>,
 }
@@ -168,7 +173,7 @@ pub fn verify(pool: &Pool) -> Result<Report, ReadError> {
     }
     let datasets = pool.datasets().map_err(cause)?;
     for what in &datasets.errors {
-        report.problem(ProblemKind::Structure, what.clone(), Vec::new());
+        report.problem(ProblemKind::Structure, what.to_string(), Vec::new());
     }
     // What cannot be read of them is told by the walk.
     let logs = crate::space::intent_logs(pool).unwrap_or_default();

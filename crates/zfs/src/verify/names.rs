@@ -139,7 +139,7 @@ impl Wanted {
                 note(xattrs, number, XATTRS.into());
             }
             if inode.kind() == InodeKind::Directory {
-                for entry in fs.readable_entries(&inode).0 {
+                for entry in fs.readable_names(&inode).0 {
                     note(entry.object, number, entry.name);
                 }
             }
@@ -205,7 +205,7 @@ impl<'p> Paths<'_, 'p> {
         if parent.attributes.xattr_dir == Some(object) {
             return Some(XATTRS.into());
         }
-        let (entries, _) = self.fs.readable_entries(parent);
+        let (entries, _) = self.fs.readable_names(parent);
         entries.into_iter().find(|entry| entry.object == object).map(|entry| entry.name)
     }
 }

@@ -1,7 +1,8 @@
 //! Changes a pool behind its own back: a block is changed where it lies, and so is every pointer
 //! above it, up to the uberblock, so that all checksums are right and only the meaning is wrong.
 //!
-//! For pools on one device, and what no snapshot shares.
+//! For tests, of pools on one device, and what no snapshot shares.
+#![allow(clippy::unwrap_used, reason = "only tests use it, and they are to fail")]
 
 use std::sync::Arc;
 
@@ -25,27 +26,32 @@ const ROOT_AT: usize = 40;
 const CONFIG_AT: u64 = 16 << 10;
 const CONFIG_SIZE: usize = 112 << 10;
 
-pub(crate) struct Surgeon {
+/// A pool in memory that is changed.
+#[derive(Debug)]
+pub struct Surgeon {
+    /// Where it lies.
     pub device: Arc<Memory>,
 }
 
 /// The word at a byte offset.
-pub(crate) fn word(bytes: &[u8], at: usize) -> u64 {
+pub fn word(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
 /// Changes the word at a byte offset.
-pub(crate) fn change(bytes: &mut [u8], at: usize, to: impl FnOnce(u64) -> u64) {
+pub fn change(bytes: &mut [u8], at: usize, to: impl FnOnce(u64) -> u64) {
     let new = to(word(bytes, at));
     bytes[at..at + 8].copy_from_slice(&new.to_le_bytes());
 }
 
 impl Surgeon {
-    pub(crate) fn pool(&self) -> Pool {
+    /// The pool as it is now.
+    pub fn pool(&self) -> Pool {
         Pool::open(&[Device { name: "memory".to_owned(), data: self.device.clone() }]).unwrap()
     }
 
     /// Flips a bit of a copy of a block without amending its checksum.
+    #[cfg(test)]
     pub(crate) fn flip(&self, bp: &BlockPointer, copy: usize) {
         let at = DATA_START + bp.copies(false).nth(copy).unwrap().offset() + 100;
         let mut byte = [0];
@@ -54,7 +60,7 @@ impl Surgeon {
     }
 
     /// Changes the dnode of an object of the MOS.
-    pub(crate) fn mos(&self, object: u64, work: &mut dyn FnMut(&mut [u8])) {
+    pub fn mos(&self, object: u64, work: &mut dyn FnMut(&mut [u8])) {
         let pool = self.pool();
         let size = 1 << pool.vdevs[0].ashift.clamp(10, 13);
         let at = RING_AT + pool.uberblock.txg * size % RING_SIZE;
@@ -68,7 +74,7 @@ impl Surgeon {
     }
 
     /// Adds a newer uberblock whose root is lost.
-    pub(crate) fn lose_newest(&self) {
+    pub fn lose_newest(&self) {
         let pool = self.pool();
         let (txg, size) = (pool.uberblock.txg, 1 << pool.vdevs[0].ashift.clamp(10, 13));
         let at = |txg: u64| RING_AT + txg * size % RING_SIZE;
@@ -83,7 +89,7 @@ impl Surgeon {
     }
 
     /// Changes the configuration in a label.
-    pub(crate) fn label(&self, number: usize, work: &dyn Fn(NvList) -> NvList) {
+    pub fn label(&self, number: usize, work: &dyn Fn(NvList) -> NvList) {
         let at = label_offsets(self.device.size().unwrap())[number] + CONFIG_AT;
         let mut area = vec![0; CONFIG_SIZE];
         self.device.read_exact_at(&mut area, at).unwrap();
@@ -95,7 +101,7 @@ impl Surgeon {
     }
 
     /// Changes the block with the object set of a dataset.
-    pub(crate) fn objset(&self, dataset: &str, work: &mut dyn FnMut(&mut [u8])) {
+    pub fn objset(&self, dataset: &str, work: &mut dyn FnMut(&mut [u8])) {
         let object = self.pool().dataset(dataset).unwrap().object;
         self.mos(object, &mut |dnode| {
             let bonus = 64 + BLKPTR_SIZE * usize::from(dnode[3]);
@@ -104,7 +110,7 @@ impl Surgeon {
     }
 
     /// Changes the dnode of an object of a dataset.
-    pub(crate) fn object(&self, dataset: &str, object: u64, work: &mut dyn FnMut(&mut [u8])) {
+    pub fn object(&self, dataset: &str, object: u64, work: &mut dyn FnMut(&mut [u8])) {
         self.objset(dataset, &mut |objset| self.dnode(objset, object, work));
     }
 
@@ -115,7 +121,7 @@ impl Surgeon {
     }
 
     /// Changes a data block of the object whose dnode is given.
-    pub(crate) fn block(&self, dnode: &mut [u8], block: u64, work: &mut dyn FnMut(&mut [u8])) {
+    pub fn block(&self, dnode: &mut [u8], block: u64, work: &mut dyn FnMut(&mut [u8])) {
         let level = dnode[2] - 1;
         let at = 64 + (block >> (10 * level)) as usize * BLKPTR_SIZE;
         self.descend(&mut dnode[at..at + BLKPTR_SIZE], level, block, work);

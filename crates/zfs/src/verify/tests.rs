@@ -6,15 +6,14 @@ use blk::{Memory, ReadAt, WriteAt};
 use tree::{File, Inode, Kind, MemoryBlobs, Metadata, Tree};
 
 use super::surgeon::{Surgeon, change, word};
-use super::{Problem, ProblemKind, verify};
+use super::{ProblemKind, verify};
 use crate::blkptr::{BlockKind, BlockPointer};
-use crate::checksum::{fletcher4, seal};
+use crate::checksum::seal;
 use crate::codec::Checksums;
 use crate::crypt::Secret;
 use crate::label::DATA_START;
 use crate::nvlist::{NvList, Value};
 use crate::read::{Device, FeatureState, label_offsets};
-use crate::send::{SendOptions, StreamWriter, send_snapshot};
 use crate::{Content, Dataset, Pool};
 
 /// Offsets in a dnode: its bonus area with the system attributes as the writer orders them.
@@ -44,7 +43,7 @@ pub(crate) fn pool(datasets: Vec<Dataset<'_>>) -> Pool<'_> {
 }
 
 /// A pool with some files, on one device.
-fn patient() -> Surgeon {
+pub(super) fn patient() -> Surgeon {
     let mut tree = Tree::new(Metadata { mode: 0o755, ..Metadata::default() });
     let mut blobs = MemoryBlobs::default();
     let directory = Metadata { mode: 0o755, ..Metadata::default() };
@@ -79,18 +78,18 @@ fn patient() -> Surgeon {
 }
 
 /// Kinds of problems and the files they name.
-fn problems(patient: &Surgeon) -> Vec<(ProblemKind, Vec<String>)> {
+pub(super) fn problems(patient: &Surgeon) -> Vec<(ProblemKind, Vec<String>)> {
     let report = verify(&patient.pool()).unwrap();
     let problems = report.problems.iter().inspect(|problem| eprintln!("{problem}"));
     problems.map(|problem| (problem.kind, problem.files.clone())).collect()
 }
 
-fn named(files: &[&str]) -> Vec<String> {
+pub(super) fn named(files: &[&str]) -> Vec<String> {
     files.iter().map(|file| format!("tank/fs:/{file}")).collect()
 }
 
 /// Number and first pointer of a file.
-fn find(patient: &Surgeon, path: &str) -> (u64, BlockPointer) {
+pub(super) fn find(patient: &Surgeon, path: &str) -> (u64, BlockPointer) {
     let pool = patient.pool();
     let fs = pool.filesystem(&pool.dataset("tank/fs").unwrap()).unwrap();
     let object = fs.resolve(path.as_bytes(), false).unwrap().object;
@@ -330,7 +329,7 @@ fn a_dataset_that_is_half_received() {
 }
 
 /// Where nothing is allocated in a patient.
-const FREE: u64 = (50 << 20) + (768 << 10);
+pub(super) const FREE: u64 = (50 << 20) + (768 << 10);
 
 /// The pointer to a gang block of `size` bytes whose header lies at `at`, in three copies, and
 /// points to `parts`.
@@ -398,7 +397,7 @@ fn gang_headers_that_have_no_end() {
 }
 
 /// Where an entry of a micro ZAP is: its value, which its name follows.
-fn entry(zap: &[u8], name: &str) -> usize {
+pub(super) fn entry(zap: &[u8], name: &str) -> usize {
     let named = |at: &usize| zap[at + 14..].starts_with(&[name.as_bytes(), &[0]].concat());
     (64..zap.len()).step_by(64).find(named).unwrap()
 }
@@ -551,41 +550,6 @@ fn leaks_are_not_told_with_fast_deduplication() {
     let report = verify(&with_feature(&patient, "com.klarasystems:fast_dedup")).unwrap();
     assert_eq!(report.problems, []);
     assert!(report.notes.iter().any(|note| note.starts_with("leaks were not looked for")));
-}
-
-/// Indirect blocks that point to the next one eight times: more than could ever be followed.
-#[test]
-fn indirect_blocks_that_are_shared() {
-    let patient = patient();
-    let (big, _) = find(&patient, "d/big");
-    let mut bp = BlockPointer::HOLE;
-    for level in 1..9 {
-        let block = bp.to_bytes().repeat(8);
-        let at = FREE + u64::from(level) * 4096;
-        patient.device.write_all_at(&block, DATA_START + at).unwrap();
-        let (kind, sizes) = (BlockKind { object_type: 19, level }, (4096, 1024, 1024));
-        bp = BlockPointer::stored(kind, &[at], sizes, 2, &fletcher4(&block), 5, 0);
-    }
-    patient.object("tank/fs", big, &mut |dnode| {
-        dnode[1..3].copy_from_slice(&[10, 9]);
-        change(dnode, 16, |_| (1 << 24) - 1);
-        dnode[64..192].copy_from_slice(&bp.to_bytes());
-    });
-    let mut pool = patient.pool();
-    assert_eq!(pool.blocks.most_blocks, (64 << 20) / 512);
-    pool.blocks.most_blocks = 2000;
-    let fs = pool.filesystem(&pool.dataset("tank/fs").unwrap()).unwrap();
-    let found: Vec<_> = fs.inode(big).unwrap().object.pointers().collect();
-    let [Err(error)] = &found[..] else { panic!("{} pointers", found.len()) };
-    assert!(error.to_string().contains("more blocks than"), "{error}");
-    let sent = crate::read::Dataset { is_snapshot: true, ..pool.dataset("tank/fs").unwrap() };
-    let mut stream = StreamWriter::new(std::io::sink());
-    let sent = send_snapshot(&pool, &sent, None, SendOptions::default(), &mut stream);
-    let error = sent.unwrap_err().to_string();
-    assert!(error.contains("more blocks than"), "{error}");
-    let problems = verify(&pool).unwrap().problems;
-    let named = |problem: &&Problem| problem.files == named(&["d/big"]);
-    assert!(problems.iter().filter(named).any(|problem| problem.what.contains("more blocks than")));
 }
 
 /// A pool whose file system has a snapshot `one`, since when the file `new` came and nothing else

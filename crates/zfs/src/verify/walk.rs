@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use blk::RangeSet;
@@ -15,7 +15,7 @@ use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
 use crate::crypt::verify_indirect;
 use crate::dnode::DNODE_SIZE;
 use crate::dnode::object_type::{DNODE, OBJSET};
-use crate::read::walking::{block_text, is_encrypted};
+use crate::read::walking::{block_text, is_encrypted, least_bytes};
 use crate::read::{
     CopyFault, CopyProblem, Dataset, Datasets, Object, Objset, Pool, ReadError, object_type,
 };
@@ -192,8 +192,10 @@ struct Worker<'a, 'p> {
     search: Option<&'a Ranges>,
     /// Whether there may be clones of blocks.
     cloning: bool,
-    /// How many more indirect blocks and blocks of dnodes the object can have.
+    /// How many more bytes the indirect blocks and blocks of dnodes of the object can take.
     left: u64,
+    /// The same of all objects together, of the blocks that each scan has for itself.
+    left_of_all: &'a AtomicU64,
     queue: &'a Sender<Task>,
     pending: &'a AtomicUsize,
     found: Found,
@@ -287,12 +289,14 @@ fn walk(pool: &Pool, scans: &[Scan<'_>], search: Option<&Ranges>) -> Vec<Found> 
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let (sender, receiver) = bounded(QUEUE);
     let (pending, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let left_of_all = AtomicU64::new(pool.blocks.most_bytes);
     let all: Mutex<Vec<Found>> = Mutex::default();
     let worker = || Worker {
         pool,
         scans,
         search,
         left: 0,
+        left_of_all: &left_of_all,
         cloning: pool.feature_is_active("com.fudosecurity:block_cloning"),
         queue: &sender,
         pending: &pending,
@@ -449,7 +453,7 @@ impl<'p> Worker<'_, 'p> {
         self.visit(index, 0, 0, &bp);
         let meta = objset.meta_object();
         let mut below = Below::default();
-        self.left = self.pool.blocks.most_blocks.saturating_add(1);
+        self.left = self.pool.blocks.most_bytes;
         for (at, bp) in meta.dnode.pointers.iter().enumerate() {
             self.join(&mut below, index, &meta, (meta.dnode.levels - 1, at as u64), bp);
         }
@@ -517,6 +521,15 @@ impl<'p> Worker<'_, 'p> {
         for part in parts.unwrap_or_default() {
             self.allocate_parts(&part, sharing, depth + 1);
         }
+    }
+
+    /// Whether there can be this block too, which no other object shares; counts it.
+    fn has_room(&mut self, bp: &BlockPointer, own: bool) -> bool {
+        let bytes = least_bytes(bp);
+        let Some(left) = self.left.checked_sub(bytes) else { return false };
+        self.left = left;
+        let less = |left: u64| left.checked_sub(bytes);
+        !own || self.left_of_all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
     fn scrub(&mut self, scan: usize, object: u64, block: u64, bp: &BlockPointer) {
@@ -624,16 +637,14 @@ impl<'p> Worker<'_, 'p> {
             return Below { incomplete: true, ..below };
         }
         // Data may be shared by clones, but no block of these two kinds is.
-        if level > 0 || is_meta {
-            if self.left == 1 {
+        if (level > 0 || is_meta) && !self.has_room(bp, own) {
+            if self.left > 0 {
                 let what = object.has_too_many_blocks().to_string();
                 self.problem(ProblemKind::Structure, what, Some((scan, object.number)));
             }
-            self.left = self.left.saturating_sub(1);
-            if self.left == 0 {
-                self.found.incomplete = true;
-                return Below { incomplete: true, ..below };
-            }
+            self.left = 0;
+            self.found.incomplete = true;
+            return Below { incomplete: true, ..below };
         }
         if level == 0 {
             match (own, is_meta) {
@@ -737,7 +748,7 @@ impl<'p> Worker<'_, 'p> {
 
     fn object(&mut self, scan: usize, object: &Object<'p>) {
         let mut below = Below::default();
-        self.left = self.pool.blocks.most_blocks.saturating_add(1);
+        self.left = self.pool.blocks.most_bytes;
         for (at, bp) in object.dnode.pointers.iter().enumerate() {
             self.join(&mut below, scan, object, (object.dnode.levels - 1, at as u64), bp);
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::json;
 use tree::{Kind, Tree};
-use zfs::read::{Filesystem, FilesystemBlobs, Inode};
+use zfs::read::{Filesystem, FilesystemBlobs, Inode, Object};
 
 use super::place::Place;
 use super::{CpArgs, unpack};
@@ -29,10 +29,14 @@ fn target(destination: &Path, name: &str) -> PathBuf {
 }
 
 /// Copies a volume.
-pub fn volume(place: &Place, destination: &Path, as_json: bool) -> anyhow::Result<()> {
-    let (object, size) = place.pool.volume(&place.dataset)?;
+pub fn volume(
+    place: &Place,
+    (object, size): (&Object<'_>, u64),
+    destination: &Path,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let output = place.output(&target(destination, &place.name()))?;
-    unpack::pour(&object, size, output.file(), &mut Vec::new())
+    unpack::pour(object, size, output.file(), &mut Vec::new())
         .with_context(|| format!("copying to {}", output.path().display()))?;
     told(&output.publish()?, as_json)
 }
@@ -98,7 +102,7 @@ pub fn directory<'p>(
     unfinished
         .placed(|unfinished| fs::rename(unfinished, &path))
         .with_context(|| format!("cannot write {}", path.display()))?;
-    outcome.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+    outcome.notes.iter().for_each(|note| ui::warn(note));
     for (name, error) in &outcome.left_out {
         let source = asked.source_of(name);
         match args.json {
@@ -106,7 +110,7 @@ pub fn directory<'p>(
                 let event = json!({"event": "left out", "source": source, "error": error});
                 ui::print(&format!("{event}\n"))?;
             }
-            false => eprintln!("left out: {source}: {error}"),
+            false => eprintln!("{}", ui::plain(&format!("left out: {source}: {error}"))),
         }
     }
     told(&path, args.json)?;
@@ -143,7 +147,7 @@ fn remove_sockets(tree: &mut Tree) -> anyhow::Result<()> {
     for path in sockets {
         let at = path.iter().rposition(|&byte| byte == b'/');
         let (directory, name) = at.map_or((&[][..], &*path), |at| (&path[..at], &path[at + 1..]));
-        eprintln!("warning: {}: a socket is left out", String::from_utf8_lossy(&path));
+        ui::warn(&format!("{}: a socket is left out", String::from_utf8_lossy(&path)));
         if let Some(parent) = tree.get(directory) {
             tree.remove(parent, name)?;
         }

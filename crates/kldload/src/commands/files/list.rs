@@ -1,13 +1,14 @@
 //! Listing files.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 use anyhow::Context;
 use serde_json::json;
-use zfs::read::{Filesystem, Inode, InodeKind};
+use zfs::read::{Filesystem, Inode, InodeKind, ReadError};
 
 use super::place::Place;
-use crate::time;
+use crate::{time, ui};
 
 /// Prints lines of a listing.
 struct Printer<W> {
@@ -47,10 +48,13 @@ pub fn run(place: &Place, recursive: bool, as_json: bool) -> anyhow::Result<()> 
         printer.show(&fs, place.name().as_bytes(), &root)?;
         return printer.out.flush().context("cannot write to standard output");
     }
+    // A directory cannot be in two places, and if it is in itself there is no end.
+    let mut seen = HashSet::from([root.object.number]);
     let mut todo = vec![(Vec::new(), root)];
     while let Some((path, directory)) = todo.pop() {
         let mut below = Vec::new();
-        for entry in fs.read_dir(&directory)? {
+        let (entries, error) = fs.readable_entries(&directory);
+        for entry in entries {
             let inode = fs.inode(entry.object)?;
             let mut name: Vec<u8> = path.clone();
             if !name.is_empty() {
@@ -59,8 +63,16 @@ pub fn run(place: &Place, recursive: bool, as_json: bool) -> anyhow::Result<()> 
             name.extend_from_slice(&entry.name);
             printer.show(&fs, &name, &inode)?;
             if recursive && inode.kind() == InodeKind::Directory {
+                if !seen.insert(inode.object.number) {
+                    let (what, name) = (inode.object.describe(), String::from_utf8_lossy(&name));
+                    let problem = format!("it is a directory in two places, here as {name:?}");
+                    return Err(ReadError::Damaged { what, problem }.into());
+                }
                 below.push((name, inode));
             }
+        }
+        if let Some(error) = error {
+            return Err(error.into());
         }
         todo.extend(below.into_iter().rev());
     }
@@ -116,22 +128,10 @@ fn line(name: &[u8], inode: &Inode<'_>, target: Option<Vec<u8>>) -> String {
         attributes.uid,
         attributes.gid,
         time::utc(attributes.mtime.seconds),
-        plain(name),
+        ui::plain(&String::from_utf8_lossy(name)),
     );
     if let Some(target) = target {
-        text += &format!(" -> {}", plain(&target));
-    }
-    text
-}
-
-/// A name for a terminal: whoever made it may have meant to do something to that.
-fn plain(name: &[u8]) -> String {
-    let mut text = String::new();
-    for letter in String::from_utf8_lossy(name).chars() {
-        match letter.is_control() {
-            true => text.extend(letter.escape_default()),
-            false => text.push(letter),
-        }
+        text += &format!(" -> {}", ui::plain(&String::from_utf8_lossy(&target)));
     }
     text
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use zfs::read::{DatasetKind, InodeKind, Object, ReadError};
+use zfs::read::{InodeKind, Object, ReadError};
 
 use place::Place;
 
@@ -21,6 +21,7 @@ pub use send::{SendArgs, send};
 use crate::commands::usage;
 use crate::failure::MISMATCH;
 use crate::image::KeyArgs;
+use crate::ui;
 
 /// How much is copied at once.
 const PIECE: usize = 1 << 20;
@@ -100,8 +101,7 @@ pub fn ls(args: &LsArgs) -> anyhow::Result<ExitCode> {
 /// Runs `cat`.
 pub fn cat(args: &CatArgs) -> anyhow::Result<ExitCode> {
     let place = Place::open(&args.place, &args.keys)?;
-    if place.dataset.kind == DatasetKind::Volume {
-        let (object, size) = place.pool.volume(&place.dataset)?;
+    if let Some((object, size)) = place.volume()? {
         print(&object, size)?;
     } else {
         let fs = place.pool.filesystem(&place.dataset)?;
@@ -119,7 +119,7 @@ pub fn cat(args: &CatArgs) -> anyhow::Result<ExitCode> {
 /// What was read all the same, from another copy.
 fn tell_faults(place: &Place) {
     for fault in place.pool.faults() {
-        eprintln!("warning: a bad copy was not used: {fault}");
+        ui::warn(&format!("a bad copy was not used: {fault}"));
     }
 }
 
@@ -141,12 +141,10 @@ fn print(object: &Object<'_>, size: u64) -> anyhow::Result<()> {
 pub fn cp(args: &CpArgs) -> anyhow::Result<ExitCode> {
     let place = Place::open(&args.source, &args.keys)?;
     let to_stdout = args.destination.as_os_str() == "-";
-    if place.dataset.kind == DatasetKind::Volume {
-        if to_stdout {
-            let (object, size) = place.pool.volume(&place.dataset)?;
-            print(&object, size)?;
-        } else {
-            copy::volume(&place, &args.destination, args.json)?;
+    if let Some((object, size)) = place.volume()? {
+        match to_stdout {
+            true => print(&object, size)?,
+            false => copy::volume(&place, (&object, size), &args.destination, args.json)?,
         }
         tell_faults(&place);
         return Ok(ExitCode::SUCCESS);

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use zfs::read::{Dataset, Datasets, Pool, ReadError};
+use zfs::read::{Dataset, DatasetKind, Datasets, Object, Pool, ReadError, Unreadable};
 
 use crate::commands::usage;
 use crate::image::{self, KeyArgs};
 use crate::output::{OutputFile, check_targets};
+use crate::ui;
 
 /// What an argument names.
 #[derive(Debug)]
@@ -33,7 +34,13 @@ impl Place {
         };
         let (pool, files) = image::open_pool_files(&images, keys)?;
         let datasets = pool.datasets()?;
-        let found = split_dataset(&datasets, rest);
+        pool.warnings.iter().for_each(|text| ui::warn(text));
+        let found = split_dataset(&datasets, rest).map_err(|failed| {
+            let name = failed.dataset();
+            anyhow::Error::from(failed.error()).context(format!(
+                "{rest} may be in a dataset that is not known (files of {name} itself are {name}//PATH)"
+            ))
+        })?;
         let (dataset, path) = found.ok_or_else(|| {
             let what = format!("dataset {} of pool {}", dataset_part(rest), pool.name);
             ReadError::NotFound { what }
@@ -48,6 +55,19 @@ impl Place {
     pub fn output(&self, path: &Path) -> anyhow::Result<OutputFile> {
         check_targets(&[path.to_owned()], &self.files, true)?;
         OutputFile::create(path)
+    }
+
+    /// The content of the volume that is meant, and its size; `None` for anything else.
+    pub fn volume(&self) -> Result<Option<(Object<'_>, u64)>, ReadError> {
+        match (self.dataset.kind, self.path.is_empty()) {
+            (DatasetKind::Volume, true) => self.pool.volume(&self.dataset).map(Some),
+            (DatasetKind::Volume, false) => {
+                let (what, expected) =
+                    (self.dataset.name.clone(), "a file system: it has no paths");
+                Err(ReadError::WrongKind { what, expected })
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The last part of the path, or of the dataset's name.
@@ -75,19 +95,39 @@ fn dataset_part(text: &str) -> &str {
     &text[..end]
 }
 
-/// The longest beginning that is a dataset; a snapshot ends it in any case, as does `//`.
-fn split_dataset<'d, 't>(datasets: &'d Datasets, text: &'t str) -> Option<(&'d Dataset, &'t str)> {
+/// What a text begins with, and the rest of it.
+type Split<'d, 't> = Option<(&'d Dataset, &'t str)>;
+
+/// The longest beginning that is a dataset; a snapshot ends it in any case, as does `//`. An error if
+/// it may be longer: below what cannot be read there may be datasets, and what is there in the dataset
+/// above is not what they have.
+fn split_dataset<'d, 't>(
+    datasets: &'d Datasets,
+    text: &'t str,
+) -> Result<Split<'d, 't>, &'d Unreadable> {
     let part = dataset_part(text);
     let part = part.find("//").map_or(part, |at| &part[..at]);
     if part.contains('@') {
-        return Some((datasets.get(part)?, &text[part.len()..]));
+        return match (datasets.get(part), datasets.failure(part)) {
+            (Some(dataset), _) => Ok(Some((dataset, &text[part.len()..]))),
+            (None, Some(failed)) => Err(failed),
+            (None, None) => Ok(None),
+        };
     }
     let mut end = part.len();
     loop {
-        if let Some(dataset) = datasets.get(part[..end].trim_end_matches('/')) {
-            return Some((dataset, &text[end..]));
+        let name = part[..end].trim_end_matches('/');
+        let found = datasets.get(name);
+        let is_all = part[end..].trim_matches('/').is_empty();
+        let failed = datasets.errors.iter().find(|failed| failed.name == name);
+        if let Some(failed) = failed.filter(|_| found.is_none() || !is_all) {
+            return Err(failed);
         }
-        end = part[..end].rfind('/')?;
+        if let Some(dataset) = found {
+            return Ok(Some((dataset, &text[end..])));
+        }
+        let Some(shorter) = part[..end].rfind('/') else { return Ok(None) };
+        end = shorter;
     }
 }
 

@@ -12,11 +12,13 @@ use super::place::Place;
 use crate::commands::usage;
 use crate::failure::Refused;
 use crate::image::KeyArgs;
+use crate::ui;
 
 /// Write a send stream of a snapshot, for zfs receive
 ///
 /// The stream is that of zfs send -L -e -c; -R adds all datasets below, their snapshots and
-/// properties. Encrypted datasets are sent as plain text.
+/// properties; what was made after the snapshot is left out, with a warning, and what is older and has
+/// none is refused, as zfs does. Encrypted datasets are sent as plain text.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -41,6 +43,9 @@ pub struct SendArgs {
 
 /// Runs the command.
 pub fn send(args: &SendArgs) -> anyhow::Result<ExitCode> {
+    if args.from.as_ref().is_some_and(|from| from.contains('#')) {
+        usage("--from: bookmarks are not supported, name a snapshot");
+    }
     let place = Place::open(&args.place, &args.keys)?;
     let Some((dataset, snapshot)) = place.dataset.name.split_once('@') else {
         usage(format_args!("{} is no snapshot: name one as DATASET@SNAPSHOT", args.place));
@@ -80,7 +85,11 @@ fn write(
         name.strip_prefix('@').unwrap_or(from)
     });
     if args.replicate {
-        send_tree(&place.pool, dataset, snapshot, from, options, &mut stream)?;
+        let left_out = send_tree(&place.pool, dataset, snapshot, from, options, &mut stream)?;
+        for name in left_out {
+            let why = "it was made after the snapshot, or is below what was";
+            ui::warn(&format!("{name}@{snapshot} does not exist and is left out: {why}"));
+        }
     } else {
         let older = from.map(|from| {
             let name = format!("{dataset}@{from}");

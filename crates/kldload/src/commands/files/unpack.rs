@@ -270,11 +270,7 @@ impl<'p> Unpack<'_, 'p> {
                     let path = directory.join(OsStr::from_bytes(&entry.name));
                     match self.entry(&path, entry.object, buffer) {
                         Ok(task) => tasks.extend(task),
-                        Err(error) => {
-                            self.leave_out(&path, "", error)?;
-                            // A part of a file could be taken for all of it.
-                            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
-                        }
+                        Err(error) => self.leave_out(&path, "", error)?,
                     }
                 }
                 Ok(tasks)
@@ -282,7 +278,8 @@ impl<'p> Unpack<'_, 'p> {
         }
     }
 
-    /// Makes what an entry of a directory names; gives the task that follows from it.
+    /// Makes what an entry of a directory names; gives the task that follows from it. What cannot be
+    /// made whole is taken away again, by whoever made it: nothing else may be.
     fn entry(
         &self,
         path: &Path,
@@ -292,7 +289,8 @@ impl<'p> Unpack<'_, 'p> {
         let inode = self.fs.inode(object)?;
         if inode.kind() == InodeKind::Directory {
             fs::create_dir(path)?;
-            return self.enter(path.to_owned(), &inode).map(Some);
+            let entered = self.enter(path.to_owned(), &inode).map(Some);
+            return entered.inspect_err(|_| drop(fs::remove_dir(path)));
         }
         if self.is_first(&inode, path) {
             self.write(path, &inode, buffer)?;
@@ -375,8 +373,10 @@ impl<'p> Unpack<'_, 'p> {
             InodeKind::File => {
                 let mut options = fs::OpenOptions::new();
                 let out = options.write(true).create_new(true).mode(0o600).open(path)?;
-                pour(&inode.object, inode.attributes.size, &out, buffer)?;
-                return open_file_attributes(&out, path, &metadata, &self.notes);
+                // A part of a file could be taken for all of it.
+                return pour(&inode.object, inode.attributes.size, &out, buffer)
+                    .and_then(|()| open_file_attributes(&out, path, &metadata, &self.notes))
+                    .inspect_err(|_| drop(fs::remove_file(path)));
             }
             InodeKind::Symlink => {
                 let target = self.fs.read_link(inode)?;
@@ -410,7 +410,8 @@ pub fn pour(
     let block = u64::from(object.dnode.block_size).max(1);
     let piece = (PIECE as u64).max(block) / block * block;
     let mut end = 0;
-    for run in object.data_runs(size)? {
+    for run in object.data_runs(size) {
+        let run = run?;
         let mut at = run.start;
         while at < run.end {
             let length = (run.end - at).min(piece);
