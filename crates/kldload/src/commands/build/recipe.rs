@@ -85,6 +85,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     };
     let request = root::request(&asked, &files, &lock, &site, time)?;
     let name = proposal.name.clone();
+    args.check_targets(args.files(&products, &name))?;
     let signer = keys::signing_key(&site.keys(), now)?;
     let formats: Vec<&str> = products.all().map(Product::name).collect();
     let signed_by = signer.fingerprint().to_string();
