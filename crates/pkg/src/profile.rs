@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(error, "the profile \"lap\" is not known; did you mean \"lab\"?");
         profiles.add("x", "[a]\nextends = \"b\"\n[b]\nextends = \"a\"\n").unwrap();
         let error = profiles.get("a", "x").unwrap_err().to_string();
-        assert!(error.starts_with("x: line 2: the profile \"a\" extends itself"), "{error}");
+        assert!(error.starts_with("x: line 4: the profile \"a\" extends itself"), "{error}");
         profiles.add("y", "[c]\nextends = \"d\"\n\n[d]\nextends = \"cor\"\n").unwrap();
         let error = profiles.get("c", "x").unwrap_err().to_string();
         let expected = "y: line 5: the profile \"cor\" is not known; did you mean \"core\"?";
