@@ -95,10 +95,13 @@ impl Pool {
         Err(Finding { place, problem })
     }
 
-    /// The key with which the problem appears. A problem has the name of its dataset in it, and so those of all above:
-    /// the pool is judged again only for these.
+    /// The key with which the problem appears. A problem has the name of its dataset in it, and so those of all above,
+    /// or at least the part that is wrong: the pool is judged again only for these.
     fn culprit(&self, problem: &String) -> Option<String> {
         let appears = |part: &Self| part.check().as_ref() == Err(problem);
+        let named = |name: &str| {
+            name.split('/').any(|part| problem.contains(&part.escape_debug().to_string()))
+        };
         let mut part = Self { name: self.name.clone(), ..Self::default() };
         if appears(&part) {
             return Some("pool.name".to_owned());
@@ -108,7 +111,7 @@ impl Pool {
             return Some("pool.boot_environment".to_owned());
         }
         for (at, dataset) in self.datasets.iter().enumerate() {
-            let named = problem.contains(&dataset.name.escape_debug().to_string());
+            let named = named(&dataset.name);
             part.datasets.push(Dataset { mountpoint: None, ..dataset.clone() });
             if named && appears(&part) {
                 return Some(format!("pool.datasets.{at}.name"));
@@ -120,7 +123,7 @@ impl Pool {
             }
         }
         for (dataset, properties) in &self.properties {
-            let named = problem.contains(&dataset.escape_debug().to_string());
+            let named = named(dataset);
             for (property, value) in properties {
                 let known = part.properties.entry(dataset.clone()).or_default();
                 known.insert(property.clone(), value.clone());
