@@ -62,7 +62,7 @@ pub struct BuildArgs {
     #[arg(
         long,
         value_name = "TAR|DIR",
-        conflicts_with_all = ["RecipeArgs", "DirectoryArgs", "NetworkArgs"]
+        conflicts_with_all = ["lock", "darksite", "no_cache", "DirectoryArgs", "NetworkArgs"]
     )]
     tree: Option<PathBuf>,
     /// Directory for the images; made if it does not exist

@@ -16,6 +16,7 @@ use tree::store::{self, DirStore};
 
 use super::facts::{Facts, PackageFile};
 use super::order::{Relations, Run};
+use super::parallel::each_with;
 use super::place::{Root, parts};
 use super::target::Target;
 use super::unpack::{Manner, Unpacker};
@@ -256,27 +257,13 @@ fn save_root(
 
 /// The facts of all packages, base-files first and the essential ones before the others.
 fn read_all(request: &Bootstrap, jobs: usize) -> Result<Vec<Facts>, Fault> {
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let result = Mutex::new(Ok(Vec::new()));
-    let work = || {
-        while let Some(package) =
-            request.packages.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-        {
-            let facts = Facts::read(package, &request.architecture);
-            let mut result = result.lock().unwrap_or_else(PoisonError::into_inner);
-            match (&mut *result, facts) {
-                (Ok(all), Ok(facts)) => all.push(facts),
-                (Ok(_), Err(fault)) => *result = Err(fault),
-                (Err(_), _) => return,
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(work);
-        }
-    });
-    let mut facts = result.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    let read = Mutex::new(Vec::new());
+    each_with(jobs, &request.packages, |package| {
+        let facts = Facts::read(package, &request.architecture)?;
+        read.lock().unwrap_or_else(PoisonError::into_inner).push(facts);
+        Ok(())
+    })?;
+    let mut facts = read.into_inner().unwrap_or_else(PoisonError::into_inner);
     facts.sort_by_cached_key(|facts| {
         let name = facts.package.name.clone();
         (name != "base-files", !facts.essential, name)

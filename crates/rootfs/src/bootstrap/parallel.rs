@@ -1,4 +1,4 @@
-//! The same work for many things, on all processors.
+//! The same work for many things, several at a time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +8,15 @@ use super::Fault;
 
 /// Does `work` for each of `all`. After a fault nothing more is begun.
 pub(super) fn each<T: Sync>(
+    all: &[T],
+    work: impl Fn(&T) -> Result<(), Fault> + Sync,
+) -> Result<(), Fault> {
+    each_with(thread::available_parallelism().map_or(1, usize::from), all, work)
+}
+
+/// The same with so many threads.
+pub(super) fn each_with<T: Sync>(
+    threads: usize,
     all: &[T],
     work: impl Fn(&T) -> Result<(), Fault> + Sync,
 ) -> Result<(), Fault> {
@@ -21,7 +30,7 @@ pub(super) fn each<T: Sync>(
         }
     };
     thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        for _ in 0..threads.clamp(1, all.len().max(1)) {
             scope.spawn(run);
         }
     });

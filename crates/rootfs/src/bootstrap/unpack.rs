@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read};
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use archive::tar::{self, Entry, EntryKind};
 use pkg::deb::ControlFile;
 use rustix::fs::{FileType, Timespec};
 
 use super::facts::{Facts, PackageFile, told};
+use super::parallel::each_with;
 use super::place::{Attributes, NewFile, Place, Root, parts};
 use super::{Fault, Package};
 
@@ -76,31 +76,14 @@ impl<'a> Unpacker<'a> {
         jobs: usize,
         done: &(dyn Fn(usize) + Sync),
     ) -> Result<BTreeMap<usize, Unpacked>, Fault> {
-        let next = AtomicUsize::new(0);
-        let result = Mutex::new(Ok(BTreeMap::new()));
-        let work = || {
-            while let Some(&(at, manner)) = packages.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let unpacked = self.package(at, manner);
-                let mut result = result.lock().unwrap_or_else(PoisonError::into_inner);
-                match (&mut *result, unpacked) {
-                    (Ok(all), Ok(unpacked)) => {
-                        all.insert(at, unpacked);
-                        done(at);
-                    }
-                    (Ok(_), Err(fault)) => *result = Err(fault),
-                    (Err(_), _) => {}
-                }
-                if result.is_err() {
-                    return;
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..jobs.clamp(1, packages.len().max(1)) {
-                scope.spawn(work);
-            }
-        });
-        result.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let all = Mutex::new(BTreeMap::new());
+        each_with(jobs, packages, |&(at, manner)| {
+            let unpacked = self.package(at, manner)?;
+            all.lock().unwrap_or_else(PoisonError::into_inner).insert(at, unpacked);
+            done(at);
+            Ok(())
+        })?;
+        Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes from the lists of packages the paths that others replaced.
