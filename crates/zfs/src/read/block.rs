@@ -8,7 +8,7 @@ use blk::ReadAt;
 
 use super::cache::Cache;
 use super::error::{BlockError, CopyFault, CopyProblem, ReadError};
-use super::vdev::{Leaf, Vdev, Vdevs};
+use super::vdev::{Vdev, Vdevs};
 use super::{object_type, swap};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer, Dva};
 use crate::codec::{BlockCompression, ByteOrder, Checksum, Checksums, CodecError, decompress};
@@ -417,6 +417,7 @@ mod tests {
     use blk::{Memory, WriteAt};
     use sha2::{Digest, Sha256};
 
+    use super::super::vdev::Leaf;
     use super::*;
     use crate::label::DATA_START;
 
