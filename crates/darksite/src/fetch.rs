@@ -217,6 +217,7 @@ impl Fetcher {
         match ask(locations, rounds) {
             // Not after any hiccup: an archive is slow, and others may not be meant to hear of it.
             Err(FetchError::Failed { first, .. }) if !archives.is_empty() => {
+                first.places.iter().for_each(|(place, problem)| self.tell(place, problem, report));
                 ask(archives, self.options.rounds).map_err(|error| error.after(first))?;
             }
             asked => asked?,

@@ -462,7 +462,7 @@ fn mistakes_are_named_with_the_right_exit_code() {
     // What a profile extends is told of its own file.
     world.write("profiles.toml", "[lab]\nextends = \"nope\"\n\n[far]\npackages = [\"one:i386\"]\n");
     for (profile, told) in [
-        ("lab", "profiles.toml: line 2: the profile \"nope\" is not known; known are"),
+        ("lab", "profiles.toml: line 2: the profile \"nope\" is not known"),
         ("far", "profiles.toml: profile \"far\": \"one:i386\": a machine has packages of one"),
         ("lib", "profile.toml: line 1: the profile \"lib\" is not known; did you mean \"lab\"?"),
     ] {
