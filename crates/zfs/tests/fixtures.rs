@@ -164,14 +164,7 @@ type Mounts<'p> = BTreeMap<String, Filesystem<'p>>;
 
 fn property(pool: &Pool, all: &Datasets, dataset: &Dataset, name: &str) -> Option<String> {
     let properties = pool.properties(all, dataset).unwrap();
-    let found = properties.into_iter().find(|property| property.name == name)?;
-    Some(match found.source {
-        // A mount point that is inherited goes on with the rest of the dataset's name.
-        PropertySource::Inherited(from) if name == "mountpoint" && found.value.starts_with('/') => {
-            format!("{}{}", found.value, &dataset.name[from.len()..])
-        }
-        _ => found.value,
-    })
+    properties.into_iter().find(|property| property.name == name).map(|found| found.value)
 }
 
 /// What is mounted below a dataset that is mounted itself.

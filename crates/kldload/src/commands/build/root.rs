@@ -25,7 +25,7 @@ use crate::scratch::Scratch;
 use crate::ui::Ui;
 
 /// Changes when the same packages become another root than before.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// Kind of these outputs in the cache.
 const KIND: &str = "roots";
 /// How long one script of a package may take; a kernel module takes minutes.
