@@ -51,7 +51,8 @@ impl Surgeon {
     }
 
     /// Flips a bit of a copy of a block without amending its checksum.
-    pub fn flip(&self, bp: &BlockPointer, copy: usize) {
+    #[cfg(test)]
+    pub(crate) fn flip(&self, bp: &BlockPointer, copy: usize) {
         let at = DATA_START + bp.copies(false).nth(copy).unwrap().offset() + 100;
         let mut byte = [0];
         self.device.read_exact_at(&mut byte, at).unwrap();
