@@ -57,7 +57,8 @@ pub enum Said {
 /// A program to run inside `root`, from a process that [`enter`](super::enter) started.
 ///
 /// It sees processes of its own only, a `/dev` with what programs expect, `/proc`, and what is bound; it can
-/// write to nothing of these that is not its own, and mount nothing. It reads nothing, and has no terminal and no environment but what it is given.
+/// write to nothing of these that is not its own, and mount nothing. It reads nothing, and has no terminal and no
+/// environment but what it is given.
 #[derive(Debug, Clone)]
 pub struct Confined {
     root: PathBuf,
