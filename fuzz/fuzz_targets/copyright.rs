@@ -4,13 +4,16 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pkg::deb::{licenses, spdx_expression};
+use pkg::deb::{Copyright, spdx_expression};
 
 fuzz_target!(|text: &str| {
-    let Some(found) = licenses(text) else { return };
-    assert!(!found.is_empty());
-    if let Some(expression) = spdx_expression(&found) {
-        let fine = |c: char| c.is_ascii_alphanumeric() || " .+-()".contains(c);
-        assert!(!expression.is_empty() && expression.chars().all(fine), "{expression:?}");
-    }
+    let Some(found) = Copyright::parse(text) else { return };
+    assert!(!found.names.is_empty());
+    let mut other = |name: &str| {
+        let _ = found.text(name);
+        "LicenseRef-other".to_owned()
+    };
+    let expression = spdx_expression(&found.names, &mut other);
+    let fine = |c: char| c.is_ascii_alphanumeric() || " .+-()".contains(c);
+    assert!(!expression.is_empty() && expression.chars().all(fine), "{expression:?}");
 });

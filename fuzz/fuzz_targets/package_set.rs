@@ -7,6 +7,6 @@ use libfuzzer_sys::fuzz_target;
 use pkg::profile::parse_set;
 
 fuzz_target!(|text: &str| {
-    let Ok(names) = parse_set("set.txt", text) else { return };
-    assert_eq!(parse_set("set.txt", &names.join("\n")), Ok(names));
+    let Ok(names) = parse_set("set.txt", text, "amd64") else { return };
+    assert_eq!(parse_set("set.txt", &names.join("\n"), "amd64"), Ok(names));
 });
