@@ -40,12 +40,15 @@ pub(crate) struct Blocks {
     pub checksums: Checksums,
     /// Whether gang headers may be larger than a sector.
     pub dynamic_gangs: bool,
-    /// How many bytes of the devices are not holes. Blocks of a kind that is never shared take no more;
-    /// pointers that lead in circles seem to.
+    /// Many times as many bytes as the devices have, holes apart. Blocks of a kind that is never shared take
+    /// less; pointers that lead in circles seem to take more.
     pub most_bytes: u64,
     cache: Cache,
     faults: Mutex<Vec<CopyFault>>,
 }
+
+/// Room that each pool has: what is allocated may be a hole of the file that it lies in.
+const LEAST_ROOM: u64 = 256 << 20;
 
 /// How much of a device there really is: the size of a sparse file costs nothing.
 fn bytes_in(device: &dyn ReadAt) -> blk::io::Result<u64> {
@@ -112,7 +115,7 @@ impl Blocks {
             vdevs.tops.iter().flat_map(Vdev::leaves).filter_map(|leaf| leaf.device.as_ref());
         let bytes = devices.map(|device| bytes_in(&**device).unwrap_or(u64::MAX));
         Self {
-            most_bytes: bytes.fold(0, u64::saturating_add),
+            most_bytes: bytes.fold(0, u64::saturating_add).saturating_mul(8).max(LEAST_ROOM),
             vdevs,
             checksums: Checksums::new(None),
             dynamic_gangs: false,
@@ -458,7 +461,7 @@ mod tests {
     fn holes_have_room_for_nothing() {
         let leaf = Leaf { guid: 1, name: "disk".into(), device: Some(Arc::new(Sparse)) };
         let blocks = Blocks::new(Vdevs { tops: vec![Vdev::Leaf(leaf)] });
-        assert_eq!(blocks.most_bytes, (512 << 10) + 4096);
+        assert_eq!(blocks.most_bytes, LEAST_ROOM);
     }
 
     /// OpenZFS folds the sum of the header, as that of any block of an encrypted dataset; `ztest` found it.
