@@ -84,7 +84,7 @@ fn indirect_blocks_that_are_shared() {
         dnode[64..192].copy_from_slice(&bp.to_bytes());
     });
     let mut pool = patient.pool();
-    assert_eq!(pool.blocks.most_bytes, 64 << 20);
+    assert_eq!(pool.blocks.most_bytes, 8 * (64 << 20));
     pool.blocks.most_bytes = 8 << 20;
     let fs = pool.filesystem(&pool.dataset("tank/fs").unwrap()).unwrap();
     let found: Vec<_> = fs.inode(big).unwrap().object.pointers().collect();
