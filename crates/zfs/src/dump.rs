@@ -16,7 +16,7 @@ use crate::dnode::{
 };
 use crate::nvlist::decode_xdr;
 use crate::prelude::*;
-use crate::read::walking::{is_encrypted, least_bytes};
+use crate::read::walking::is_encrypted;
 use crate::read::{
     Dataset, Filesystem, Inode, InodeKind, Object, Objset, ObjsetKind, Pool, ReadError,
     object_type::name,
@@ -243,7 +243,7 @@ fn blocks(object: &Object<'_>, text: &mut String) -> Result<(), ReadError> {
     text.push_str("Indirect blocks:\n");
     let dnode = &object.dnode;
     let top = dnode.levels - 1;
-    let mut left = object.source.blocks.most_bytes;
+    let mut left = object.source.blocks.room();
     let mut stack: Vec<(u8, u64, BlockPointer)> =
         dnode.pointers.iter().enumerate().map(|(at, bp)| (top, at as u64, *bp)).rev().collect();
     while let Some((level, number, bp)) = stack.pop() {
@@ -257,11 +257,9 @@ fn blocks(object: &Object<'_>, text: &mut String) -> Result<(), ReadError> {
         if level == 0 || bp.is_hole() {
             continue;
         }
-        // No others share these: more of them than there is room for lead in circles.
-        let Some(rest) = left.checked_sub(least_bytes(&bp)) else {
+        if !left.take(&bp) {
             return Err(object.has_too_many_blocks());
-        };
-        left = rest;
+        }
         let content = object.source.read(&bp)?;
         let below = content.chunks_exact(BLKPTR_SIZE).filter_map(BlockPointer::from_bytes);
         let first = number.saturating_mul(1 << dnode.pointers_shift());

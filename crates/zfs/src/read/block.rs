@@ -69,6 +69,25 @@ pub(crate) fn least_bytes(bp: &BlockPointer) -> u64 {
     first.map_or(0, |dva| dva.asize()).max(SMALLEST_BLOCK)
 }
 
+/// Room for the blocks of an object that no others share, as indirect ones: pointers that lead in circles come to
+/// its end.
+#[derive(Debug, Default)]
+pub(crate) struct Room(u64);
+
+impl Room {
+    /// Whether there is room for this block too, which is taken.
+    pub(crate) fn take(&mut self, bp: &BlockPointer) -> bool {
+        let left = self.0.checked_sub(least_bytes(bp));
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+
+    /// Whether there is none left at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// Whether the pointer's block is encrypted, rather than authenticated or plain.
 pub(crate) fn is_encrypted(bp: &BlockPointer) -> bool {
     bp.uses_crypt() && bp.level() == 0 && object_type::is_encrypted(bp.object_type())
@@ -110,6 +129,11 @@ fn gang_fault(dva: Dva, what: &str) -> CopyFault {
 }
 
 impl Blocks {
+    /// Room for the blocks of one object.
+    pub(crate) fn room(&self) -> Room {
+        Room(self.most_bytes)
+    }
+
     pub(crate) fn new(vdevs: Vdevs) -> Self {
         let devices =
             vdevs.tops.iter().flat_map(Vdev::leaves).filter_map(|leaf| leaf.device.as_ref());

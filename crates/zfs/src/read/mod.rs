@@ -73,7 +73,7 @@ use block::Blocks;
 
 /// What those who walk block pointers themselves need.
 pub(crate) mod walking {
-    pub(crate) use super::block::{describe as block_text, is_encrypted, least_bytes};
+    pub(crate) use super::block::{Room, describe as block_text, is_encrypted, least_bytes};
     pub(crate) use super::dnode::u64_at;
     pub(crate) use super::filesystem::bad_name;
 }

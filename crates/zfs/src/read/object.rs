@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::ops::Range;
 
-use super::block::{describe, fill, is_content, is_encrypted, least_bytes};
+use super::block::{Room, describe, fill, is_content, is_encrypted};
 use super::{Blocks, Dnode, ReadError};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
 use crate::crypt::Keys;
@@ -168,7 +168,7 @@ impl<'p> Object<'p> {
         for (at, bp) in self.dnode.pointers.iter().enumerate().rev() {
             stack.push((level, at as u64, *bp));
         }
-        Pointers { left: self.source.blocks.most_bytes, object: self.clone(), stack }
+        Pointers { left: self.source.blocks.room(), object: self.clone(), stack }
     }
 
     /// What is wrong if there are more blocks than [`Blocks::most_bytes`].
@@ -231,8 +231,8 @@ impl Iterator for DataRuns<'_> {
 #[derive(Debug)]
 pub(crate) struct Pointers<'p> {
     object: Object<'p>,
-    /// How many more bytes its indirect blocks, which no others share, can take.
-    left: u64,
+    /// For its indirect blocks.
+    left: Room,
     /// Level, number within the level, pointer.
     stack: Vec<(u8, u64, BlockPointer)>,
 }
@@ -254,12 +254,11 @@ impl Iterator for Pointers<'_> {
             }
             match self.object.indirect(&bp, level) {
                 Err(error) => return Some(Err(error)),
-                Ok(_) if self.left < least_bytes(&bp) => {
-                    self.stack.clear();
-                    return Some(Err(self.object.has_too_many_blocks()));
-                }
                 Ok(block) => {
-                    self.left -= least_bytes(&bp);
+                    if !self.left.take(&bp) {
+                        self.stack.clear();
+                        return Some(Err(self.object.has_too_many_blocks()));
+                    }
                     let Some(first) = number.checked_mul(1 << dnode.pointers_shift()) else {
                         continue;
                     };

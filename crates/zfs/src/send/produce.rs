@@ -9,7 +9,7 @@ use super::record::{Begin, EmbeddedWrite, ObjectRecord, SpillRecord, WriteRecord
 use super::{Record, StreamError, StreamWriter, features};
 use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
 use crate::dnode::{object_type, objset_type};
-use crate::read::walking::least_bytes;
+use crate::read::walking::Room;
 use crate::read::{Dataset, DatasetKind, Object, Objset, Pool, ReadError, zap};
 
 /// `DRR_FLAG_FREERECORDS` and `DRR_FLAG_SPILL_BLOCK`.
@@ -395,8 +395,8 @@ fn is_metadata(object_type: u8) -> bool {
 struct Walk<'o, 'p> {
     object: &'o Object<'p>,
     since: u64,
-    /// How many more bytes its indirect blocks, which no others share, can take.
-    left: u64,
+    /// For its indirect blocks.
+    left: Room,
     /// Level, number within the level, pointer.
     stack: Vec<(u8, u64, BlockPointer)>,
 }
@@ -406,7 +406,7 @@ impl<'o, 'p> Walk<'o, 'p> {
         let level = object.dnode.levels - 1;
         let pointers = object.dnode.pointers.iter().enumerate().rev();
         let stack = pointers.map(|(at, bp)| (level, at as u64, *bp)).collect();
-        Self { object, since, left: object.source.blocks.most_bytes, stack }
+        Self { object, since, left: object.source.blocks.room(), stack }
     }
 
     fn next(&mut self) -> Result<Option<Found>, ReadError> {
@@ -434,10 +434,9 @@ impl<'o, 'p> Walk<'o, 'p> {
                 return Err(self.object.damaged("a block of the wrong level is in its tree"));
             }
             let block = self.object.source.read(&bp)?;
-            let Some(left) = self.left.checked_sub(least_bytes(&bp)) else {
+            if !self.left.take(&bp) {
                 return Err(self.object.has_too_many_blocks());
-            };
-            self.left = left;
+            }
             let Some(first) = number.checked_mul(1 << shift) else { continue };
             let below = block.chunks_exact(BLKPTR_SIZE).filter_map(BlockPointer::from_bytes);
             let below: Vec<_> = (first..).zip(below).collect();

@@ -15,7 +15,7 @@ use crate::blkptr::{BLKPTR_SIZE, BlockPointer};
 use crate::crypt::verify_indirect;
 use crate::dnode::DNODE_SIZE;
 use crate::dnode::object_type::{DNODE, OBJSET};
-use crate::read::walking::{block_text, is_encrypted, least_bytes};
+use crate::read::walking::{Room, block_text, is_encrypted, least_bytes};
 use crate::read::{
     CopyFault, CopyProblem, Dataset, Datasets, Object, Objset, Pool, ReadError, object_type,
 };
@@ -192,8 +192,8 @@ struct Worker<'a, 'p> {
     search: Option<&'a Ranges>,
     /// Whether there may be clones of blocks.
     cloning: bool,
-    /// How many more bytes the indirect blocks and blocks of dnodes of the object can take.
-    left: u64,
+    /// For the indirect blocks and blocks of dnodes of the object.
+    left: Room,
     /// The same of all objects together, of the blocks that each scan has for itself.
     left_of_all: &'a AtomicU64,
     queue: &'a Sender<Task>,
@@ -295,7 +295,7 @@ fn walk(pool: &Pool, scans: &[Scan<'_>], search: Option<&Ranges>) -> Vec<Found> 
         pool,
         scans,
         search,
-        left: 0,
+        left: Room::default(),
         left_of_all: &left_of_all,
         cloning: pool.feature_is_active("com.fudosecurity:block_cloning"),
         queue: &sender,
@@ -453,7 +453,7 @@ impl<'p> Worker<'_, 'p> {
         self.visit(index, 0, 0, &bp);
         let meta = objset.meta_object();
         let mut below = Below::default();
-        self.left = self.pool.blocks.most_bytes;
+        self.left = self.pool.blocks.room();
         for (at, bp) in meta.dnode.pointers.iter().enumerate() {
             self.join(&mut below, index, &meta, (meta.dnode.levels - 1, at as u64), bp);
         }
@@ -525,11 +525,13 @@ impl<'p> Worker<'_, 'p> {
 
     /// Whether there can be this block too, which no other object shares; counts it.
     fn has_room(&mut self, bp: &BlockPointer, own: bool) -> bool {
-        let bytes = least_bytes(bp);
-        let Some(left) = self.left.checked_sub(bytes) else { return false };
-        self.left = left;
-        let less = |left: u64| left.checked_sub(bytes);
-        !own || self.left_of_all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+        let less = |left: u64| left.checked_sub(least_bytes(bp));
+        self.left.take(bp)
+            && (!own
+                || self
+                    .left_of_all
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+                    .is_ok())
     }
 
     fn scrub(&mut self, scan: usize, object: u64, block: u64, bp: &BlockPointer) {
@@ -638,11 +640,11 @@ impl<'p> Worker<'_, 'p> {
         }
         // Data may be shared by clones, but no block of these two kinds is.
         if (level > 0 || is_meta) && !self.has_room(bp, own) {
-            if self.left > 0 {
+            if !self.left.is_empty() {
                 let what = object.has_too_many_blocks().to_string();
                 self.problem(ProblemKind::Structure, what, Some((scan, object.number)));
             }
-            self.left = 0;
+            self.left = Room::default();
             self.found.incomplete = true;
             return Below { incomplete: true, ..below };
         }
@@ -748,7 +750,7 @@ impl<'p> Worker<'_, 'p> {
 
     fn object(&mut self, scan: usize, object: &Object<'p>) {
         let mut below = Below::default();
-        self.left = self.pool.blocks.most_bytes;
+        self.left = self.pool.blocks.room();
         for (at, bp) in object.dnode.pointers.iter().enumerate() {
             self.join(&mut below, scan, object, (object.dnode.levels - 1, at as u64), bp);
         }
