@@ -11,8 +11,8 @@ use rustix::io::Errno;
 
 use crate::cache::private;
 
-/// A directory into which nobody else can look, and that goes with this value. If the program is killed, the next one that wants a directory
-/// of this name finds it, and empties it first.
+/// A directory into which nobody else can look, and that goes with this value. If the program is killed, the next
+/// one that wants a directory of this name finds it, and empties it first.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,

@@ -16,11 +16,10 @@ use tree::{LayeredBlobs, MemoryBlobs, Timestamp};
 use super::licences::licences;
 use super::products::{Product, Products};
 use super::room::room;
-use super::{BuildArgs, finished, made, packed, record, root};
+use super::{BuildArgs, finished, made, packed, record, root, source_date_epoch};
 use crate::cache::Cache;
 use crate::commands::cache::DirectoryArgs;
 use crate::commands::darksite::asked::{Asked, AskedArgs};
-use crate::commands::darksite::now;
 use crate::commands::darksite::sync::{self, NetworkArgs};
 use crate::commands::plan::{propose, published, read_files};
 use crate::output::OutputDirectory;
@@ -68,7 +67,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    let now = now()?;
+    let now = source_date_epoch()?.unwrap_or_else(jiff::Timestamp::now);
     // What cannot be written is known before anything is fetched or made.
     let directory = OutputDirectory::create(&args.output)?;
     directory.check()?;

@@ -18,9 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use clap::{Args, Subcommand};
 use darksite::fetch::Event;
 use darksite::site::Site;
-use jiff::Timestamp;
 
-use super::build::source_date_epoch;
 use crate::ui::Ui;
 
 /// Mirror, verify, publish and serve official packages
@@ -85,11 +83,6 @@ impl Common {
         let dir = self.dir.display();
         format!("{dir} is no darksite; kldload darksite sync makes one, --dir names another")
     }
-}
-
-/// The time now, or that of `SOURCE_DATE_EPOCH`.
-pub fn now() -> anyhow::Result<Timestamp> {
-    Ok(source_date_epoch()?.unwrap_or_else(Timestamp::now))
 }
 
 /// Shows what happens while files are fetched.
