@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::PathBuf;
 
 use crate::site::{Site, SiteError, entries};
 use crate::store::at;
@@ -9,6 +10,8 @@ use crate::store::at;
 /// What was removed, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removed {
+    /// Names of locks.
+    pub locks: Vec<String>,
     /// Ids of snapshots.
     pub snapshots: Vec<String>,
     /// Number of blobs.
@@ -19,11 +22,23 @@ pub struct Removed {
     pub kept: usize,
 }
 
-/// Removes all snapshots but the newest `keep` (all stay if that is `None`; the current one always
-/// stays) and those without a lock, which serve nobody, then every blob that no snapshot and no lock names. With `dry_run` it only tells.
-pub fn collect(site: &Site, keep: Option<usize>, dry_run: bool) -> Result<Removed, SiteError> {
+/// Removes the locks of the names in `forget`; all snapshots but the newest `keep` (all stay if that is `None`; the
+/// current one always stays) and those without a lock, which serve nobody; then every blob that no snapshot and no
+/// lock names. With `dry_run` it only tells.
+pub fn collect(
+    site: &Site,
+    forget: &[String],
+    keep: Option<usize>,
+    dry_run: bool,
+) -> Result<Removed, SiteError> {
     let _guard = site.guard_alone()?;
-    let mut removed = Removed::default();
+    let mut removed = Removed { locks: forget.to_vec(), ..Removed::default() };
+    removed.locks.sort();
+    removed.locks.dedup();
+    let mut forgotten = Vec::new();
+    for name in &removed.locks {
+        forgotten.extend(site.lock_files(name)?);
+    }
     let mut snapshots = site.snapshots()?;
     let current = site.current();
     // Names begin with the second; of two made in one, the current one is the newer.
@@ -34,8 +49,9 @@ pub fn collect(site: &Site, keep: Option<usize>, dry_run: bool) -> Result<Remove
         removed.snapshots.push(id);
     }
     let directory = site.snapshots_directory();
-    let gone = |path: &std::path::Path| {
-        removed.snapshots.iter().any(|id| path.starts_with(directory.join(id)))
+    let gone = |path: &PathBuf| {
+        forgotten.contains(path)
+            || removed.snapshots.iter().any(|id| path.starts_with(directory.join(id)))
     };
     // A lock that cannot be read might name anything: then nothing is removed.
     let mut needed = HashSet::new();
@@ -47,6 +63,9 @@ pub fn collect(site: &Site, keep: Option<usize>, dry_run: bool) -> Result<Remove
     let halves = site.halves()?.into_iter().filter(|id| Some(id) != current.as_ref());
     removed.snapshots.extend(halves);
     if !dry_run {
+        for path in &forgotten {
+            fs::remove_file(path).map_err(at(path))?;
+        }
         for id in &removed.snapshots {
             // Under a name that is no snapshot's, so that half a repository is never seen as one.
             let (path, doomed) = (directory.join(id), directory.join(format!(".old-{id}")));

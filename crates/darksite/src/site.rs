@@ -58,6 +58,22 @@ pub enum SiteError {
     /// Nobody knows what to do with a lock's distribution.
     #[error(transparent)]
     Distribution(#[from] DistributionError),
+    /// No lock has this name.
+    #[error("{}: no lock is named {name}; kldload darksite list tells their names", path.display())]
+    NoLock {
+        /// The directory.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// No snapshot has this id.
+    #[error("{}: there is no snapshot {id}; kldload darksite list tells their ids", path.display())]
+    NoSnapshot {
+        /// The directory.
+        path: PathBuf,
+        /// The id.
+        id: String,
+    },
     /// There is nothing yet.
     #[error("{}: nothing was published here yet; run kldload darksite sync", path.display())]
     Empty {
@@ -171,6 +187,17 @@ impl Site {
         self.root.join("locks").join(format!("{}.{extension}", name.replace('/', "_")))
     }
 
+    /// The files of the lock that [`Site::locks`] names so: what was brought, and what is to be.
+    pub(crate) fn lock_files(&self, name: &str) -> Result<Vec<PathBuf>, SiteError> {
+        let mut paths = self.lock_paths(LOCK)?;
+        paths.extend(self.lock_paths(NEXT)?);
+        paths.retain(|path| path.file_stem().is_some_and(|stem| stem == name));
+        match paths.is_empty() {
+            true => Err(SiteError::NoLock { path: self.root.clone(), name: name.to_owned() }),
+            false => Ok(paths),
+        }
+    }
+
     fn lock_paths(&self, extension: &str) -> Result<Vec<PathBuf>, SiteError> {
         let entries = entries(&self.root.join("locks"))?;
         let paths = entries.iter().map(fs::DirEntry::path);
@@ -208,12 +235,15 @@ impl Site {
         self.snapshots_directory().join(&name).is_dir().then_some(name)
     }
 
-    /// The newest repository.
-    pub fn repository(&self) -> Result<PathBuf, SiteError> {
-        match self.current() {
-            Some(id) => Ok(self.snapshots_directory().join(id)),
-            None => Err(SiteError::Empty { path: self.root.clone() }),
-        }
+    /// The repository of a snapshot, that of the current one if `id` is `None`.
+    pub fn repository(&self, id: Option<&str>) -> Result<PathBuf, SiteError> {
+        let path = self.root.clone();
+        let id = match id {
+            Some(id) if self.snapshots()?.iter().any(|known| known == id) => id.to_owned(),
+            Some(id) => return Err(SiteError::NoSnapshot { path, id: id.to_owned() }),
+            None => self.current().ok_or(SiteError::Empty { path })?,
+        };
+        Ok(self.snapshots_directory().join(id))
     }
 
     /// All locks that are kept: those of recipes, and those of snapshots. One that cannot be read, as of

@@ -213,6 +213,10 @@ fn is_bad_request(cause: &(dyn Error + 'static)) -> bool {
         || matches!(cause.downcast_ref(), Some(PublishError::Unknown { .. }))
         || matches!(
             cause.downcast_ref(),
+            Some(SiteError::NoLock { .. } | SiteError::NoSnapshot { .. })
+        )
+        || matches!(
+            cause.downcast_ref(),
             Some(FetchError::Proxy { .. } | FetchError::Certificates { .. })
         )
         || matches!(

@@ -562,16 +562,16 @@ fn snapshots_share_and_gc_keeps_what_is_named() {
     assert_eq!(inode(&snapshots[0], path), inode(&snapshots[1], path));
 
     // All is named: nothing goes.
-    let removed = collect(&site, None, false).unwrap();
+    let removed = collect(&site, &[], None, false).unwrap();
     assert_eq!((removed.blobs, removed.snapshots.len()), (0, 0));
     let stranger = site.store().insert(b"nobody names this").unwrap();
     site.store().settle().unwrap();
-    assert_eq!(collect(&site, None, true).unwrap().blobs, 1);
-    assert_eq!(collect(&site, None, false).unwrap().blobs, 1);
+    assert_eq!(collect(&site, &[], None, true).unwrap().blobs, 1);
+    assert_eq!(collect(&site, &[], None, false).unwrap().blobs, 1);
     assert!(!site.store().path(&stranger).exists());
 
     // The older snapshot goes, with what only it names.
-    let removed = collect(&site, Some(1), false).unwrap();
+    let removed = collect(&site, &[], Some(1), false).unwrap();
     assert_eq!(removed.snapshots, snapshots[..1]);
     for blob in second.blobs() {
         assert!(site.store().contains(&blob.digest, blob.size));
@@ -586,14 +586,14 @@ fn snapshots_share_and_gc_keeps_what_is_named() {
     );
     // Somebody works here.
     let _guard = site.guard().unwrap();
-    assert!(collect(&site, None, false).unwrap_err().to_string().contains("another kldload"));
+    assert!(collect(&site, &[], None, false).unwrap_err().to_string().contains("another kldload"));
 }
 
 #[test]
 fn every_kind_of_damage_is_found() {
     let (_directory, site, key, [_, lock]) = two_snapshots();
     let medium = tempfile::tempdir().unwrap();
-    copy::copy(&site.repository().unwrap(), medium.path(), &|_| {}).unwrap();
+    copy::copy(&site.repository(None).unwrap(), medium.path(), &|_| {}).unwrap();
     let check = |keyring: &Keyring| {
         let now = jiff::Timestamp::now();
         verify::repository(medium.path(), keyring, now, &|_| {}).unwrap().problems
@@ -630,7 +630,7 @@ fn every_kind_of_damage_is_found() {
         fs::remove_file(&path).unwrap();
         assert!(wrong(), "{}", path.display());
         // A copy mends it, if there is something to tell that it is one.
-        let copied = copy::copy(&site.repository().unwrap(), medium.path(), &|_| {});
+        let copied = copy::copy(&site.repository(None).unwrap(), medium.path(), &|_| {});
         if path.ends_with(LOCK_FILE) {
             assert!(matches!(copied, Err(CopyError::Foreign { .. })), "{copied:?}");
             fs::write(&path, &good).unwrap();
@@ -651,7 +651,7 @@ fn every_kind_of_damage_is_found() {
 fn our_key_alone_vouches_for_nothing() {
     let (_directory, site, key, [_, lock]) = two_snapshots();
     let medium = tempfile::tempdir().unwrap();
-    copy::copy(&site.repository().unwrap(), medium.path(), &|_| {}).unwrap();
+    copy::copy(&site.repository(None).unwrap(), medium.path(), &|_| {}).unwrap();
     let check = || {
         let now = jiff::Timestamp::now();
         verify::repository(medium.path(), &key.keyring(), now, &|_| {}).unwrap().problems

@@ -327,3 +327,53 @@ fn gc_keeps_what_an_updated_lock_names() {
     world.run(0, &["sync", "recipe.toml"]);
     assert_eq!(event(&world.run(0, &["gc"]), "removed")["files"], 2);
 }
+
+#[test]
+fn a_forgotten_lock_keeps_nothing() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", ""), ("two", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    let recipe = fs::read_to_string(world.path("recipe.toml")).unwrap();
+    world.write("other.toml", recipe.replace("lab.txt", "other.txt"));
+    world.write("other.txt", "two\n");
+    world.run(0, &["sync", "other.toml"]);
+    let named = |kind: &str| -> Vec<String> {
+        let events = world.run(0, &["list"]);
+        let events = events.iter().filter(|event| event["event"] == kind);
+        events.map(|event| event["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let (locks, snapshots) = (named("lock"), named("snapshot"));
+    assert!(locks[0].starts_with("other-") && locks[1].starts_with("recipe-"), "{locks:?}");
+
+    // The one that is current has the package two, the one before it the package one.
+    let packages = |more: &[&str]| -> Vec<String> {
+        let events = world.run(0, &[&["list", "--packages"], more].concat());
+        events.iter().map(|event| event["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(packages(&[]), ["two"]);
+    let first = snapshots.iter().find(|id| packages(&["--snapshot", id]) == ["one"]).unwrap();
+    world.run(0, &["copy", "medium", "--snapshot", first]);
+    assert!(world.path("medium/pool/main/one_1_all.deb").exists());
+    world.run(0, &["verify", "medium", "--keyring", "key.asc"]);
+    says(&world, 3, &["copy", "medium", "--snapshot", "none"], &["there is no snapshot none"]);
+
+    let gc = |more: &[&str]| {
+        let args = [&["gc", "--keep-snapshots", "1", "--forget", &locks[1]], more].concat();
+        event(&world.run(0, &args), "removed")
+    };
+    says(&world, 3, &["gc", "--forget", "recipe"], &["no lock is named recipe"]);
+    let dry = gc(&["--dry-run"]);
+    assert_eq!(named("lock"), locks);
+    // Named twice, and no longer a lock at all.
+    world.write(&format!("darksite/locks/{}.lock", locks[1]), "nonsense");
+    world.run(3, &["gc"]);
+    let removed = gc(&["--forget", &locks[1]]);
+    for key in ["files", "bytes", "snapshots", "locks"] {
+        assert_eq!(dry[key], removed[key], "{key}");
+    }
+    assert_eq!(removed["locks"], serde_json::json!([locks[1]]));
+    assert_eq!(named("lock"), locks[..1]);
+    assert_eq!(packages(&[]), ["two"]);
+    world.run(0, &["verify", "--keyring", "key.asc"]);
+    assert_eq!(event(&world.run(0, &["sync", "recipe.toml"]), "synced")["fetched"], 1);
+}

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Common, human};
 use crate::ui::Ui;
 
-/// Copy the newest snapshot to a directory: a plain repository that needs nothing else
+/// Copy a snapshot to a directory: a plain repository that needs nothing else
 ///
 /// The directory may be that of a mounted stick; it is empty or has an earlier copy, anything else is
 /// refused. What is there already and right stays, so that an interrupted copy goes on; what an earlier copy
@@ -19,10 +19,14 @@ use crate::ui::Ui;
 #[command(after_help = "\
 Examples:
   kldload darksite copy /media/stick/debian
+  kldload darksite copy /media/stick/debian --snapshot 20261128T011039Z-674ecf5b
   kldload darksite verify /media/stick/debian")]
 pub struct CopyArgs {
     /// The directory
     target: PathBuf,
+    /// Which snapshot, by the id that list tells, instead of the current one
+    #[arg(long, value_name = "ID")]
+    snapshot: Option<String>,
     #[command(flatten)]
     common: Common,
 }
@@ -32,7 +36,7 @@ pub fn run(args: &CopyArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.common.json);
     let site = args.common.existing()?;
     let _guard = site.guard()?;
-    let repository = site.repository()?;
+    let repository = site.repository(args.snapshot.as_deref())?;
     let lock = darksite::site::read_lock(&repository.join(darksite::site::LOCK_FILE))?;
     ui.stage("copying", lock.size());
     let copied = {

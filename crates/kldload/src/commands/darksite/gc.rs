@@ -14,10 +14,14 @@ use crate::ui::Ui;
 #[command(after_help = "\
 Examples:
   kldload darksite gc --dry-run
-  kldload darksite gc --keep-snapshots 3")]
+  kldload darksite gc --keep-snapshots 3
+  kldload darksite gc --forget debian-trixie-server-985385ad --keep-snapshots 1")]
 pub struct GcArgs {
     #[command(flatten)]
     common: Common,
+    /// Remove the lock of a recipe that is no more, by the name that list tells; may be given several times
+    #[arg(long, value_name = "LOCK")]
+    forget: Vec<String>,
     /// Remove all snapshots but the newest N and the current one
     #[arg(long, value_name = "N")]
     keep_snapshots: Option<usize>,
@@ -30,18 +34,19 @@ pub struct GcArgs {
 pub fn run(args: &GcArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.common.json);
     let site = args.common.existing()?;
-    let removed = collect(&site, args.keep_snapshots, args.dry_run)?;
+    let removed = collect(&site, &args.forget, args.keep_snapshots, args.dry_run)?;
     let text = format!(
-        "{} {} files ({}) and {} snapshots; {} files stay",
+        "{} {} files ({}), {} snapshots and {} locks; {} files stay",
         if args.dry_run { "would remove" } else { "removed" },
         removed.blobs,
         human(removed.bytes),
         removed.snapshots.len(),
+        removed.locks.len(),
         removed.kept,
     );
     let value = json!({
         "event": "removed", "dry_run": args.dry_run, "files": removed.blobs, "bytes": removed.bytes,
-        "snapshots": removed.snapshots, "kept": removed.kept,
+        "snapshots": removed.snapshots, "locks": removed.locks, "kept": removed.kept,
     });
     ui.result(&text, value);
     Ok(ExitCode::SUCCESS)

@@ -20,6 +20,9 @@ pub struct ListArgs {
     /// List the packages of the current snapshot
     #[arg(long)]
     packages: bool,
+    /// Those of another snapshot
+    #[arg(long, value_name = "ID", requires = "packages")]
+    snapshot: Option<String>,
 }
 
 /// Runs the command.
@@ -27,7 +30,8 @@ pub fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.common.json);
     let site = args.common.existing()?;
     if args.packages {
-        let lock = darksite::site::read_lock(&site.repository()?.join(darksite::site::LOCK_FILE))?;
+        let repository = site.repository(args.snapshot.as_deref())?;
+        let lock = darksite::site::read_lock(&repository.join(darksite::site::LOCK_FILE))?;
         for package in &lock.packages {
             let text = format!(
                 "{} {} {} {}/{} {}",

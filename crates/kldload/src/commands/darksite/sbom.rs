@@ -49,7 +49,7 @@ pub fn run(args: &SbomArgs) -> anyhow::Result<ExitCode> {
     let site = args.common.existing()?;
     let path = match &args.lock {
         Some(path) => path.clone(),
-        None => site.repository()?.join(LOCK_FILE),
+        None => site.repository(None)?.join(LOCK_FILE),
     };
     let lock = read_lock(&path)?;
     let name = format!("{}-{}-{}", lock.distribution, lock.codename, lock.architecture);

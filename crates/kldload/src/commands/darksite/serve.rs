@@ -47,7 +47,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.common.json);
     let directory = &args.common.dir;
     let repository = match directory.join("snapshots").is_dir() {
-        true => args.common.existing()?.repository()?,
+        true => args.common.existing()?.repository(None)?,
         false => directory.clone(),
     };
     let lock = read_lock(&repository.join(LOCK_FILE)).with_context(|| {
