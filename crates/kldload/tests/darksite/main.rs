@@ -384,7 +384,7 @@ fn the_order_of_mirrors() {
 #[test]
 fn the_key_and_the_next_one() {
     let world = World::new();
-    world.run(1, &["key"]);
+    world.run(3, &["key"]);
     world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
     let sync = || event(&world.run(0, &["sync", "recipe.toml"]), "synced");
     let first = sync();
@@ -431,11 +431,16 @@ fn mistakes_are_named_with_the_right_exit_code() {
     fails(3, &["sync", "recipe.toml", "--suite", "sarge"], "sarge");
     fails(3, &["sync", "recipe.toml", "--mirror", "ftp://x"], "only file:, http: and https:");
     fails(5, &["sync", "near.toml", "--keyring", "other.asc"], "not signed by a trusted key");
-    fails(1, &["list", "--dir", "nowhere"], "nowhere is no darksite");
     fs::create_dir(world.path("nothing")).unwrap();
     for nothing in ["nowhere", "nothing"] {
         let told = format!("{nothing} is no darksite; kldload darksite sync makes one");
-        fails(3, &["verify", "--dir", nothing], &told);
+        for command in ["verify", "list", "gc", "copy", "sbom"] {
+            let medium = (command == "copy").then_some("medium");
+            let args = [command, "--dir", nothing].into_iter().chain(medium);
+            fails(3, &args.collect::<Vec<_>>(), &told);
+        }
+        let told = format!("{nothing} is neither a darksite nor a copy of one");
+        fails(3, &["serve", "--dir", nothing], &told);
         let told =
             format!("{nothing}: there is nothing to verify, as darksite.lock is missing; name");
         fails(3, &["verify", nothing], &told);

@@ -19,6 +19,7 @@ use clap::{Args, Subcommand};
 use darksite::fetch::Event;
 use darksite::site::Site;
 
+use crate::failure::Invalid;
 use crate::ui::Ui;
 
 /// Mirror, verify, publish and serve official packages
@@ -70,18 +71,14 @@ pub fn run(args: DarksiteArgs) -> anyhow::Result<ExitCode> {
 impl Common {
     /// The darksite, which must exist already.
     fn existing(&self) -> anyhow::Result<Site> {
-        anyhow::ensure!(self.exists(), self.absent());
+        if !self.dir.join("blobs").is_dir() {
+            let dir = self.dir.display();
+            let absent = format!(
+                "{dir} is no darksite; kldload darksite sync makes one, --dir names another"
+            );
+            return Err(Invalid(absent).into());
+        }
         Ok(Site::open(&self.dir)?)
-    }
-
-    fn exists(&self) -> bool {
-        self.dir.join("blobs").is_dir()
-    }
-
-    /// What to say where there is none.
-    fn absent(&self) -> String {
-        let dir = self.dir.display();
-        format!("{dir} is no darksite; kldload darksite sync makes one, --dir names another")
     }
 }
 

@@ -10,6 +10,7 @@ use darksite::site::{KEY_FILE, LOCK_FILE, read_lock};
 use serde_json::json;
 
 use super::Common;
+use crate::failure::Invalid;
 use crate::ui::Ui;
 
 /// Serve the newest snapshot over HTTP, for reading only, until interrupted
@@ -48,11 +49,14 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let directory = &args.common.dir;
     let repository = match directory.join("snapshots").is_dir() {
         true => args.common.existing()?.repository(None)?,
-        false => directory.clone(),
+        false if directory.join(LOCK_FILE).is_file() => directory.clone(),
+        false => {
+            let neither =
+                format!("{} is neither a darksite nor a copy of one", directory.display());
+            return Err(Invalid(neither).into());
+        }
     };
-    let lock = read_lock(&repository.join(LOCK_FILE)).with_context(|| {
-        format!("{} is neither a darksite nor a copy of one", directory.display())
-    })?;
+    let lock = read_lock(&repository.join(LOCK_FILE))?;
     let server = Server::bind(args.listen.as_str(), directory)
         .with_context(|| format!("cannot listen at {}", args.listen))?;
     let address = server.address()?;

@@ -82,7 +82,6 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         };
         match &args.repository {
             Some(path) => one(path)?,
-            None if !args.common.exists() => return Err(Invalid(args.common.absent()).into()),
             None => {
                 let site = args.common.existing()?;
                 let _guard = site.guard()?;
