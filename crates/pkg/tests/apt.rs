@@ -39,6 +39,9 @@ const REQUESTS: &[(bool, &str)] = &[
     (false, "gnome-core plasma-desktop"),
 ];
 
+/// Requests whose recommended packages do not fit together, so that apt's first way ends in a broken set.
+const MENDED: &[&str] = &["heartbeat", "science-all", "live-task-lxde"];
+
 /// Holds that are compared with apt.
 const HOLDS: usize = 4;
 
@@ -93,7 +96,7 @@ fn compare(
         differ += 1;
         let _ = writeln!(report, "  {name}: only we have {package}");
     }
-    let how = if direct { "" } else { ", by search" };
+    let how = if direct { "" } else { ", mended or searched" };
     let line = format!("{name}: apt {} packages, we {}{how}", theirs.len(), ours.len());
     println!("{line}");
     let _ = writeln!(report, "{line}");
@@ -256,6 +259,18 @@ fn trixie_as_apt() {
             complete(&apt, &universe, names, &request);
         }
     }
+    for names in MENDED {
+        let request =
+            Request { packages: vec![(*names).to_owned()], recommends: true, ..Request::default() };
+        assert!(!ours(&universe, &request).1, "{names}: nothing had to be mended");
+        differ += compare(&apt, &universe, names, &request, &mut report);
+        complete(&apt, &universe, names, &request);
+    }
+    // A newer kernel with what it needs, and nothing else.
+    let kernel = "linux-image-amd64/trixie-backports";
+    let request = Request { packages: vec![kernel.to_owned()], ..Request::default() };
+    let theirs = apt.simulate(&[kernel], false).unwrap();
+    assert_eq!(ours(&universe, &request).0, theirs, "{kernel}");
     // OpenZFS from backports, nothing else.
     let names = ["zfs*", "libzfs*", "libzpool*", "libnvpair*", "libuutil*"];
     apt.preferences(&format!(

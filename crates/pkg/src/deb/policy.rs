@@ -261,13 +261,7 @@ impl Policy {
             return with_version(universe, name, wanted);
         }
         if let Some(suite) = self.suites.get(name.name) {
-            return name.versions.iter().copied().find(|&version| {
-                let from = |&index: &u16| {
-                    let info = universe.indexes().get(usize::from(index));
-                    info.is_some_and(|info| info.suite == *suite || info.codename == *suite)
-                };
-                universe.entry(version).is_some_and(|entry| entry.indexes.iter().any(from))
-            });
+            return name.versions.iter().copied().find(|&id| is_from(universe, id, suite));
         }
         if let Some(wanted) = self.held.get(name.name) {
             return with_version(universe, name, wanted);
@@ -294,6 +288,15 @@ impl Policy {
         let by_index: Vec<i32> = universe.indexes().iter().map(of_index).collect();
         universe.entry(version).map_or(0, |entry| priority(universe, entry, &by_index, &special))
     }
+}
+
+/// Whether a version is in a suite, called by its name or codename.
+pub(super) fn is_from(universe: &Universe<'_>, version: VersionId, suite: &str) -> bool {
+    let from = |&index: &u16| {
+        let info = universe.indexes().get(usize::from(index));
+        info.is_some_and(|info| info.suite == suite || info.codename == suite)
+    };
+    universe.entry(version).is_some_and(|entry| entry.indexes.iter().any(from))
 }
 
 /// The version of a package that is equal to this one.

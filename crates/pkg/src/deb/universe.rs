@@ -302,6 +302,13 @@ impl<'a> Universe<'a> {
         words.collect()
     }
 
+    /// What the suites are called that have a version.
+    pub(super) fn suites(&self, version: VersionId) -> Vec<&str> {
+        let indexes = self.entry(version).map_or(&[][..], |entry| &entry.indexes);
+        let infos = indexes.iter().filter_map(|&index| self.indexes.get(usize::from(index)));
+        infos.map(IndexInfo::called).collect()
+    }
+
     /// Number of a name that a package has or provides.
     pub fn name_id(&self, name: &str) -> Option<NameId> {
         self.by_name.get(name).copied()

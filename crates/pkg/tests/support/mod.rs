@@ -146,6 +146,8 @@ impl Apt {
             "Acquire::http::Timeout=20".to_owned(),
             // Newer apt has others; this is the one whose way is followed.
             "APT::Solver=internal".to_owned(),
+            // Containers say no, against apt's default.
+            "APT::AutoRemove::SuggestsImportant=true".to_owned(),
             // Some containers switch the cache off, and each call would read all indexes again.
             "Dir::Cache::pkgcache=pkgcache.bin".to_owned(),
             "Dir::Cache::srcpkgcache=srcpkgcache.bin".to_owned(),

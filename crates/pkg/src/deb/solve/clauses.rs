@@ -68,28 +68,42 @@ impl<'u, 'a> Clauses<'u, 'a> {
         found
     }
 
-    fn clause(&self, need: &Need<'a>) -> Clause {
-        let mut candidates: Vec<Id> = Vec::new();
+    /// Candidates that a need is about.
+    pub(super) fn all_matching(&self, need: &Need<'a>) -> Vec<VersionId> {
+        let mut found = Vec::new();
         for target in &need.targets {
             for id in self.matching(target, None) {
-                if !candidates.contains(&id) {
-                    candidates.push(id);
+                if !found.contains(&id) {
+                    found.push(id);
                 }
             }
         }
+        found
+    }
+
+    /// Says that another version would do, if there is one, and why it is not taken.
+    fn other_version(&self, target: &Target<'a>) -> Option<String> {
+        let name = target.name?;
+        let known = self.universe.name(name);
+        let other = known.versions.iter().find(|id| self.universe.satisfies(target, **id))?;
+        let Some(chosen) = self.candidate(name) else {
+            return Some(format!(" [{} is excluded, or pinned away]", known.name));
+        };
+        let version =
+            |id| self.universe.entry(id).map_or("", |entry| entry.package.version.as_str());
+        let suites = self.universe.suites(*other).join(", ");
+        let (other, chosen) = (version(*other), version(chosen));
+        Some(format!(" [{} {other} in {suites} would do, but {chosen} is chosen]", known.name))
+    }
+
+    fn clause(&self, need: &Need<'a>) -> Clause {
+        let mut candidates = self.all_matching(need);
         candidates.sort_by_key(|id| !self.preferred.contains(id));
         let mut text = need.text();
         if candidates.is_empty() {
             for target in &need.targets {
                 let name = target.dependency.name;
-                let known = target.name.map(|id| (id, self.universe.name(id)));
-                let barred = known.is_some_and(|(id, known)| {
-                    self.candidate(id).is_none()
-                        && known.versions.iter().any(|id| self.universe.satisfies(target, *id))
-                });
-                if barred {
-                    text += &format!(" [{name} is excluded, or pinned away]");
-                }
+                text.extend(self.other_version(target));
                 for why in self.universe.unreadable(name) {
                     text += &format!(" [{why}]");
                 }

@@ -1,13 +1,15 @@
 //! The solver: which packages a request needs, on a system where nothing is installed.
 //!
-//! Two steps. [`walk`] goes apt's own way, and its result is taken if every hard relation holds in it;
-//! that is nearly always. Where it does not, [`crate::solve::sat`] finds a set that holds, or tells why
-//! there is none, with the alternatives that the walk took as first choice; recommended packages are
-//! then added as far as they fit. [`check`] has the last word, whatever found the set. Results depend on the request and the indexes alone.
+//! [`walk`] goes apt's own way, and its result is taken if every hard relation holds in it; that is nearly
+//! always. Where it does not, [`mend`] takes back what is not asked for and does not fit. Where that is not
+//! enough, [`crate::solve::sat`] finds a set that holds, or tells why there is none, with the alternatives that
+//! the walk took as first choice; recommended packages are then added as far as they fit. [`check`] has the last word, whatever found the set. Results depend on the request and the indexes alone.
 
 mod check;
 mod clauses;
 mod kept;
+mod mend;
+mod release;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -19,7 +21,7 @@ use thiserror::Error;
 
 use super::packages::{Package, Priority};
 use super::policy::{Policy, UnknownName, hint};
-use super::universe::{IndexInfo, Kind, NameId, Universe, VersionId};
+use super::universe::{Kind, NameId, Universe, VersionId};
 use crate::solve::Explanation;
 pub use check::lacking;
 use clauses::Clauses;
@@ -113,7 +115,7 @@ pub struct Solution<'u, 'a> {
     pub idle: Vec<String>,
     /// Packages that are not updated because of others that are held, in words.
     pub kept_back: Vec<String>,
-    /// Whether apt's own way was enough, without a search.
+    /// Whether apt's own way was enough, so that nothing had to be mended or searched.
     pub direct: bool,
 }
 
@@ -195,16 +197,19 @@ fn solve_here<'u, 'a>(
     let mut walk = Walk::new(universe, &candidates, request.recommends);
     walk.install(&names);
     walk.sweep();
-    let missing = |walk: &Walk<'_, '_>, names: &[NameId]| {
-        let installed: BTreeSet<NameId> = walk
-            .installed()
-            .filter_map(|(id, _)| universe.entry(id).map(|entry| entry.name))
-            .collect();
-        names.iter().any(|name| !installed.contains(name))
+    let asked: BTreeSet<VersionId> =
+        names.iter().filter_map(|&name| *candidates.get(name as usize)?).collect();
+    let installed = |walk: &Walk<'_, '_>| -> BTreeSet<VersionId> {
+        walk.installed().map(|(id, _)| id).collect()
     };
-    let direct = walk.broken().is_empty() && !missing(&walk, &names);
+    let holds = |walk: &Walk<'_, '_>| walk.broken().is_empty() && asked.is_subset(&installed(walk));
+    let direct = holds(&walk);
+    let preferred = installed(&walk);
     if !direct {
-        let preferred: BTreeSet<VersionId> = walk.installed().map(|(id, _)| id).collect();
+        walk.mend(&asked);
+        walk.sweep();
+    }
+    if !holds(&walk) {
         let clauses = Clauses::new(universe, &candidates, preferred);
         let set = crate::solve::sat::solve(&clauses, &clauses.asked(&names))
             .map_err(SolveError::Unsolvable)?;
@@ -272,6 +277,7 @@ fn prepare(universe: &Universe<'_>, request: &Request) -> Result<Prepared, Solve
     let wanted: Vec<String> =
         request.packages.iter().map(|text| take_version(text, &mut policy)).collect();
     let mut candidates = policy.candidates(universe);
+    release::follow(universe, &policy, request.recommends, &mut candidates);
     for name in policy.held.keys().filter(|name| !policy.overrules_hold(name)) {
         let id = universe.name_id(name);
         if id.and_then(|id| candidates.get(id as usize).copied().flatten()).is_none() {
@@ -373,12 +379,7 @@ fn no_candidate(universe: &Universe<'_>, policy: &Policy, name: &str) -> SolveEr
     let known = universe.name_id(name).map(|id| &universe.name(id).versions);
     let versions = known.into_iter().flatten().filter_map(|&version| {
         let entry = universe.entry(version)?;
-        let suites: Vec<&str> = entry
-            .indexes
-            .iter()
-            .filter_map(|&index| universe.indexes().get(usize::from(index)))
-            .map(IndexInfo::called)
-            .collect();
+        let suites = universe.suites(version);
         let priority = policy.priority(universe, version);
         Some(format!("{} in {} (priority {priority})", entry.package.version, suites.join(", ")))
     });

@@ -147,6 +147,76 @@ fn a_search_where_apts_way_ends() {
 }
 
 #[test]
+fn recommended_ones_that_do_not_fit_go_back() {
+    let lines = [
+        "a 1 | Recommends: p, v, w",
+        "b 1 | Recommends: v",
+        "p 1 | Conflicts: v",
+        "v 1",
+        "w 1 | Depends: v",
+        "c 1 | Depends: p",
+    ];
+    // Only p says that it does not like v, and v comes later. Two want v, and one wants p.
+    assert_eq!(solved(&lines, &request(&["a"])).unwrap(), ["a 1", "v 1", "w 1"]);
+    // What is asked for, or needed for it, stays, and what needs the other one goes as well.
+    assert_eq!(solved(&lines, &request(&["a", "p"])).unwrap(), ["a 1", "p 1"]);
+    assert_eq!(solved(&lines, &request(&["b", "a", "c"])).unwrap(), ["a 1", "b 1", "c 1", "p 1"]);
+    let error = solved(&lines, &request(&["c", "w"])).unwrap_err();
+    assert!(error.starts_with("these packages cannot be installed together"), "{error}");
+}
+
+#[test]
+fn after_a_search_recommended_ones_fit_too() {
+    let lines = [
+        "a 1 | Depends: b ¦ d, c | Recommends: p, v, x ¦ y",
+        "b 1 | Conflicts: e",
+        "c 1 | Depends: e",
+        "d 1 | Conflicts: x",
+        "e 1",
+        "p 1 | Conflicts: v",
+        "v 1",
+        "x 1",
+        "y 1",
+    ];
+    let found = solved(&lines, &request(&["a"])).unwrap();
+    assert_eq!(found, ["a 1", "c 1", "d 1", "e 1", "p 1", "y 1"]);
+}
+
+#[test]
+fn a_suite_is_for_what_a_package_needs_too() {
+    let stable = index(&["k 1 | Depends: l (= 1)", "l 1", "m 1", "n 1", "r 1"]);
+    let backports = index(&[
+        "k 2 | Depends: l (= 2), n, f | Recommends: r (>= 2)",
+        "l 2",
+        "m 2",
+        "n 2",
+        "r 2",
+        "f 2 | Depends: m (>= 2)",
+    ]);
+    let mut universe = Universe::new("amd64");
+    for (name, priority, text) in [("trixie", 500, &stable), ("trixie-backports", 100, &backports)]
+    {
+        universe.add(info(name, priority), parse_packages(text));
+    }
+    let ask = |request: &Request| names(&universe, request);
+    let wanted = request(&["k/trixie-backports"]);
+    // Where a candidate does, as n does, it stays; m is needed by f, which is nowhere else.
+    assert_eq!(ask(&wanted).unwrap(), ["f 2", "k 2", "l 2", "m 2", "n 1", "r 2"]);
+    let mut other = Request { recommends: false, ..wanted.clone() };
+    assert_eq!(ask(&other).unwrap(), ["f 2", "k 2", "l 2", "m 2", "n 1"]);
+    assert_eq!(ask(&request(&["k"])).unwrap(), ["k 1", "l 1"]);
+    // What is said of a package by name is stronger, and who asks hears which version would do.
+    other.packages.push("m=1".to_owned());
+    let error = ask(&other).unwrap_err();
+    let told = "[m 2 in trixie-backports would do, but 1 is chosen]";
+    assert!(error.contains(told), "{error}");
+    let mut excluding = wanted;
+    excluding.policy.excluded.insert("l".to_owned());
+    let error = ask(&excluding).unwrap_err();
+    assert!(error.contains("[l is excluded, or pinned away]"), "{error}");
+}
+
+#[test]
 fn contradictions_in_words() {
     let lines = [
         "a 1 | Depends: b",

@@ -35,7 +35,7 @@ struct State {
 /// The state of all packages while apt's way is followed.
 #[derive(Debug, Clone)]
 pub(super) struct Walk<'u, 'a> {
-    universe: &'u Universe<'a>,
+    pub(super) universe: &'u Universe<'a>,
     states: Vec<State>,
     recommends: bool,
     asked: Vec<NameId>,
@@ -75,7 +75,7 @@ impl<'u, 'a> Walk<'u, 'a> {
     }
 
     /// Takes a set from elsewhere as what is installed and protected, then follows what its packages
-    /// recommend.
+    /// recommend, as far as it fits.
     pub(super) fn adopt(&mut self, asked: &[NameId], set: &[VersionId]) {
         self.asked.extend(asked);
         for &id in set {
@@ -86,11 +86,22 @@ impl<'u, 'a> Walk<'u, 'a> {
             }
         }
         self.find_causes(asked, set);
+        // What the set excludes is no candidate: something else may be recommended instead.
+        for &id in set {
+            for need in self.universe.relations(id).needs.iter().filter(|n| n.kind.is_negative()) {
+                for (name, _) in self.solutions(id, need) {
+                    if !self.state(name).installed {
+                        self.discard(name);
+                    }
+                }
+            }
+        }
         for &id in set {
             if let Some(entry) = self.universe.entry(id) {
                 self.mark(entry.name, Cause::Asked, true, 0, true);
             }
         }
+        self.mend(&set.iter().copied().collect());
     }
 
     /// Gives each package of a set that was not asked for the first of the set that needs it as cause.
@@ -143,7 +154,7 @@ impl<'u, 'a> Walk<'u, 'a> {
         self.change(name, |state| state.protected = true);
     }
 
-    fn discard(&mut self, name: NameId) {
+    pub(super) fn discard(&mut self, name: NameId) {
         self.change(name, |state| {
             state.installed = false;
             state.candidate = None;
@@ -181,8 +192,15 @@ impl<'u, 'a> Walk<'u, 'a> {
         found
     }
 
+    /// Installed packages that a relation is about.
+    pub(super) fn hit_by(&self, owner: VersionId, need: &Need<'a>) -> Vec<VersionId> {
+        let matching =
+            need.targets.iter().flat_map(|target| self.matching(owner, need.kind, target));
+        matching.filter(|&(name, _)| self.state(name).installed).map(|(_, id)| id).collect()
+    }
+
     /// Whether a need holds for what is installed now.
-    fn holds(&self, owner: VersionId, need: &Need<'a>) -> bool {
+    pub(super) fn holds(&self, owner: VersionId, need: &Need<'a>) -> bool {
         let installed = need.targets.iter().any(|target| {
             self.matching(owner, need.kind, target)
                 .iter()
@@ -191,7 +209,7 @@ impl<'u, 'a> Walk<'u, 'a> {
         installed != need.kind.is_negative()
     }
 
-    fn is_important(&self, kind: Kind) -> bool {
+    pub(super) fn is_important(&self, kind: Kind) -> bool {
         kind.is_critical() || (kind == Kind::Recommends && self.recommends)
     }
 
