@@ -126,6 +126,15 @@ impl Site {
         self.root.join("keys")
     }
 
+    /// The darksite that `path` is or lies in, also if nothing of that name is there yet.
+    pub fn around(path: &Path) -> Option<PathBuf> {
+        let absolute = std::path::absolute(path).ok()?;
+        let real = absolute.ancestors().find_map(|path| fs::canonicalize(path).ok())?;
+        let is_site =
+            |path: &&Path| ["blobs", "snapshots"].iter().all(|name| path.join(name).is_dir());
+        real.ancestors().find(is_site).map(Path::to_owned)
+    }
+
     /// Where the snapshots are.
     pub fn snapshots_directory(&self) -> PathBuf {
         self.root.join("snapshots")

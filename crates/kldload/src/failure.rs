@@ -177,7 +177,10 @@ fn code(error: &anyhow::Error) -> u8 {
 /// Whether going on could lose what is somebody else's, or let others sign.
 fn is_refusal(cause: &(dyn Error + 'static)) -> bool {
     cause.is::<Refused>()
-        || matches!(cause.downcast_ref(), Some(CopyError::Foreign { .. }))
+        || matches!(
+            cause.downcast_ref(),
+            Some(CopyError::Foreign { .. } | CopyError::Inside { .. })
+        )
         || matches!(cause.downcast_ref(), Some(KeysError::Open { .. }))
 }
 

@@ -3,6 +3,7 @@
 
 mod damaged;
 mod locks;
+mod refused;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

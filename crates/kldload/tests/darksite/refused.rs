@@ -1,0 +1,63 @@
+//! What could lose or tear something is refused, and nothing is changed.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use jiff::{Timestamp, ToSpan};
+
+use super::{World, says};
+
+/// The names below a directory, links not followed.
+fn names(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut todo = vec![directory.to_owned()];
+    while let Some(path) = todo.pop() {
+        for entry in fs::read_dir(&path).unwrap() {
+            let entry = entry.unwrap();
+            found.push(entry.path().display().to_string());
+            if entry.file_type().unwrap().is_dir() {
+                todo.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_copy_overwrites_no_darksite() {
+    let world = World::new();
+    let date = Timestamp::now() - 3.hours();
+    world.archive(date, &[("one", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    world.run(0, &["sync", "recipe.toml", "--dir", "other"]);
+    let older = fs::canonicalize(world.path("darksite/current")).unwrap();
+    world.archive(date + 1.hour(), &[("one", "2", "")]);
+    world.run(0, &["update", "recipe.toml"]);
+    world.run(0, &["sync", "recipe.toml"]);
+    let older = format!("darksite/snapshots/{}", older.file_name().unwrap().to_str().unwrap());
+    symlink("darksite/snapshots", world.path("link")).unwrap();
+    let before = names(world.directory.path());
+    for target in [
+        &*older,
+        "darksite/current",
+        "darksite/snapshots/mine",
+        "darksite/new/er",
+        "darksite",
+        "other/current",
+        "other/snapshots/mine",
+        "link/mine",
+        "other/../link/mine",
+    ] {
+        says(&world, 4, &["copy", target], &[target, "it lies in the darksite "]);
+        assert_eq!(names(world.directory.path()), before, "{target}");
+    }
+    // A way that shows only when its directories are there.
+    says(&world, 4, &["copy", "new/../darksite/snapshots/mine"], &["it lies in the darksite "]);
+    let verify = |site: &str| world.run(0, &["verify", "--keyring", "key.asc", "--dir", site]);
+    assert!(!verify("darksite").is_empty() && !verify("other").is_empty());
+    // Beside it, there is nothing to lose.
+    world.run(0, &["copy", "darksite.copy"]);
+    world.run(0, &["copy", "darksite.copy", "--dir", "other"]);
+}
