@@ -24,7 +24,7 @@ use zfs::send::SendError;
 
 use crate::commands::usage;
 use crate::image::ImageProblem;
-use crate::ui;
+use crate::ui::{self, Unheard};
 
 /// Something went wrong that is not the input's fault.
 const FAILED: u8 = 1;
@@ -60,6 +60,9 @@ pub struct Invalid(pub String);
 
 /// Prints `error` with its causes and gives the exit code that belongs to it.
 pub fn report(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref().is_some_and(Unheard::is_quiet) {
+        return ExitCode::from(FAILED);
+    }
     let mut text = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
@@ -78,6 +81,13 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     }
     eprintln!("kldload: {}", ui::plain_lines(&text));
     ExitCode::from(code)
+}
+
+/// How a command ends that ended with `code`: whoever gets 0 may take it that all facts of the result were written.
+pub fn heard(code: ExitCode) -> ExitCode {
+    let Some(unheard) = ui::unheard() else { return code };
+    let reported = report(&unheard.into());
+    if code == ExitCode::SUCCESS { reported } else { code }
 }
 
 /// `error` and its causes, also those that are carried.

@@ -61,3 +61,56 @@ fn a_copy_overwrites_no_darksite() {
     world.run(0, &["copy", "darksite.copy"]);
     world.run(0, &["copy", "darksite.copy", "--dir", "other"]);
 }
+
+/// A run whose standard output is `out`: its code, and the lines that it says.
+fn unheard(
+    world: &World,
+    out: impl Into<std::process::Stdio>,
+    args: &[&str],
+) -> (Option<i32>, Vec<String>) {
+    let output = world.command(args).stdout(out).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), error.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn what_cannot_be_written_is_told_once() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "two"), ("two", "1", "")]);
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let closed = || std::io::pipe().unwrap().1;
+    let told = |lines: &[String]| {
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with("kldload: cannot write to standard output: "), "{lines:?}");
+    };
+    // Work goes on to its end, and nobody takes it that its result was heard.
+    let (code, lines) = unheard(&world, full(), &["sync", "recipe.toml", "--json"]);
+    told(&lines);
+    assert_eq!(code, Some(1));
+    assert!(world.path("darksite/current/darksite.lock").exists());
+    fs::remove_dir_all(world.path("darksite")).unwrap();
+    let (code, lines) = unheard(&world, closed(), &["sync", "recipe.toml", "--json"]);
+    told(&lines);
+    assert_eq!(code, Some(1));
+    assert!(world.path("darksite/current/darksite.lock").exists());
+
+    for args in [
+        &["list", "--packages", "--json"][..],
+        &["list", "--packages"],
+        &["list", "--json"],
+        &["list"],
+        &["key"],
+    ] {
+        let (code, lines) = unheard(&world, full(), args);
+        told(&lines);
+        assert_eq!(code, Some(1), "{args:?}");
+        // A reader that has seen enough.
+        assert_eq!(unheard(&world, closed(), args), (Some(1), Vec::new()), "{args:?}");
+    }
+    // What is wrong stays the news.
+    let (code, lines) = unheard(&world, full(), &["verify"]);
+    assert_eq!(code, Some(5));
+    assert!(lines.iter().any(|line| line.starts_with("kldload: cannot write")), "{lines:?}");
+    let (code, lines) = unheard(&world, full(), &["sbom"]);
+    assert!(code == Some(1) && lines.iter().any(|line| line.starts_with("kldload: cannot write")));
+}

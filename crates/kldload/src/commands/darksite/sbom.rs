@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::Common;
 use crate::output::OutputFile;
-use crate::ui::Ui;
+use crate::ui::{self, Ui};
 
 /// Write the software bill of materials of a lock, as SPDX 2.3 in JSON
 ///
@@ -68,7 +68,7 @@ pub fn run(args: &SbomArgs) -> anyhow::Result<ExitCode> {
                 json!({"event": "sbom", "path": path, "packages": count}),
             );
         }
-        None => std::io::stdout().write_all(text.as_bytes())?,
+        None => ui::print(&text)?,
     }
     Ok(ExitCode::SUCCESS)
 }
