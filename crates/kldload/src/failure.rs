@@ -191,7 +191,7 @@ fn is_refusal(cause: &(dyn Error + 'static)) -> bool {
             cause.downcast_ref(),
             Some(CopyError::Foreign { .. } | CopyError::Inside { .. })
         )
-        || matches!(cause.downcast_ref(), Some(KeysError::Open { .. }))
+        || matches!(cause.downcast_ref(), Some(KeysError::Open { .. } | KeysError::Lost { .. }))
 }
 
 /// Whether the image is to blame, and not what it lies on.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::{Timestamp, ToSpan};
 
-use super::{World, says};
+use super::{World, event, says};
 
 /// The names below a directory, links not followed.
 fn names(directory: &Path) -> Vec<String> {
@@ -60,6 +60,48 @@ fn a_copy_overwrites_no_darksite() {
     // Beside it, there is nothing to lose.
     world.run(0, &["copy", "darksite.copy"]);
     world.run(0, &["copy", "darksite.copy", "--dir", "other"]);
+}
+
+#[test]
+fn a_lost_secret_is_no_reason_for_another_key() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    let key = |args: &[&str]| event(&world.run(0, args), "key")["fingerprint"].clone();
+    let first = event(&world.run(0, &["sync", "recipe.toml"]), "synced")["key"].clone();
+    let (secret, public) =
+        (world.path("darksite/keys/secret.asc"), world.path("darksite/keys/public.asc"));
+    fs::rename(&secret, world.path("kept.asc")).unwrap();
+    let before = names(&world.path("darksite"));
+    let known = fs::read(&public).unwrap();
+    let told =
+        [first.as_str().unwrap(), "keys/secret.asc: it is lost", "remove darksite/keys/public.asc"];
+    for args in [&["sync", "recipe.toml"][..], &["key"]] {
+        says(&world, 4, args, &told);
+        assert_eq!(names(&world.path("darksite")), before);
+        assert_eq!(fs::read(&public).unwrap(), known);
+    }
+    fs::rename(world.path("kept.asc"), &secret).unwrap();
+    assert_eq!(key(&["key"]), first);
+
+    // The key to come took its place, and another one is to come.
+    let second = key(&["key", "--next"]);
+    fs::rename(world.path("darksite/keys/next/secret.asc"), &secret).unwrap();
+    let third = key(&["key", "--next"]);
+    assert_eq!(key(&["key"]), second);
+    assert!(third != first && third != second);
+    fs::remove_file(world.path("darksite/keys/next/secret.asc")).unwrap();
+    says(
+        &world,
+        4,
+        &["key", "--next"],
+        &[third.as_str().unwrap(), "keys/next/secret.asc: it is lost"],
+    );
+
+    // Somebody knows what that means.
+    fs::remove_file(&secret).unwrap();
+    fs::remove_file(&public).unwrap();
+    let synced = event(&world.run(0, &["sync", "recipe.toml"]), "synced");
+    assert!(synced["key"] != second && synced["fresh"] == true, "{synced}");
 }
 
 /// A run whose standard output is `out`: its code, and the lines that it says.
