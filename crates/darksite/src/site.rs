@@ -74,6 +74,18 @@ pub enum SiteError {
         /// The id.
         id: String,
     },
+    /// Snapshots are there, and none is the current one.
+    #[error(
+        "{}: it leads to no snapshot, though some are there, the newest of which is {newest}; kldload darksite \
+         sync publishes one that is current, --snapshot names another where a command has it",
+        path.display()
+    )]
+    NoCurrent {
+        /// The link.
+        path: PathBuf,
+        /// Id of the newest snapshot.
+        newest: String,
+    },
     /// There is nothing yet.
     #[error("{}: nothing was published here yet; run kldload darksite sync", path.display())]
     Empty {
@@ -250,7 +262,13 @@ impl Site {
         let id = match id {
             Some(id) if self.snapshots()?.iter().any(|known| known == id) => id.to_owned(),
             Some(id) => return Err(SiteError::NoSnapshot { path, id: id.to_owned() }),
-            None => self.current().ok_or(SiteError::Empty { path })?,
+            None => match (self.current(), self.snapshots()?.pop()) {
+                (Some(id), _) => id,
+                (None, Some(newest)) => {
+                    return Err(SiteError::NoCurrent { path: path.join(CURRENT), newest });
+                }
+                (None, None) => return Err(SiteError::Empty { path }),
+            },
         };
         Ok(self.snapshots_directory().join(id))
     }

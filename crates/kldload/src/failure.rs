@@ -226,7 +226,12 @@ fn is_bad_request(cause: &(dyn Error + 'static)) -> bool {
         || matches!(cause.downcast_ref(), Some(PublishError::Unknown { .. }))
         || matches!(
             cause.downcast_ref(),
-            Some(SiteError::NoLock { .. } | SiteError::NoSnapshot { .. })
+            Some(
+                SiteError::NoLock { .. }
+                    | SiteError::NoSnapshot { .. }
+                    | SiteError::NoCurrent { .. }
+                    | SiteError::Empty { .. }
+            )
         )
         || matches!(
             cause.downcast_ref(),
