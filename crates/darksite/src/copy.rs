@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::family::family;
 use crate::publish::UPSTREAM;
-use crate::site::{LOCK_FILE, SiteError, entries, read_lock};
+use crate::site::{LOCK_FILE, Site, SiteError, entries, read_lock};
 use crate::store::{StoreError, at, digest_of, sync_file_system};
 
 /// What was copied.
@@ -43,6 +43,19 @@ pub enum CopyError {
         /// What was found there.
         found: String,
     },
+    /// The target is a part of a darksite.
+    #[error(
+        "{}: it lies in the darksite {}, and what that published could be overwritten; give a directory that \
+         is in no darksite",
+        path.display(),
+        site.display()
+    )]
+    Inside {
+        /// The target.
+        path: PathBuf,
+        /// The darksite's directory.
+        site: PathBuf,
+    },
 }
 
 impl From<StoreError> for CopyError {
@@ -69,7 +82,10 @@ pub fn copy(from: &Path, to: &Path, advance: &dyn Fn(u64)) -> Result<Copied, Cop
     let family = family(&lock.distribution).map_err(SiteError::from)?;
     // What is not in the repository is removed from these.
     let own = [family.directories(), &[UPSTREAM]].concat();
+    outside(to)?;
     fs::create_dir_all(to).map_err(at(to))?;
+    // Where a path with `..` leads shows when all its directories are there.
+    outside(to)?;
     let is_empty = check(to, &own)?;
     // The lock says whose files these are, also when no more than this was copied.
     let step = |path: &Path| match is_empty && path == Path::new(LOCK_FILE) {
@@ -105,6 +121,14 @@ pub fn copy(from: &Path, to: &Path, advance: &dyn Fn(u64)) -> Result<Copied, Cop
     }
     sync_file_system(to)?;
     Ok(copied)
+}
+
+/// Refuses what is in a darksite, its snapshots above all: each of them looks like an earlier copy.
+fn outside(to: &Path) -> Result<(), CopyError> {
+    match Site::around(to) {
+        Some(site) => Err(CopyError::Inside { path: to.to_owned(), site }),
+        None => Ok(()),
+    }
 }
 
 /// Whether a target is empty; if not, it must have an earlier copy and nothing else. `own` has the directories

@@ -49,6 +49,14 @@ pub enum SiteError {
         /// What is wrong.
         source: LockError,
     },
+    /// What a lock needs is not known, so that all of it might be in use.
+    #[error("nothing is removed, as a lock that cannot be read might need it; {way}: {source}")]
+    Unknown {
+        /// What removes the lock.
+        way: String,
+        /// What is wrong with it.
+        source: Box<SiteError>,
+    },
     /// Another process works here.
     #[error("{}: another kldload works here; try again when it has ended", path.display())]
     Busy {
@@ -73,6 +81,18 @@ pub enum SiteError {
         path: PathBuf,
         /// The id.
         id: String,
+    },
+    /// Snapshots are there, and none is the current one.
+    #[error(
+        "{}: it leads to no snapshot, though some are there, the newest of which is {newest}; kldload darksite \
+         sync publishes one that is current, --snapshot names another where a command has it",
+        path.display()
+    )]
+    NoCurrent {
+        /// The link.
+        path: PathBuf,
+        /// Id of the newest snapshot.
+        newest: String,
     },
     /// There is nothing yet.
     #[error("{}: nothing was published here yet; run kldload darksite sync", path.display())]
@@ -124,6 +144,15 @@ impl Site {
     /// Where the key is kept.
     pub fn keys(&self) -> PathBuf {
         self.root.join("keys")
+    }
+
+    /// The darksite that `path` is or lies in, also if nothing of that name is there yet.
+    pub fn around(path: &Path) -> Option<PathBuf> {
+        let absolute = std::path::absolute(path).ok()?;
+        let real = absolute.ancestors().find_map(|path| fs::canonicalize(path).ok())?;
+        let is_site =
+            |path: &&Path| ["blobs", "snapshots"].iter().all(|name| path.join(name).is_dir());
+        real.ancestors().find(is_site).map(Path::to_owned)
     }
 
     /// Where the snapshots are.
@@ -241,7 +270,13 @@ impl Site {
         let id = match id {
             Some(id) if self.snapshots()?.iter().any(|known| known == id) => id.to_owned(),
             Some(id) => return Err(SiteError::NoSnapshot { path, id: id.to_owned() }),
-            None => self.current().ok_or(SiteError::Empty { path })?,
+            None => match (self.current(), self.snapshots()?.pop()) {
+                (Some(id), _) => id,
+                (None, Some(newest)) => {
+                    return Err(SiteError::NoCurrent { path: path.join(CURRENT), newest });
+                }
+                (None, None) => return Err(SiteError::Empty { path }),
+            },
         };
         Ok(self.snapshots_directory().join(id))
     }

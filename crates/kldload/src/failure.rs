@@ -24,7 +24,7 @@ use zfs::send::SendError;
 
 use crate::commands::usage;
 use crate::image::ImageProblem;
-use crate::ui;
+use crate::ui::{self, Unheard};
 
 /// Something went wrong that is not the input's fault.
 const FAILED: u8 = 1;
@@ -60,6 +60,9 @@ pub struct Invalid(pub String);
 
 /// Prints `error` with its causes and gives the exit code that belongs to it.
 pub fn report(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref().is_some_and(Unheard::is_quiet) {
+        return ExitCode::from(FAILED);
+    }
     let mut text = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
@@ -78,6 +81,13 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     }
     eprintln!("kldload: {}", ui::plain_lines(&text));
     ExitCode::from(code)
+}
+
+/// How a command ends that ended with `code`: whoever gets 0 may take it that all facts of the result were written.
+pub fn heard(code: ExitCode) -> ExitCode {
+    let Some(unheard) = ui::unheard() else { return code };
+    let reported = report(&unheard.into());
+    if code == ExitCode::SUCCESS { reported } else { code }
 }
 
 /// `error` and its causes, also those that are carried.
@@ -177,8 +187,11 @@ fn code(error: &anyhow::Error) -> u8 {
 /// Whether going on could lose what is somebody else's, or let others sign.
 fn is_refusal(cause: &(dyn Error + 'static)) -> bool {
     cause.is::<Refused>()
-        || matches!(cause.downcast_ref(), Some(CopyError::Foreign { .. }))
-        || matches!(cause.downcast_ref(), Some(KeysError::Open { .. }))
+        || matches!(
+            cause.downcast_ref(),
+            Some(CopyError::Foreign { .. } | CopyError::Inside { .. })
+        )
+        || matches!(cause.downcast_ref(), Some(KeysError::Open { .. } | KeysError::Lost { .. }))
 }
 
 /// Whether the image is to blame, and not what it lies on.
@@ -213,7 +226,12 @@ fn is_bad_request(cause: &(dyn Error + 'static)) -> bool {
         || matches!(cause.downcast_ref(), Some(PublishError::Unknown { .. }))
         || matches!(
             cause.downcast_ref(),
-            Some(SiteError::NoLock { .. } | SiteError::NoSnapshot { .. })
+            Some(
+                SiteError::NoLock { .. }
+                    | SiteError::NoSnapshot { .. }
+                    | SiteError::NoCurrent { .. }
+                    | SiteError::Empty { .. }
+            )
         )
         || matches!(
             cause.downcast_ref(),

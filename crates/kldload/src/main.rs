@@ -87,5 +87,5 @@ fn main() -> ExitCode {
             Ok(if made { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     };
-    result.unwrap_or_else(|error| failure::report(&error))
+    failure::heard(result.unwrap_or_else(|error| failure::report(&error)))
 }

@@ -1,22 +1,47 @@
 //! Progress for people and programs: a bar on a terminal, plain lines elsewhere, JSON when asked.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
+/// How often it is shown that something is still being done.
+const TICK: Duration = Duration::from_millis(125);
 /// Whether standard output is read by a program that waits for events.
 static EVENTS: AtomicBool = AtomicBool::new(false);
+/// Whether a command has begun to work on something, so that its printing is not all that it does.
+static WORKED: AtomicBool = AtomicBool::new(false);
+/// Why nothing is written to standard output any more.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// What a command prints could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub struct Unheard(io::Error);
+
+impl Unheard {
+    /// Whether nobody needs to hear of it: a reader that has seen enough went away, and nothing else was done.
+    pub fn is_quiet(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe && !WORKED.load(Ordering::Relaxed)
+    }
+}
 
 /// Prints what a command was asked for. A reader that went away before, or a full disk, is an error.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .context("cannot write to standard output")
+    written(io::stdout().lock().write_all(text.as_bytes()))
+}
+
+/// What became of something written to standard output.
+pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
+    Ok(result.and_then(|()| io::stdout().flush()).map_err(Unheard)?)
+}
+
+/// What could not be written of the facts and events of this command.
+pub fn unheard() -> Option<Unheard> {
+    LOST.lock().unwrap_or_else(PoisonError::into_inner).take().map(Unheard)
 }
 
 /// A text for a terminal: whoever made the names in it may have meant to do something to that.
@@ -52,10 +77,12 @@ fn event(value: &serde_json::Value) {
     tell(value);
 }
 
+/// Writes a line. If that fails nothing more is written, as who reads lines with a gap would not know of it. It is
+/// no reason to stop in the middle of an image: [`unheard`] tells in the end.
 fn tell(line: &dyn std::fmt::Display) {
-    // A reader that went away is no reason to stop writing an image.
-    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
-        eprintln!("warning: cannot write to standard output: {error}");
+    let mut lost = LOST.lock().unwrap_or_else(PoisonError::into_inner);
+    if lost.is_none() {
+        *lost = writeln!(io::stdout(), "{line}").err();
     }
 }
 
@@ -76,18 +103,17 @@ impl Ui {
     pub fn new(json: bool) -> Self {
         EVENTS.store(json, Ordering::Relaxed);
         let now = Instant::now();
-        let bar = (!json && std::io::stderr().is_terminal())
-            .then(|| ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8)));
+        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
+            ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8))
+                .with_style(ProgressStyle::default_spinner())
+        });
         Self { json, bar, stage: String::new(), started: now, done: 0, total: 0, reported: now }
     }
 
     /// Begins a stage of `total` bytes; 0 when that is not known.
     pub fn stage(&mut self, stage: &str, total: u64) {
-        self.begin(
-            stage,
-            total,
-            "{msg:>12} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-        );
+        let template = "{msg:>12} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        self.begin(stage, total, template);
     }
 
     /// Begins a stage of `total` steps; 0 when that is not known.
@@ -97,17 +123,25 @@ impl Ui {
 
     fn begin(&mut self, stage: &str, total: u64, template: &str) {
         self.end_stage();
+        WORKED.store(true, Ordering::Relaxed);
         let now = Instant::now();
         (self.stage, self.total, self.done) = (stage.to_owned(), total, 0);
         (self.started, self.reported) = (now, now);
         match &self.bar {
             Some(bar) => {
+                // A bar of nothing would be full at once.
+                let template = if total == 0 { "{msg:>12} {spinner} {elapsed}" } else { template };
+                // The style comes last, or it shows what was before for a moment.
                 bar.reset();
+                bar.set_length(total);
                 if let Ok(style) = ProgressStyle::with_template(template) {
                     bar.set_style(style.progress_chars("=> "));
                 }
+                match total {
+                    0 => bar.enable_steady_tick(TICK),
+                    _ => bar.disable_steady_tick(),
+                }
                 bar.set_message(stage.to_owned());
-                bar.set_length(total);
             }
             None if self.json => event(&json!({"event": "stage", "name": stage, "total": total})),
             None => eprintln!("{stage} ..."),

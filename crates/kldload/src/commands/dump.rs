@@ -10,6 +10,7 @@ use zfs::dump::objects;
 use zfs::read::Dataset;
 
 use crate::image::{self, KeyArgs};
+use crate::ui;
 
 /// Print every object of every dataset, as zdb -Pddddd does
 #[derive(Debug, Args)]
@@ -35,9 +36,9 @@ pub fn run(args: &DumpArgs) -> anyhow::Result<ExitCode> {
         let name = dataset.map_or("the MOS", |dataset: &Dataset| &dataset.name);
         objects(&pool, dataset, &mut tell).with_context(|| format!("dumping {name}"))?;
         if let Some(error) = failure.take() {
-            return Err(error).context("cannot write to standard output");
+            ui::written(Err(error))?;
         }
     }
-    out.flush().context("cannot write to standard output")?;
+    ui::written(out.flush())?;
     Ok(ExitCode::SUCCESS)
 }

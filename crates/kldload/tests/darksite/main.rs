@@ -3,6 +3,8 @@
 
 mod damaged;
 mod locks;
+mod refused;
+mod told;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use darksite::keys::{self, NEXT, PUBLIC};
+use darksite::keys::{NEXT, PUBLIC, next_key, signing_key};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::ui::Ui;
 
 /// Tell which key signs what is published, or make the one that will
 ///
-/// A key that does not exist yet is made. With --next it signs nothing before its secret half is moved
+/// A key that does not exist yet is made; of one that did, whose secret is lost, this is said. With --next it signs nothing before its secret half is moved
 /// over that of the current key, so that machines can know it by then.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -33,12 +33,12 @@ pub struct KeyArgs {
 /// Runs the command.
 pub fn run(args: &KeyArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.common.json);
-    let mut directory = args.common.existing()?.keys();
-    if args.next {
-        directory.push(NEXT);
-    }
-    let key = keys::signing_key(&directory, Timestamp::now())?;
-    let (fingerprint, public) = (key.fingerprint(), directory.join(PUBLIC));
+    let (directory, now) = (args.common.existing()?.keys(), Timestamp::now());
+    let (key, public) = match args.next {
+        true => (next_key(&directory, now)?, directory.join(NEXT).join(PUBLIC)),
+        false => (signing_key(&directory, now)?, directory.join(PUBLIC)),
+    };
+    let fingerprint = key.fingerprint();
     ui.result(
         &format!("{fingerprint}\n{}", public.display()),
         json!({"event": "key", "fingerprint": fingerprint, "public": public}),

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Common;
 use crate::failure::Invalid;
-use crate::ui::Ui;
+use crate::ui::{self, Ui};
 
 /// Serve the newest snapshot over HTTP, for reading only, until interrupted
 ///
@@ -71,6 +71,10 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         ),
         json!({"event": "serving", "address": address.to_string(), "codename": lock.codename}),
     );
+    // Who cannot hear of it may know the address all the same.
+    if let Some(unheard) = ui::unheard() {
+        ui::warn(&unheard.to_string());
+    }
     server.run(move |path, status| {
         // Who no longer listens to what is logged may still want the files.
         let _ = if json {

@@ -153,6 +153,8 @@ pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
     let site = Site::open(&args.common.dir)?;
     let _guard = site.guard()?;
     let lock = choose(&asked, &site, &fetcher, &mut ui)?;
+    // Without a key, there is no use in all that is fetched.
+    let key = keys::signing_key(&site.keys(), now)?;
     // The network has others to wait for than the processor.
     let (summary, draft) = thread::scope(|scope| {
         let draft = scope.spawn(|| draft(&site, &lock));
@@ -162,7 +164,6 @@ pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
     let summary = summary?;
     let snapshots = relinked(&site, &mut ui)?;
     ui.stage("publishing", 0);
-    let key = keys::signing_key(&site.keys(), now)?;
     let remade = remake(&site, &snapshots, &key, now, &mut |why| ui.warn(why))?;
     if remade > 0 {
         ui.warn(&format!("{remade} snapshots with damaged or missing indexes were made anew"));

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::io::{self, Write};
 
-use anyhow::Context;
 use serde_json::json;
 use zfs::read::{Filesystem, Inode, InodeKind, ReadError};
 
@@ -34,7 +33,7 @@ impl<W: Write> Printer<W> {
         } else {
             writeln!(self.out, "{}", line(name, inode, target))
         };
-        written.context("cannot write to standard output")
+        ui::written(written)
     }
 }
 
@@ -46,7 +45,7 @@ pub fn run(place: &Place, recursive: bool, as_json: bool) -> anyhow::Result<()> 
     let mut printer = Printer { out, as_json };
     if root.kind() != InodeKind::Directory {
         printer.show(&fs, place.name().as_bytes(), &root)?;
-        return printer.out.flush().context("cannot write to standard output");
+        return ui::written(printer.out.flush());
     }
     // A directory cannot be in two places, and if it is in itself there is no end.
     let mut seen = HashSet::from([root.object.number]);
@@ -76,7 +75,7 @@ pub fn run(place: &Place, recursive: bool, as_json: bool) -> anyhow::Result<()> 
         }
         todo.extend(below.into_iter().rev());
     }
-    printer.out.flush().context("cannot write to standard output")
+    ui::written(printer.out.flush())
 }
 
 fn letter(kind: InodeKind) -> char {

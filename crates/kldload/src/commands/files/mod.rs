@@ -131,10 +131,10 @@ fn print(object: &Object<'_>, size: u64) -> anyhow::Result<()> {
     while at < size {
         let length = (size - at).min(PIECE as u64) as usize;
         object.read_at(at, &mut buffer[..length])?;
-        out.write_all(&buffer[..length]).context("cannot write")?;
+        ui::written(out.write_all(&buffer[..length]))?;
         at += length as u64;
     }
-    out.flush().context("cannot write to standard output")
+    ui::written(out.flush())
 }
 
 /// Runs `cp`.
