@@ -36,13 +36,22 @@ pub struct Verified {
     pub problems: Vec<String>,
 }
 
+/// How far the reading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// So many bytes are going to be read. Until then signatures and indexes are looked at.
+    Total(u64),
+    /// So many more were read.
+    Read(u64),
+}
+
 /// Verifies a repository: the current snapshot's directory, or a copy of one. `keyring` has the
-/// distribution's keys; `advance` hears of bytes that were read.
+/// distribution's keys; `progress` hears how far it is.
 pub fn repository(
     directory: &Path,
     keyring: &Keyring,
     now: Timestamp,
-    advance: &(dyn Fn(u64) + Sync),
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Verified, SiteError> {
     let lock = read_lock(&directory.join(LOCK_FILE))?;
     let family = family(&lock.distribution)?;
@@ -54,7 +63,7 @@ pub fn repository(
     }
     family.verify_published(directory, &lock, now, &mut findings);
     family.verify_indexes(directory, &lock, &mut findings);
-    Ok(findings.contents(advance))
+    Ok(findings.contents(progress))
 }
 
 /// Verifies the locks kept by a site against its store, and every snapshot, as each is still published:
@@ -64,7 +73,7 @@ pub fn site(
     site: &Site,
     keyring_of: &dyn Fn(&Lock) -> Result<Keyring, String>,
     now: Timestamp,
-    advance: &(dyn Fn(u64) + Sync),
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Verified, SiteError> {
     let mut findings = Findings::default();
     let mut seen = HashSet::new();
@@ -98,7 +107,7 @@ pub fn site(
         snapshot(site, &id, now, &mut findings)?;
     }
     findings.problems.extend(lost(site)?);
-    Ok(findings.contents(advance))
+    Ok(findings.contents(progress))
 }
 
 /// What is missing of a site, by what there is.
@@ -214,13 +223,17 @@ pub struct Findings {
 
 impl Findings {
     /// Reads all files, several at a time; a file of several names once.
-    fn contents(self, advance: &(dyn Fn(u64) + Sync)) -> Verified {
+    fn contents(self, progress: &(dyn Fn(Progress) + Sync)) -> Verified {
         let Self { files, packages, mut problems } = self;
+        let mut total = 0;
         let mut unique: BTreeMap<(u64, u64), (&Path, Blob)> = BTreeMap::new();
         for (path, blob) in &files {
             match fs::metadata(path) {
                 Ok(found) => {
-                    let known = unique.entry((found.dev(), found.ino())).or_insert((path, *blob));
+                    let known = unique.entry((found.dev(), found.ino())).or_insert_with(|| {
+                        total += found.len();
+                        (path, *blob)
+                    });
                     if known.1 != *blob {
                         let text = format!("{} is also {}", path.display(), known.0.display());
                         problems.push(text);
@@ -229,6 +242,7 @@ impl Findings {
                 Err(error) => problems.push(format!("{}: {error}", path.display())),
             }
         }
+        progress(Progress::Total(total));
         let work: Vec<(&Path, Blob)> = unique.into_values().collect();
         let sum = Mutex::new((0, 0, Vec::new()));
         each(&work, |(path, blob)| {
@@ -246,7 +260,7 @@ impl Findings {
                         ));
                     }
                     drop(sum);
-                    advance(size);
+                    progress(Progress::Read(size));
                 }
                 Err(error) => sum.2.push(format!("{}: {error}", path.display())),
             }

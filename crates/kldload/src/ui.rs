@@ -3,11 +3,13 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
+/// How often it is shown that something is still being done.
+const TICK: Duration = Duration::from_millis(125);
 /// Whether standard output is read by a program that waits for events.
 static EVENTS: AtomicBool = AtomicBool::new(false);
 /// Whether a command has begun to work on something, so that its printing is not all that it does.
@@ -101,8 +103,10 @@ impl Ui {
     pub fn new(json: bool) -> Self {
         EVENTS.store(json, Ordering::Relaxed);
         let now = Instant::now();
-        let bar = (!json && std::io::stderr().is_terminal())
-            .then(|| ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8)));
+        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
+            ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8))
+                .with_style(ProgressStyle::default_spinner())
+        });
         Self { json, bar, stage: String::new(), started: now, done: 0, total: 0, reported: now }
     }
 
@@ -125,12 +129,19 @@ impl Ui {
         (self.started, self.reported) = (now, now);
         match &self.bar {
             Some(bar) => {
+                // A bar of nothing would be full at once.
+                let template = if total == 0 { "{msg:>12} {spinner} {elapsed}" } else { template };
+                // The style comes last, or it shows what was before for a moment.
                 bar.reset();
+                bar.set_length(total);
                 if let Ok(style) = ProgressStyle::with_template(template) {
                     bar.set_style(style.progress_chars("=> "));
                 }
+                match total {
+                    0 => bar.enable_steady_tick(TICK),
+                    _ => bar.disable_steady_tick(),
+                }
                 bar.set_message(stage.to_owned());
-                bar.set_length(total);
             }
             None if self.json => event(&json!({"event": "stage", "name": stage, "total": total})),
             None => eprintln!("{stage} ..."),

@@ -32,3 +32,17 @@ fn a_current_that_leads_nowhere_is_no_empty_darksite() {
     world.run(0, &["sync", "recipe.toml"]);
     assert_eq!(world.run(0, &["list", "--packages"]).len(), 1);
 }
+
+#[test]
+fn verify_knows_how_much_it_reads() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "two"), ("two", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    world.run(0, &["copy", "medium"]);
+    for args in [&["verify"][..], &["verify", "medium"]] {
+        let events = world.run(0, &[args, &["--keyring", "key.asc"]].concat());
+        let stage = events.iter().find(|event| event["name"] == "verifying").unwrap();
+        let read = &event(&events, "verified")["bytes"];
+        assert!(read.as_u64().unwrap() > 0 && stage["total"] == *read, "{stage}: {read}");
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use clap::Args;
 use darksite::lock::Lock;
 use darksite::site::{LOCK_FILE, read_lock};
-use darksite::verify::{self, Verified, repository};
+use darksite::verify::{self, Progress, Verified, repository};
 use jiff::Timestamp;
 use pkg::openpgp::Keyring;
 use serde_json::json;
@@ -71,14 +71,20 @@ fn lock_of(path: &Path) -> anyhow::Result<Lock> {
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.common.json);
     let now = Timestamp::now();
-    ui.stage("verifying", 0);
+    ui.stage("verifying signatures", 0);
     let verified = {
         let shared = Mutex::new(&mut ui);
-        let advance = |bytes| shared.lock().unwrap_or_else(PoisonError::into_inner).advance(bytes);
+        let progress = |progress| {
+            let mut ui = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            match progress {
+                Progress::Total(bytes) => ui.stage("verifying", bytes),
+                Progress::Read(bytes) => ui.advance(bytes),
+            }
+        };
         let one = |path: &Path| -> anyhow::Result<Verified> {
             let lock = lock_of(path)?;
             let keyring = trusted(&lock, &args.keyring)?;
-            Ok(repository(path, &keyring, now, &advance)?)
+            Ok(repository(path, &keyring, now, &progress)?)
         };
         match &args.repository {
             Some(path) => one(path)?,
@@ -88,7 +94,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
                 let keys = |lock: &Lock| {
                     trusted(lock, &args.keyring).map_err(|error| format!("{error:#}"))
                 };
-                let verified = verify::site(&site, &keys, now, &advance)?;
+                let verified = verify::site(&site, &keys, now, &progress)?;
                 if verified == Verified::default() {
                     let empty = format!(
                         "{}: there is nothing to verify; kldload darksite sync brings something",
