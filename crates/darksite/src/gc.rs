@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::site::{Site, SiteError, entries};
 use crate::store::at;
+use crate::verify;
 
 /// What was removed, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,7 +58,15 @@ pub fn collect(
     let mut needed = HashSet::new();
     for (path, lock) in site.locks()?.into_iter().chain(site.next_locks()?) {
         if !gone(&path) {
-            needed.extend(lock?.blobs().map(|blob| blob.digest));
+            let is_published = path.starts_with(&directory);
+            let unknown = |source| SiteError::Unknown {
+                way: match is_published {
+                    true => verify::OLD.to_owned(),
+                    false => verify::forget(&path),
+                },
+                source: Box::new(source),
+            };
+            needed.extend(lock.map_err(unknown)?.blobs().map(|blob| blob.digest));
         }
     }
     let halves = site.halves()?.into_iter().filter(|id| Some(id) != current.as_ref());

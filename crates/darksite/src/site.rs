@@ -49,6 +49,14 @@ pub enum SiteError {
         /// What is wrong.
         source: LockError,
     },
+    /// What a lock needs is not known, so that all of it might be in use.
+    #[error("nothing is removed, as a lock that cannot be read might need it; {way}: {source}")]
+    Unknown {
+        /// What removes the lock.
+        way: String,
+        /// What is wrong with it.
+        source: Box<SiteError>,
+    },
     /// Another process works here.
     #[error("{}: another kldload works here; try again when it has ended", path.display())]
     Busy {

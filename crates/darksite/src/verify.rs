@@ -5,7 +5,7 @@
 //! distribution's signatures are judged at the date of what they sign: a key that expired since then
 //! was good when the lock was made.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use pkg::openpgp::Keyring;
 use tree::Digest;
 
 use crate::family::{Family, family};
-use crate::lock::{Blob, Lock};
+use crate::lock::{Blob, Lock, LockedPackage};
 use crate::parallel::each;
 use crate::publish::{UPSTREAM, linked};
 use crate::request::Request;
@@ -45,6 +45,16 @@ pub enum Progress {
     Read(u64),
 }
 
+/// How a snapshot goes that nothing else helps.
+pub(crate) const OLD: &str =
+    "kldload darksite gc --keep-snapshots N removes it once it is older than the newest N";
+
+/// How the lock of a recipe goes that nothing else helps.
+pub(crate) fn forget(path: &Path) -> String {
+    let name = path.file_stem().unwrap_or_default().display();
+    format!("kldload darksite gc --forget {name} removes it")
+}
+
 /// Verifies a repository: the current snapshot's directory, or a copy of one. `keyring` has the
 /// distribution's keys; `progress` hears how far it is.
 pub fn repository(
@@ -63,7 +73,12 @@ pub fn repository(
     }
     family.verify_published(directory, &lock, now, &mut findings);
     family.verify_indexes(directory, &lock, &mut findings);
-    Ok(findings.contents(progress))
+    findings.name(&lock);
+    let remedy = match Site::around(directory) {
+        Some(_) => "kldload darksite verify without a directory tells what to do",
+        None => "kldload darksite copy to this directory makes it good",
+    };
+    Ok(findings.contents(&|_, _| remedy, progress))
 }
 
 /// Verifies the locks kept by a site against its store, and every snapshot, as each is still published:
@@ -78,13 +93,20 @@ pub fn site(
     let mut findings = Findings::default();
     let mut seen = HashSet::new();
     for (path, lock) in site.locks()? {
+        let way = match path.starts_with(site.snapshots_directory()) {
+            true => OLD.to_owned(),
+            false => {
+                format!("kldload darksite sync of its recipe writes it again, {}", forget(&path))
+            }
+        };
         let lock = match lock {
             Ok(lock) => lock,
             Err(error) => {
-                findings.problems.push(error.to_string());
+                findings.problems.push(format!("{error}; {way}"));
                 continue;
             }
         };
+        findings.name(&lock);
         // Snapshots and recipes name the same lock.
         if !seen.insert(Digest::of(lock.to_string().as_bytes())) {
             continue;
@@ -96,7 +118,11 @@ pub fn site(
                 continue;
             }
         };
-        upstream(&lock, site.store(), &keyring, &mut findings)?;
+        let mut own = Findings::default();
+        upstream(&lock, site.store(), &keyring, &mut own)?;
+        findings.files.extend(own.files);
+        let way = format!("if the lock is to blame, {way}");
+        findings.tell(&path.display().to_string(), own.problems, &way);
         for package in &lock.packages {
             let path = site.store().path(&package.blob.digest);
             findings.files.insert(path, package.blob);
@@ -107,7 +133,13 @@ pub fn site(
         snapshot(site, &id, now, &mut findings)?;
     }
     findings.problems.extend(lost(site)?);
-    Ok(findings.contents(progress))
+    let snapshots = site.snapshots_directory();
+    let remedy = |path: &Path, is_there| match (path.starts_with(&snapshots), is_there) {
+        (true, _) => "kldload darksite sync makes it good",
+        (false, true) => "remove it and run kldload darksite sync for a recipe that needs it",
+        (false, false) => "kldload darksite sync for a recipe that needs it fetches it again",
+    };
+    Ok(findings.contents(&remedy, progress))
 }
 
 /// What is missing of a site, by what there is.
@@ -149,7 +181,7 @@ pub(crate) fn is_published(
     for (path, _) in family.pool(lock) {
         findings.files.remove(&directory.join(path));
     }
-    findings.contents(&|_| {}).problems.is_empty()
+    findings.contents(&|_, _| "", &|_| {}).problems.is_empty()
 }
 
 /// Verifies a snapshot whose lock is verified.
@@ -169,7 +201,8 @@ fn snapshot(
     findings.files.extend(own.files);
     let linked = linked(family, &lock).into_iter();
     findings.files.extend(linked.map(|(path, blob)| (directory.join(path), blob)));
-    findings.problems.extend(own.problems.iter().map(|text| format!("snapshot {id}: {text}")));
+    let way = format!("kldload darksite sync makes it again; if that does not help, {OLD}");
+    findings.tell(&format!("snapshot {id}"), own.problems, &way);
     Ok(())
 }
 
@@ -219,12 +252,39 @@ pub struct Findings {
     pub packages: usize,
     /// What is wrong, in words.
     pub problems: Vec<String>,
+    /// Names and versions of the packages that files are.
+    names: HashMap<Digest, String>,
 }
 
 impl Findings {
-    /// Reads all files, several at a time; a file of several names once.
-    fn contents(self, progress: &(dyn Fn(Progress) + Sync)) -> Verified {
-        let Self { files, packages, mut problems } = self;
+    /// Knows the packages of a lock by name.
+    fn name(&mut self, lock: &Lock) {
+        let named = |LockedPackage { name, version, blob, .. }: &_| {
+            (blob.digest, format!("; it is the package {name} {version}"))
+        };
+        self.names.extend(lock.packages.iter().map(named));
+    }
+
+    /// Takes over problems of `what`, and says once what to do.
+    fn tell(&mut self, what: &str, problems: Vec<String>, way: &str) {
+        self.problems.extend(problems.iter().map(|text| format!("{what}: {text}")));
+        if let (false, Some(last)) = (problems.is_empty(), self.problems.last_mut()) {
+            *last = format!("{last}; {way}");
+        }
+    }
+
+    /// Reads all files, several at a time; a file of several names once. `remedy` tells what to do about a file that is
+    /// damaged, or not there.
+    fn contents(
+        self,
+        remedy: &(dyn Fn(&Path, bool) -> &'static str + Sync),
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Verified {
+        let Self { files, packages, mut problems, names } = self;
+        let what = |path: &Path, blob: &Blob, is_there| {
+            let name = names.get(&blob.digest).map_or("", String::as_str);
+            format!("{name}; {}", remedy(path, is_there))
+        };
         let mut total = 0;
         let mut unique: BTreeMap<(u64, u64), (&Path, Blob)> = BTreeMap::new();
         for (path, blob) in &files {
@@ -239,7 +299,10 @@ impl Findings {
                         problems.push(text);
                     }
                 }
-                Err(error) => problems.push(format!("{}: {error}", path.display())),
+                Err(error) => {
+                    let what = what(path, blob, false);
+                    problems.push(format!("{}: {error}{what}", path.display()));
+                }
             }
         }
         progress(Progress::Total(total));
@@ -255,8 +318,9 @@ impl Findings {
                     if (Blob { digest, size }) != *blob {
                         let expected = blob.digest;
                         sum.2.push(format!(
-                            "{}: damaged: SHA-256 is {digest} ({size} bytes), {expected} is expected",
-                            path.display()
+                            "{}: damaged: SHA-256 is {digest} ({size} bytes), {expected} is expected{}",
+                            path.display(),
+                            what(path, blob, true)
                         ));
                     }
                     drop(sum);

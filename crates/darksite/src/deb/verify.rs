@@ -115,7 +115,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 
 /// From our key to what it signed, and the packages.
 pub(super) fn published(directory: &Path, lock: &Lock, now: Timestamp, findings: &mut Findings) {
-    let Findings { files, packages: count, problems } = findings;
+    let Findings { files, packages: count, problems, .. } = findings;
     let dists = directory.join("dists").join(&lock.codename);
     let mut problem = |text: String| problems.push(text);
     let release = read(&directory.join(KEY_FILE))
