@@ -132,3 +132,12 @@ fn what_is_damaged_is_told_with_the_way_out() {
     world.run(0, &["sync", "recipe.toml"]);
     world.run(0, &["gc"]);
 }
+
+#[test]
+fn a_bill_of_materials_has_no_events_in_it() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    says(&world, 2, &["sbom", "--json"], &["the document is JSON already", "-o FILE"]);
+    world.run(0, &["sbom", "-o", "sbom.json"]);
+}

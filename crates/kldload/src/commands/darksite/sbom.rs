@@ -12,6 +12,7 @@ use darksite::site::{LOCK_FILE, Site, read_lock};
 use serde_json::json;
 
 use super::Common;
+use crate::commands::usage;
 use crate::output::OutputFile;
 use crate::ui::{self, Ui};
 
@@ -27,7 +28,7 @@ Examples:
 pub struct SbomArgs {
     /// A lock file; without it, that of the newest snapshot
     lock: Option<PathBuf>,
-    /// File to write instead of standard output
+    /// File to write instead of standard output; only with it, --json tells events there
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -45,7 +46,12 @@ pub fn read_licenses(lock: &Lock, site: &Site, ui: &mut Ui) -> anyhow::Result<Li
 /// Runs the command.
 pub fn run(args: &SbomArgs) -> anyhow::Result<ExitCode> {
     // Where the document goes to standard output, no event may.
-    let mut ui = Ui::new(args.common.json && args.output.is_some());
+    if args.common.json && args.output.is_none() {
+        usage(
+            "the document is JSON already; events can be had with --json where it goes to a file: -o FILE",
+        );
+    }
+    let mut ui = Ui::new(args.common.json);
     let site = args.common.existing()?;
     let path = match &args.lock {
         Some(path) => path.clone(),
