@@ -17,6 +17,8 @@ pub struct Removed {
     pub snapshots: Vec<String>,
     /// Number of blobs.
     pub blobs: usize,
+    /// Number of unfinished downloads.
+    pub partials: usize,
     /// Bytes of the blobs and of unfinished downloads.
     pub bytes: u64,
     /// Blobs that stay.
@@ -88,7 +90,9 @@ pub fn collect(
             }
         }
     }
-    removed.bytes += site.store().remove_partials(dry_run)?;
+    let (partials, bytes) = site.store().remove_partials(dry_run)?;
+    removed.partials += partials;
+    removed.bytes += bytes;
     for (blob, length) in site.store().list()? {
         if needed.contains(&blob) {
             removed.kept += 1;

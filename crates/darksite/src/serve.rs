@@ -183,7 +183,11 @@ struct Answer {
 impl Answer {
     fn error(status: u16) -> Self {
         let text = format!("{status} {}\n", reason(status));
-        let headers = vec![("Content-Type", "text/plain".to_owned())];
+        let mut headers = vec![("Content-Type", "text/plain".to_owned())];
+        // RFC 9110, 15.5.6.
+        if status == 405 {
+            headers.push(("Allow", "GET, HEAD".to_owned()));
+        }
         Self { status, headers, file: None, start: 0, length: text.len() as u64, text }
     }
 

@@ -192,10 +192,10 @@ impl Store {
         fs::remove_file(&path).map_err(at(&path))
     }
 
-    /// Removes what downloads left unfinished and no process is writing; tells how many bytes. With `dry_run`
-    /// it only tells.
-    pub fn remove_partials(&self, dry_run: bool) -> Result<u64, StoreError> {
-        let mut removed = 0;
+    /// Removes what downloads left unfinished and no process is writing; tells how many there were and their
+    /// bytes. With `dry_run` it only tells.
+    pub fn remove_partials(&self, dry_run: bool) -> Result<(usize, u64), StoreError> {
+        let mut removed = (0, 0);
         for entry in entries(&self.root.join(PARTIAL))? {
             let path = entry.path();
             let Ok(file) = File::open(&path) else { continue };
@@ -203,7 +203,8 @@ impl Store {
             if rustix::fs::flock(&file, operation).is_err() {
                 continue;
             }
-            removed += file.metadata().map_err(at(&path))?.len();
+            removed.0 += 1;
+            removed.1 += file.metadata().map_err(at(&path))?.len();
             if !dry_run {
                 fs::remove_file(&path).map_err(at(&path))?;
             }

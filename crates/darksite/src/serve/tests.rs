@@ -95,6 +95,8 @@ fn files_ranges_and_nothing_else() {
         assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
     }
 
+    let posted = ask(address, "POST /pool/a+b.deb HTTP/1.1\nConnection: close\n\n");
+    assert!(posted.starts_with("HTTP/1.1 405 ") && posted.contains("\r\nAllow: GET, HEAD\r\n"));
     let ranged = |range: &str| {
         let head = "GET /pool/a+b.deb HTTP/1.1\nConnection: close\n";
         ask(address, &format!("{head}Range: {range}\n\n"))

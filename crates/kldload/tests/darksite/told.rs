@@ -141,3 +141,20 @@ fn a_bill_of_materials_has_no_events_in_it() {
     says(&world, 2, &["sbom", "--json"], &["the document is JSON already", "-o FILE"]);
     world.run(0, &["sbom", "-o", "sbom.json"]);
 }
+
+#[test]
+fn one_is_no_plural() {
+    let world = World::new();
+    world.archive(Timestamp::now() - 3.hours(), &[("one", "1", "")]);
+    world.run(0, &["sync", "recipe.toml"]);
+    let says = |args: &[&str], with: &str| {
+        let output = world.command(args).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains(with), "{text}");
+    };
+    world.write("darksite/partial/stray", "12");
+    says(&["gc"], "removed 1 file (2 B), 0 snapshots and 0 locks; ");
+    says(&["list"], "  1 package, ");
+    world.write("darksite/locks/x.lock", "nonsense");
+    says(&["verify", "--keyring", "key.asc"], "1 PROBLEM: 1 package, ");
+}

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, human};
+use super::{Common, count, human};
 use crate::ui::Ui;
 
 /// Copy a snapshot to a directory: a plain repository that needs nothing else
@@ -45,9 +45,9 @@ pub fn run(args: &CopyArgs) -> anyhow::Result<ExitCode> {
         darksite::copy::copy(&repository, &args.target, &advance)?
     };
     let text = format!(
-        "{}: {} files copied ({}), {} were there, {} removed",
+        "{}: {} copied ({}), {} were there, {} removed",
         args.target.display(),
-        copied.copied,
+        count(copied.copied, "file", "s"),
         human(copied.bytes),
         copied.kept,
         copied.removed

@@ -6,7 +6,7 @@ use clap::Args;
 use darksite::gc::collect;
 use serde_json::json;
 
-use super::{Common, human};
+use super::{Common, count, human};
 use crate::ui::Ui;
 
 /// Remove files that no snapshot and no lock names
@@ -36,16 +36,16 @@ pub fn run(args: &GcArgs) -> anyhow::Result<ExitCode> {
     let site = args.common.existing()?;
     let removed = collect(&site, &args.forget, args.keep_snapshots, args.dry_run)?;
     let text = format!(
-        "{} {} files ({}), {} snapshots and {} locks; {} files stay",
+        "{} {} ({}), {} and {}; {} stay",
         if args.dry_run { "would remove" } else { "removed" },
-        removed.blobs,
+        count(removed.blobs + removed.partials, "file", "s"),
         human(removed.bytes),
-        removed.snapshots.len(),
-        removed.locks.len(),
-        removed.kept,
+        count(removed.snapshots.len(), "snapshot", "s"),
+        count(removed.locks.len(), "lock", "s"),
+        count(removed.kept, "file", "s"),
     );
     let value = json!({
-        "event": "removed", "dry_run": args.dry_run, "files": removed.blobs, "bytes": removed.bytes,
+        "event": "removed", "dry_run": args.dry_run, "files": removed.blobs + removed.partials, "bytes": removed.bytes,
         "snapshots": removed.snapshots, "locks": removed.locks, "kept": removed.kept,
     });
     ui.result(&text, value);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, human};
+use super::{Common, count, human};
 use crate::ui::Ui;
 
 /// List locks, snapshots and, if asked, packages
@@ -73,11 +73,11 @@ pub fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
         };
         let date = lock.date().map(|date| date.to_string()).unwrap_or_default();
         let text = format!(
-            "{kind:<8}  {name}  {} {} {}  {} packages, {}  of {date}{}",
+            "{kind:<8}  {name}  {} {} {}  {}, {}  of {date}{}",
             lock.distribution,
             lock.codename,
             lock.architecture,
-            lock.packages.len(),
+            count(lock.packages.len(), "package", "s"),
             human(lock.size()),
             if is_current { "  (current)" } else { "" },
         );
@@ -92,7 +92,7 @@ pub fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let blobs = site.store().list()?;
     let bytes: u64 = blobs.iter().map(|(_, length)| length).sum();
     ui.result(
-        &format!("store     {} files, {}", blobs.len(), human(bytes)),
+        &format!("store     {}, {}", count(blobs.len(), "file", "s"), human(bytes)),
         json!({"event": "store", "files": blobs.len(), "bytes": bytes}),
     );
     Ok(ExitCode::SUCCESS)

@@ -93,6 +93,12 @@ fn shown(ui: &Mutex<&mut Ui>, event: Event<'_>) {
     }
 }
 
+/// How many of what: one alone has no `plural` ending.
+fn count(number: usize, what: &str, plural: &str) -> String {
+    let plural = if number == 1 { "" } else { plural };
+    format!("{number} {what}{plural}")
+}
+
 /// Bytes for people.
 fn human(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];

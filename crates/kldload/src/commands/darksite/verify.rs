@@ -13,7 +13,7 @@ use pkg::openpgp::Keyring;
 use serde_json::json;
 
 use super::asked::keyring;
-use super::{Common, human};
+use super::{Common, count, human};
 use crate::failure::{Invalid, MISMATCH};
 use crate::ui::Ui;
 
@@ -109,14 +109,14 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     verified.problems.iter().for_each(|problem| ui.warn(problem));
     let good = verified.problems.is_empty();
     let text = format!(
-        "{}: {} packages, {} files read, {}",
+        "{}: {}, {} read, {}",
         if good {
             "all is well".to_owned()
         } else {
-            format!("{} PROBLEMS", verified.problems.len())
+            count(verified.problems.len(), "PROBLEM", "S")
         },
-        verified.packages,
-        verified.files,
+        count(verified.packages, "package", "s"),
+        count(verified.files, "file", "s"),
         human(verified.bytes)
     );
     let value = json!({
