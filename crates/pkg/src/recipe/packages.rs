@@ -52,7 +52,7 @@ pub struct Packages {
     pub recommends: Option<bool>,
     /// Whether a state that is older than its `Valid-Until` is refused.
     pub check_valid_until: Option<bool>,
-    /// File with the keys to trust instead of the distribution's, beside the recipe.
+    /// File with the keys to trust instead of the distribution's: a path from the recipe's directory, or an absolute one.
     pub keyring: Option<String>,
     /// The state of the archive on a date, from the public archive of snapshots.
     #[serde(deserialize_with = "date", serialize_with = "written")]

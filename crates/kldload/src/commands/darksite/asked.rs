@@ -22,6 +22,7 @@ use pkg::recipe::{Addresses, Packages, Pin, RecipeError, native, nearest};
 use plan::recipe::{FileName, Finding, Output, Recipe};
 use tree::Digest;
 
+use super::beside::{read_beside, read_keyring, read_named_keyring, unreadable};
 use super::shown;
 use crate::commands::usage;
 use crate::failure::{Invalid, Mismatch};
@@ -82,18 +83,12 @@ impl Asked {
     /// Reads the recipe and everything it names.
     pub fn read(args: &AskedArgs) -> anyhow::Result<Self> {
         let path = &args.recipe;
-        let read = |path: &Path| {
-            std::fs::read_to_string(path).map_err(|error| match error.kind() {
-                io::ErrorKind::InvalidData => {
-                    Invalid(format!("{}: it is not text in UTF-8", path.display())).into()
-                }
-                _ => anyhow::Error::new(error).context(path.display().to_string()),
-            })
-        };
-        let text = read(path)?;
+        let shown = path.display().to_string();
+        let text = std::fs::read(path).with_context(|| shown.clone())?;
+        let text = in_utf8(text, &shown)?;
         let is_recipe = path.extension().is_some_and(|extension| extension == "toml");
         let mut whole = match is_recipe {
-            true => Recipe::parse(&text).with_context(|| path.display().to_string())?,
+            true => Recipe::parse(&text).with_context(|| shown.clone())?,
             false => Recipe::default(),
         };
         args.change(&mut whole.packages);
@@ -102,7 +97,7 @@ impl Asked {
         if is_recipe {
             make_native(&mut whole.packages, &blame)?;
         } else {
-            let set = parse_set(&path.display().to_string(), &text, &architecture)?;
+            let set = parse_set(&shown, &text, &architecture)?;
             whole.packages.packages = set;
         }
         let recipe = &whole.packages;
@@ -115,7 +110,7 @@ impl Asked {
         let folder = path.parent().unwrap_or(Path::new(""));
         let named = |place: &str, name: &str| {
             let path = folder.join(name);
-            std::fs::read(&path).map_err(|error| blame(place, &unreadable(&path, &error)))
+            read_beside(folder, &path).map_err(|error| blame(place, &unreadable(&path, &error)))
         };
         let set = |place: String, name: &String| -> anyhow::Result<Vec<String>> {
             let text = named(&place, name)?;
@@ -124,10 +119,16 @@ impl Asked {
                 .map_err(|_| blame(&place, &format!("{file} is not text in UTF-8")))?;
             Ok(parse_set(&file, &text, &architecture)?)
         };
-        let own_profiles = folder.join(PROFILES);
         let mut profiles = Profiles::built_in(&recipe.distribution)?;
-        if own_profiles.exists() {
-            profiles.add(&own_profiles.display().to_string(), &read(&own_profiles)?)?;
+        let own_profiles = folder.join(PROFILES);
+        let file = own_profiles.display().to_string();
+        match read_beside(folder, &own_profiles) {
+            Ok(text) => profiles.add(&file, &in_utf8(text, &file)?)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return Err(Invalid(format!("{file}: {error}")).into());
+            }
+            Err(error) => return Err(anyhow::Error::new(error).context(file)),
         }
         let profile = match &recipe.profile {
             Some(name) => {
@@ -138,7 +139,6 @@ impl Asked {
                     })?;
                 for text in profile.packages.iter_mut().chain(&mut profile.exclude) {
                     *text = native(text, &architecture).map_err(|problem| {
-                        let file = own_profiles.display();
                         Invalid(format!("{file}: profile {name:?}: {problem}"))
                     })?;
                 }
@@ -178,9 +178,9 @@ impl Asked {
         let keyring = match (&args.keyring, &recipe.keyring) {
             (Some(path), _) => read_keyring(path)?,
             (None, Some(name)) => {
-                let keys = Keyring::parse(&named("keyring", name)?);
                 let path = folder.join(name);
-                keys.map_err(|error| blame("keyring", &format!("{}: {error}", path.display())))?
+                let keys = read_named_keyring(&path);
+                keys.map_err(|error| blame("keyring", &unreadable(&path, &error)))?
             }
             (None, None) => distribution.keyring(&recipe.release)?,
         };
@@ -520,6 +520,10 @@ fn blame(path: &Path, text: &str, place: &str, problem: &dyn fmt::Display) -> an
     anyhow::Error::new(error).context(path.display().to_string())
 }
 
+fn in_utf8(bytes: Vec<u8>, file: &str) -> Result<String, Invalid> {
+    String::from_utf8(bytes).map_err(|_| Invalid(format!("{file}: it is not text in UTF-8")))
+}
+
 /// Names of packages without the recipe's own architecture, which says nothing new; with another one there is
 /// none.
 fn make_native(
@@ -536,22 +540,12 @@ fn make_native(
     Ok(())
 }
 
-/// What to say of a file that a recipe names.
-pub fn unreadable(path: &Path, error: &io::Error) -> String {
-    format!("the recipe names the file {}, which cannot be read: {error}", path.display())
-}
-
 /// The keys of a distribution's releases, or those in a file.
 pub fn keyring(lock: &Lock, file: Option<&Path>) -> anyhow::Result<Keyring> {
     match file {
         Some(path) => read_keyring(path),
         None => Ok(Distribution::find(&lock.distribution)?.keyring(&lock.codename)?),
     }
-}
-
-fn read_keyring(path: &Path) -> anyhow::Result<Keyring> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    Keyring::parse(&bytes).with_context(|| path.display().to_string())
 }
 
 /// The archive that has a suite.

@@ -1,6 +1,7 @@
 //! `kldload darksite`: an offline repository of official packages, from mirroring to serving.
 
 pub mod asked;
+pub mod beside;
 mod copy;
 mod gc;
 mod key;
