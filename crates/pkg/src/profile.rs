@@ -83,6 +83,8 @@ pub struct Profile {
     pub packages: Vec<String>,
     /// Packages that are never chosen.
     pub exclude: Vec<String>,
+    /// What is commonly a mistake, with file and line.
+    pub warning: Option<String>,
 }
 
 /// Profiles by name.
@@ -190,6 +192,14 @@ impl Profiles {
             next = table.extends.as_deref();
         }
         let mut profile = Profile { name: name.to_owned(), ..Profile::default() };
+        if chain.iter().all(|table| table.essential.is_none())
+            && let Some(Table { file, line, .. }) = chain.first().copied()
+        {
+            profile.warning = Some(format!(
+                "{file}: line {line}: the profile {name:?} brings no essential packages, and what it makes is no \
+                 machine; extends = \"core\" brings them, essential = false says that it is meant so"
+            ));
+        }
         for table in chain.iter().rev() {
             profile.description.clone_from(&table.description);
             profile.essential = table.essential.unwrap_or(profile.essential);
@@ -262,6 +272,7 @@ mod tests {
     #[test]
     fn own_profiles() {
         let mut profiles = Profiles::built_in("debian").unwrap();
+        assert_eq!(profiles.get("desktop", "trixie").unwrap().warning, None);
         let own = "[lab]\nextends = \"server\"\npackages = [\"r-base\"]\nexclude = [\"vim\"]\n[lab.release.forky]\nwithout = \
                    [\"jq\"]\n";
         profiles.add("lab.toml", own).unwrap();
@@ -285,6 +296,51 @@ mod tests {
         assert!(error.starts_with("x.toml: line 3: \"VIM\": packages are asked for"), "{error}");
         let error = profiles.add("x.toml", "[a]\npriority = \"high\"\n").unwrap_err().to_string();
         assert!(error.contains("a: priority is \"high\""), "{error}");
+    }
+
+    /// What docs/recipes.md shows is read, and means what it says there.
+    #[test]
+    fn the_documented_ones() {
+        let text = include_str!("../../../docs/recipes.md");
+        let (_, text) = text.split_once("\n## Profiles\n").unwrap();
+        let (text, _) = text.split_once("\n## ").unwrap();
+        let blocks: Vec<&str> = text.split("```toml\n").skip(1).collect();
+        let blocks: Vec<&str> =
+            blocks.iter().map(|block| block.split_once("```").unwrap().0).collect();
+        let [office, mine] = blocks[..] else { panic!("{} examples", blocks.len()) };
+        let mut profiles = Profiles::built_in("debian").unwrap();
+        profiles.add("profiles.toml", office).unwrap();
+        let server = profiles.get("server", "trixie").unwrap();
+        let office = profiles.get("office", "trixie").unwrap();
+        assert!(office.essential && office.recommends && !server.recommends);
+        assert_eq!((office.priority, office.warning), (server.priority, None));
+        let asked = |package: &str| office.packages.iter().any(|one| one == package);
+        assert!(server.packages.contains(&"needrestart".to_owned()) && !asked("needrestart"));
+        assert!(asked("openssh-server") && asked("rsyslog") && asked("linux-sysctl-defaults"));
+        assert!(
+            !profiles
+                .get("office", "forky")
+                .unwrap()
+                .packages
+                .contains(&"linux-sysctl-defaults".to_owned())
+        );
+        assert_eq!(office.exclude, ["nano"]);
+
+        profiles.add("profiles.toml", mine).unwrap();
+        let warned = |name: &str| profiles.get(name, "trixie").unwrap().warning;
+        let told = "profiles.toml: line 1: the profile \"mine\" brings no essential packages";
+        assert!(warned("mine").unwrap().starts_with(told));
+        assert!(!profiles.get("mine", "trixie").unwrap().essential);
+        for (more, fine) in [
+            ("[mine]\nessential = false\n", true),
+            ("[mine]\nessential = true\n", true),
+            ("[mine]\nextends = \"core\"\n", true),
+            ("[base]\npackages = [\"vim\"]\n\n[mine]\nextends = \"base\"\n", false),
+        ] {
+            let mut profiles = profiles.clone();
+            profiles.add("profiles.toml", more).unwrap();
+            assert_eq!(profiles.get("mine", "trixie").unwrap().warning.is_none(), fine, "{more}");
+        }
     }
 
     #[test]

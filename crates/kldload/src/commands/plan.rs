@@ -41,6 +41,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.json);
     let asked = Asked::read(&args.asked)?;
     let files = read_files(&asked)?;
+    asked.warn_of_profile(&ui);
     asked.warn_of_unlisted(&ui);
     let proposal = propose(&asked, &files, asked.fitting_lock(&mut ui)?.as_ref())?;
     let value = json!({"event": "plan", "plan": published(&proposal)?});

@@ -75,6 +75,8 @@ pub struct Asked {
     recipe: Recipe,
     distribution: Distribution,
     keyring: Keyring,
+    /// What is commonly a mistake in the profile.
+    warning: Option<String>,
     request: Request,
     suites: Vec<SuiteSource>,
 }
@@ -185,8 +187,17 @@ impl Asked {
             (None, None) => distribution.keyring(&recipe.release)?,
         };
         let suites = suites(recipe, &distribution, &blame)?;
-        let (path, lock) = (path.clone(), args.lock.clone());
-        Ok(Self { path, text, lock, recipe: whole, distribution, keyring, request, suites })
+        Ok(Self {
+            path: path.clone(),
+            text,
+            lock: args.lock.clone(),
+            recipe: whole,
+            distribution,
+            keyring,
+            warning: profile.warning,
+            request,
+            suites,
+        })
     }
 
     /// The recipe's file.
@@ -197,6 +208,11 @@ impl Asked {
     /// The error that the value at `place` of the recipe has this problem.
     pub fn blame(&self, place: &str, problem: &dyn fmt::Display) -> anyhow::Error {
         blame(&self.path, &self.text, place, problem)
+    }
+
+    /// Tells of a profile that makes no machine.
+    pub fn warn_of_profile(&self, ui: &Ui) {
+        self.warning.iter().for_each(|warning| ui.warn(warning));
     }
 
     /// Tells words of the recipe that may be mistyped; the root has the last word.
