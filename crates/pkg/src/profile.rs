@@ -18,7 +18,8 @@
 //! What a profile does not say is as in the one it extends. Built in are `core`, `server` and `desktop`
 //! for each distribution. A package set is a text file with a package on each line, `#` before comments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -46,9 +47,13 @@ struct Table {
     exclude: Vec<String>,
     #[serde(default)]
     release: BTreeMap<String, Part>,
-    /// The file it is in.
+    #[serde(skip)]
+    name: String,
+    /// The file it is in, and all that this says.
     #[serde(skip)]
     file: String,
+    #[serde(skip)]
+    text: Arc<str>,
     /// The line with its `extends`.
     #[serde(skip)]
     line: usize,
@@ -144,8 +149,11 @@ impl Profiles {
             let message = explained(text, &error).to_string();
             ProfileError::File { file: file.to_owned(), message }
         })?;
+        let whole: Arc<str> = Arc::from(text);
         for (name, table) in &mut tables {
+            name.clone_into(&mut table.name);
             file.clone_into(&mut table.file);
+            table.text = Arc::clone(&whole);
             table.line = line_of(text, &format!("{name}.extends")).unwrap_or(1);
             let known =
                 [None, Some("required"), Some("important"), Some("standard"), Some("optional")];
@@ -170,27 +178,7 @@ impl Profiles {
 
     /// The profile of this name for the release of this codename.
     pub fn get(&self, name: &str, codename: &str) -> Result<Profile, ProfileError> {
-        let mut chain: Vec<&Table> = Vec::new();
-        let mut next = Some(name);
-        while let Some(one) = next {
-            // What a profile extends is not the mistake of who asks for it.
-            let blame = |error: ProfileError| match chain.last() {
-                Some(Table { file, line, .. }) => ProfileError::File {
-                    file: file.clone(),
-                    message: format!("line {line}: {error}"),
-                },
-                None => error,
-            };
-            if chain.len() == CHAIN {
-                return Err(blame(ProfileError::Circle(name.to_owned())));
-            }
-            let table = self.tables.get(one).ok_or_else(|| {
-                let known = self.tables.keys().cloned().collect();
-                blame(ProfileError::Unknown { name: one.to_owned(), known })
-            })?;
-            chain.push(table);
-            next = table.extends.as_deref();
-        }
+        let chain = self.chain(name)?;
         let mut profile = Profile { name: name.to_owned(), ..Profile::default() };
         if chain.iter().all(|table| table.essential.is_none())
             && let Some(Table { file, line, .. }) = chain.first().copied()
@@ -215,6 +203,47 @@ impl Profiles {
         }
         Ok(profile)
     }
+
+    /// The profile of this name and those that it extends.
+    fn chain(&self, name: &str) -> Result<Vec<&Table>, ProfileError> {
+        let mut chain: Vec<&Table> = Vec::new();
+        let mut next = Some(name);
+        while let Some(one) = next {
+            // What a profile extends is not the mistake of who asks for it.
+            let blame = |error: ProfileError| match chain.last() {
+                Some(Table { file, line, .. }) => ProfileError::File {
+                    file: file.clone(),
+                    message: format!("line {line}: {error}"),
+                },
+                None => error,
+            };
+            if chain.len() == CHAIN {
+                return Err(blame(ProfileError::Circle(name.to_owned())));
+            }
+            let table = self.tables.get(one).ok_or_else(|| {
+                let known = self.tables.keys().cloned().collect();
+                blame(ProfileError::Unknown { name: one.to_owned(), known })
+            })?;
+            chain.push(table);
+            next = table.extends.as_deref();
+        }
+        Ok(chain)
+    }
+
+    /// File and line in which the profile of this name, or one that it extends, asks for `package`.
+    pub fn place(&self, name: &str, codename: &str, package: &str) -> Option<(&str, usize)> {
+        self.chain(name).ok()?.into_iter().find_map(|table| {
+            let at = |list: &[String]| list.iter().position(|one| one == package);
+            let part = table.release.get(codename);
+            let key = match (at(&table.packages), part.and_then(|part| at(&part.packages))) {
+                (Some(at), _) => format!("packages.{at}"),
+                (None, Some(at)) => format!("release.{codename}.packages.{at}"),
+                (None, None) => return None,
+            };
+            let line = line_of(&table.text, &format!("{}.{key}", table.name)).unwrap_or(1);
+            Some((table.file.as_str(), line))
+        })
+    }
 }
 
 fn add(to: &mut Vec<String>, from: &[String]) {
@@ -228,7 +257,18 @@ fn add(to: &mut Vec<String>, from: &[String]) {
 /// Reads a package set: a package on each line (`name`, `name=version`, `name/suite`), `#` before
 /// comments. Names may end in `:` and the `architecture`. `file` is for messages.
 pub fn parse_set(file: &str, text: &str, architecture: &str) -> Result<Vec<String>, ProfileError> {
+    let lines = set_lines(file, text, architecture)?;
+    Ok(lines.into_iter().map(|(_, package)| package).collect())
+}
+
+/// The same, each package with its first line, from 1.
+pub fn set_lines(
+    file: &str,
+    text: &str,
+    architecture: &str,
+) -> Result<Vec<(usize, String)>, ProfileError> {
     let mut packages = Vec::new();
+    let mut seen = HashSet::new();
     // Some editors put a byte order mark there.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (at, line) in text.lines().enumerate() {
@@ -247,7 +287,9 @@ pub fn parse_set(file: &str, text: &str, architecture: &str) -> Result<Vec<Strin
             file: file.to_owned(),
             message: format!("line {}: {problem}", at + 1),
         })?;
-        add(&mut packages, &[package]);
+        if seen.insert(package.clone()) {
+            packages.push((at + 1, package));
+        }
     }
     Ok(packages)
 }
@@ -279,6 +321,9 @@ mod tests {
         let lab = profiles.get("lab", "forky").unwrap();
         assert_eq!(lab.packages.last().unwrap(), "r-base");
         assert!(!lab.packages.contains(&"jq".to_owned()) && lab.exclude == ["vim"]);
+        assert_eq!(profiles.place("lab", "forky", "r-base"), Some(("lab.toml", 3)));
+        assert_eq!(profiles.place("lab", "forky", "jq").unwrap().0, "built-in profiles");
+        assert_eq!(profiles.place("lab", "forky", "x"), None);
         let error = profiles.get("lap", "forky").unwrap_err().to_string();
         assert_eq!(error, "the profile \"lap\" is not known; did you mean \"lab\"?");
         profiles.add("x", "[a]\nextends = \"b\"\n[b]\nextends = \"a\"\n").unwrap();

@@ -3,6 +3,7 @@
 
 mod damaged;
 mod locks;
+mod names;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

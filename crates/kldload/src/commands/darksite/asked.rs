@@ -10,19 +10,22 @@ use clap::Args;
 use darksite::fetch::Fetcher;
 use darksite::lock::{Lock, LockedSuite};
 use darksite::packages::{Places, indexes, snapshot};
-use darksite::request::{HostMirrors, OptionalSet, Question, Request, host_mirrors, resolve};
+use darksite::request::{
+    Absent, HostMirrors, OptionalSet, Question, Request, ResolveError, host_mirrors, resolve,
+};
 use darksite::site::{Site, read_lock};
-use darksite::source::{Reader, SuiteSource};
+use darksite::source::{Reader, SourceError, SuiteSource};
 use darksite::{Location, LocationError, verify};
 use jiff::Timestamp;
 use pkg::distribution::Distribution;
 use pkg::openpgp::Keyring;
-use pkg::profile::{Profile, ProfileError, Profiles, parse_set};
+use pkg::profile::{Profile, ProfileError, Profiles, set_lines};
 use pkg::recipe::{Addresses, Packages, Pin, RecipeError, native, nearest};
 use plan::recipe::{FileName, Finding, Output, Recipe};
 use tree::Digest;
 
 use super::beside::{read_beside, read_keyring, read_named_keyring, unreadable};
+use super::origin::{Origin, of_lines};
 use super::shown;
 use crate::commands::usage;
 use crate::failure::{Invalid, Mismatch};
@@ -75,9 +78,12 @@ pub struct Asked {
     recipe: Recipe,
     distribution: Distribution,
     keyring: Keyring,
+    profiles: Profiles,
     /// What is commonly a mistake in the profile.
     warning: Option<String>,
     request: Request,
+    /// Where each package of the request is asked for.
+    origins: Vec<(String, Origin)>,
     suites: Vec<SuiteSource>,
 }
 
@@ -96,12 +102,16 @@ impl Asked {
         args.change(&mut whole.packages);
         let architecture = whole.packages.architecture.clone();
         let blame = |place: &str, error: &dyn fmt::Display| args.blame(&text, place, error);
-        if is_recipe {
+        let own: Vec<(String, Origin)> = if is_recipe {
             make_native(&mut whole.packages, &blame)?;
+            let packages = whole.packages.packages.iter().enumerate();
+            let place = |at| Origin::Recipe(format!("packages.{at}"));
+            packages.map(|(at, package)| (package.clone(), place(at))).collect()
         } else {
-            let set = parse_set(&shown, &text, &architecture)?;
-            whole.packages.packages = set;
-        }
+            let lines = of_lines(&shown, set_lines(&shown, &text, &architecture)?);
+            whole.packages.packages = lines.iter().map(|(package, _)| package.clone()).collect();
+            lines
+        };
         let recipe = &whole.packages;
         let distribution = Distribution::find(&recipe.distribution)
             .map_err(|error| blame("distribution", &error))?;
@@ -114,12 +124,12 @@ impl Asked {
             let path = folder.join(name);
             read_beside(folder, &path).map_err(|error| blame(place, &unreadable(&path, &error)))
         };
-        let set = |place: String, name: &String| -> anyhow::Result<Vec<String>> {
+        let set = |place: String, name: &String| -> anyhow::Result<Vec<(String, Origin)>> {
             let text = named(&place, name)?;
             let file = folder.join(name).display().to_string();
             let text = String::from_utf8(text)
                 .map_err(|_| blame(&place, &format!("{file} is not text in UTF-8")))?;
-            Ok(parse_set(&file, &text, &architecture)?)
+            Ok(of_lines(&file, set_lines(&file, &text, &architecture)?))
         };
         let mut profiles = Profiles::built_in(&recipe.distribution)?;
         let own_profiles = folder.join(PROFILES);
@@ -132,6 +142,7 @@ impl Asked {
             }
             Err(error) => return Err(anyhow::Error::new(error).context(file)),
         }
+        let mut origins: Vec<(String, Origin)> = Vec::new();
         let profile = match &recipe.profile {
             Some(name) => {
                 let mut profile =
@@ -139,11 +150,14 @@ impl Asked {
                         ProfileError::File { .. } => error.into(),
                         _ => blame("profile", &error),
                     })?;
+                let told = profile.packages.clone();
                 for text in profile.packages.iter_mut().chain(&mut profile.exclude) {
                     *text = native(text, &architecture).map_err(|problem| {
                         Invalid(format!("{file}: profile {name:?}: {problem}"))
                     })?;
                 }
+                let told = told.into_iter().map(Origin::Profile);
+                origins.extend(profile.packages.iter().cloned().zip(told));
                 profile
             }
             // Packages alone make no system: what is essential comes with them.
@@ -153,10 +167,11 @@ impl Asked {
                 ..Profile::default()
             },
         };
-        let mut packages = [profile.packages.clone(), recipe.packages.clone()].concat();
-        packages.extend(whole.implied_packages().into_iter().map(str::to_owned));
+        origins.extend(own);
+        let implied = whole.implied_packages().into_iter();
+        origins.extend(implied.map(|package| (package.to_owned(), Origin::Implied)));
         for (at, name) in recipe.sets.iter().enumerate() {
-            packages.extend(set(format!("sets.{at}"), name)?);
+            origins.extend(set(format!("sets.{at}"), name)?);
         }
         let mut optional: Vec<OptionalSet> = recipe
             .optional
@@ -164,12 +179,13 @@ impl Asked {
             .map(|name| OptionalSet { name: name.clone(), packages: vec![name.clone()] })
             .collect();
         for (at, name) in recipe.optional_sets.iter().enumerate() {
-            let packages = set(format!("optional_sets.{at}"), name)?;
+            let packages = set(format!("optional_sets.{at}"), name)?.into_iter();
+            let packages = packages.map(|(package, _)| package).collect();
             optional.push(OptionalSet { name: name.clone(), packages });
         }
         let excluded = profile.exclude.iter().chain(&recipe.exclude).cloned().collect();
         let request = Request {
-            packages,
+            packages: origins.iter().map(|(package, _)| package.clone()).collect(),
             essential: profile.essential,
             priority: profile.priority.clone(),
             recommends: recipe.recommends.unwrap_or(profile.recommends),
@@ -194,8 +210,10 @@ impl Asked {
             recipe: whole,
             distribution,
             keyring,
+            profiles,
             warning: profile.warning,
             request,
+            origins,
             suites,
         })
     }
@@ -424,11 +442,58 @@ impl Asked {
         };
         let mut resolved = {
             let shared = Mutex::new(&mut *ui);
-            resolve(&reader, &question, &|event| shown(&shared, event))?
+            let resolved = resolve(&reader, &question, &|event| shown(&shared, event));
+            resolved.map_err(|error| self.placed(error))?
         };
         resolved.warnings.iter().for_each(|warning| ui.warn(warning));
         resolved.lock.asked = self.deciding();
         Ok(resolved.lock)
+    }
+
+    /// The error, with the files and lines that are to blame for it.
+    fn placed(&self, error: ResolveError) -> anyhow::Error {
+        match &error {
+            ResolveError::Packages(absent) => {
+                let lines: Vec<String> = absent.iter().flat_map(|one| self.told(one)).collect();
+                Invalid(lines.join("\n")).into()
+            }
+            ResolveError::Source(SourceError::NoComponent { component, .. }) => {
+                let components = &self.recipe.packages.components;
+                match components.iter().position(|one| one == component) {
+                    Some(at) => self.blame(&format!("components.{at}"), &error),
+                    None => error.into(),
+                }
+            }
+            _ => error.into(),
+        }
+    }
+
+    /// A line for each place in which a package is asked for that cannot be had.
+    fn told(&self, Absent { asked, problem }: &Absent) -> Vec<String> {
+        let origins = self.origins.iter().filter(|(package, _)| package == asked);
+        let told = origins.map(|(_, origin)| {
+            let recipe = self.path.display();
+            let (file, line) = match origin {
+                Origin::Recipe(place) => {
+                    let line = RecipeError::at(&self.text, place, String::new()).line;
+                    (recipe.to_string(), Some(line))
+                }
+                Origin::Line { file, line } => (file.clone(), Some(*line)),
+                Origin::Implied => (recipe.to_string(), None),
+                Origin::Profile(package) => {
+                    let Packages { profile, release, .. } = &self.recipe.packages;
+                    let name = profile.as_deref().unwrap_or_default();
+                    let place = self.profiles.place(name, release, package);
+                    place.map_or_else(
+                        || (format!("profile {name:?}"), None),
+                        |(file, line)| (file.to_owned(), Some(line)),
+                    )
+                }
+            };
+            let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+            format!("{file}: {line}{problem}")
+        });
+        told.collect()
     }
 
     /// Brings the indexes that a lock names, if this darksite has not seen them yet.

@@ -6,6 +6,7 @@ mod copy;
 mod gc;
 mod key;
 mod list;
+mod origin;
 pub mod sbom;
 mod serve;
 pub mod sync;
