@@ -4,6 +4,7 @@
 //! delivers it: every answer is checked while it arrives, and a wrong one is one more reason to ask
 //! again or elsewhere. Nothing here knows what the files are.
 
+mod except;
 mod forward;
 mod limiter;
 mod names;
@@ -417,7 +418,7 @@ impl Fetcher {
                 Ok(0) => return Ok(()),
                 Ok(read) => read,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Problem::of_io(&error).into()),
+                Err(error) => return Err(opened.via.told(Problem::of_io(&error)).into()),
             };
             received += read;
             if let Some(limiter) = &self.limiter {

@@ -69,6 +69,21 @@ pub struct Resolved {
     pub warnings: Vec<String>,
 }
 
+/// A package that is asked for and cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absent {
+    /// As it is in [`Request::packages`].
+    pub asked: String,
+    /// Why, with its name.
+    pub problem: String,
+}
+
+/// A line for each.
+fn problems(absent: &[Absent]) -> String {
+    let lines: Vec<&str> = absent.iter().map(|one| one.problem.as_str()).collect();
+    lines.join("\n")
+}
+
 /// Why there is no lock.
 #[derive(Debug, Error)]
 pub enum ResolveError {
@@ -78,6 +93,9 @@ pub enum ResolveError {
     /// A suite cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// Packages that are asked for cannot be had: all of them, in the order of the request.
+    #[error("{}", problems(.0))]
+    Packages(Vec<Absent>),
     /// The request cannot be had; the solver of the family says why.
     #[error("{0}")]
     Request(Box<dyn StdError + Send + Sync>),

@@ -221,7 +221,11 @@ fn is_bad_request(cause: &(dyn Error + 'static)) -> bool {
         || cause.is::<pkg::openpgp::KeyError>()
         || matches!(
             cause.downcast_ref(),
-            Some(ResolveError::Request(_) | ResolveError::Distribution(_))
+            Some(
+                ResolveError::Request(_)
+                    | ResolveError::Packages(_)
+                    | ResolveError::Distribution(_)
+            )
         )
         || matches!(cause.downcast_ref(), Some(PublishError::Unknown { .. }))
         || matches!(

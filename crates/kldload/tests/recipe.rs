@@ -8,6 +8,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+const END: &str = "-----END PGP PUBLIC KEY BLOCK-----";
+
 fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -121,6 +124,69 @@ fn files_of_this_machine_stay_here() {
         assert_eq!(output.status.code(), Some(code), "{name}: {error}");
         assert!(error.contains(told), "{name}: {error}");
     }
+}
+
+#[test]
+fn sets_and_profiles_of_this_machine_stay_here() {
+    const SECRET: &str = "root:S3CRET:1";
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("recipe");
+    fs::create_dir(&folder).unwrap();
+    fs::write(directory.path().join("secret"), SECRET).unwrap();
+    fs::write(directory.path().join("armored"), format!("{BEGIN}\n\n{SECRET}\n{END}\n")).unwrap();
+    symlink("../secret", folder.join("away")).unwrap();
+    symlink("/dev/zero", folder.join("zero")).unwrap();
+    fs::create_dir(folder.join("folder")).unwrap();
+    fs::write(folder.join("here"), "vim\n").unwrap();
+    symlink("here", folder.join("link")).unwrap();
+    let made = Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap();
+    assert!(made.success());
+    fs::File::create(folder.join("large")).unwrap().set_len((256 << 20) + 1).unwrap();
+    let says = |text: &str, code: i32, told: &str| {
+        fs::write(folder.join("pear.toml"), text).unwrap();
+        let output = kldload(&folder, &["plan", "pear.toml"]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}: {error}");
+        assert!(error.contains(told) && !error.contains("S3CRET"), "{text}: {error}");
+    };
+    for key in ["sets", "optional_sets"] {
+        for (name, told) in [
+            ("../secret", "line 2: \"../secret\": files that a recipe names lie beside it"),
+            ("/etc/passwd", "line 2: \"/etc/passwd\": files that a recipe names lie beside it"),
+            ("away", "line 2: the recipe names the file away, which cannot be read: it is a link"),
+            ("zero", "line 2: the recipe names the file zero, which cannot be read: it is a link"),
+            ("folder", "cannot be read: it is no regular file"),
+            ("pipe", "cannot be read: it is no regular file"),
+            ("large", "cannot be read: it has 268435457 bytes"),
+            ("here", ""),
+            ("link", ""),
+        ] {
+            let code = if told.is_empty() { 0 } else { 3 };
+            says(&format!("{key} = [\"here\",\n\"{name}\"]\n"), code, told);
+        }
+    }
+    // Keys may lie anywhere, as distributions keep them; what is no keyring is not shown.
+    let debian = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    if Path::new(debian).exists() {
+        says(&format!("keyring = \"{debian}\""), 0, "");
+    }
+    for (name, told) in [
+        ("../secret", "line 1: the recipe names the file ../secret, which cannot be read: it has"),
+        ("../armored", "it has no OpenPGP keys that can be read; gpg --show-keys tells more"),
+        ("/dev/zero", "cannot be read: it is no regular file"),
+        ("pipe", "cannot be read: it is no regular file"),
+        ("large", "cannot be read: it has 268435457 bytes, 16777216 are the most"),
+    ] {
+        says(&format!("keyring = \"{name}\""), 3, told);
+    }
+    symlink("../secret", folder.join("profiles.toml")).unwrap();
+    says("", 3, "profiles.toml: it is a link that leads away from the recipe");
+    fs::remove_file(folder.join("profiles.toml")).unwrap();
+    fs::rename(folder.join("pipe"), folder.join("profiles.toml")).unwrap();
+    says("", 3, "profiles.toml: it is no regular file");
+    fs::remove_file(folder.join("profiles.toml")).unwrap();
+    fs::write(folder.join("profiles.toml"), b"\xff").unwrap();
+    says("", 3, "profiles.toml: it is not text in UTF-8");
 }
 
 #[test]

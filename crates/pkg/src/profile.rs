@@ -18,7 +18,8 @@
 //! What a profile does not say is as in the one it extends. Built in are `core`, `server` and `desktop`
 //! for each distribution. A package set is a text file with a package on each line, `#` before comments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -46,9 +47,13 @@ struct Table {
     exclude: Vec<String>,
     #[serde(default)]
     release: BTreeMap<String, Part>,
-    /// The file it is in.
+    #[serde(skip)]
+    name: String,
+    /// The file it is in, and all that this says.
     #[serde(skip)]
     file: String,
+    #[serde(skip)]
+    text: Arc<str>,
     /// The line with its `extends`.
     #[serde(skip)]
     line: usize,
@@ -83,6 +88,8 @@ pub struct Profile {
     pub packages: Vec<String>,
     /// Packages that are never chosen.
     pub exclude: Vec<String>,
+    /// What is commonly a mistake, with file and line.
+    pub warning: Option<String>,
 }
 
 /// Profiles by name.
@@ -142,8 +149,11 @@ impl Profiles {
             let message = explained(text, &error).to_string();
             ProfileError::File { file: file.to_owned(), message }
         })?;
+        let whole: Arc<str> = Arc::from(text);
         for (name, table) in &mut tables {
+            name.clone_into(&mut table.name);
             file.clone_into(&mut table.file);
+            table.text = Arc::clone(&whole);
             table.line = line_of(text, &format!("{name}.extends")).unwrap_or(1);
             let known =
                 [None, Some("required"), Some("important"), Some("standard"), Some("optional")];
@@ -168,6 +178,34 @@ impl Profiles {
 
     /// The profile of this name for the release of this codename.
     pub fn get(&self, name: &str, codename: &str) -> Result<Profile, ProfileError> {
+        let chain = self.chain(name)?;
+        let mut profile = Profile { name: name.to_owned(), ..Profile::default() };
+        if chain.iter().all(|table| table.essential.is_none())
+            && let Some(Table { file, line, .. }) = chain.first().copied()
+        {
+            profile.warning = Some(format!(
+                "{file}: line {line}: the profile {name:?} brings no essential packages, and what it makes is no \
+                 machine; extends = \"core\" brings them, essential = false says that it is meant so"
+            ));
+        }
+        for table in chain.iter().rev() {
+            profile.description.clone_from(&table.description);
+            profile.essential = table.essential.unwrap_or(profile.essential);
+            profile.recommends = table.recommends.unwrap_or(profile.recommends);
+            profile.priority = table.priority.clone().or(profile.priority);
+            add(&mut profile.packages, &table.packages);
+            add(&mut profile.exclude, &table.exclude);
+            if let Some(part) = table.release.get(codename) {
+                add(&mut profile.packages, &part.packages);
+                add(&mut profile.exclude, &part.exclude);
+                profile.packages.retain(|package| !part.without.contains(package));
+            }
+        }
+        Ok(profile)
+    }
+
+    /// The profile of this name and those that it extends.
+    fn chain(&self, name: &str) -> Result<Vec<&Table>, ProfileError> {
         let mut chain: Vec<&Table> = Vec::new();
         let mut next = Some(name);
         while let Some(one) = next {
@@ -189,21 +227,22 @@ impl Profiles {
             chain.push(table);
             next = table.extends.as_deref();
         }
-        let mut profile = Profile { name: name.to_owned(), ..Profile::default() };
-        for table in chain.iter().rev() {
-            profile.description.clone_from(&table.description);
-            profile.essential = table.essential.unwrap_or(profile.essential);
-            profile.recommends = table.recommends.unwrap_or(profile.recommends);
-            profile.priority = table.priority.clone().or(profile.priority);
-            add(&mut profile.packages, &table.packages);
-            add(&mut profile.exclude, &table.exclude);
-            if let Some(part) = table.release.get(codename) {
-                add(&mut profile.packages, &part.packages);
-                add(&mut profile.exclude, &part.exclude);
-                profile.packages.retain(|package| !part.without.contains(package));
-            }
-        }
-        Ok(profile)
+        Ok(chain)
+    }
+
+    /// File and line in which the profile of this name, or one that it extends, asks for `package`.
+    pub fn place(&self, name: &str, codename: &str, package: &str) -> Option<(&str, usize)> {
+        self.chain(name).ok()?.into_iter().find_map(|table| {
+            let at = |list: &[String]| list.iter().position(|one| one == package);
+            let part = table.release.get(codename);
+            let key = match (at(&table.packages), part.and_then(|part| at(&part.packages))) {
+                (Some(at), _) => format!("packages.{at}"),
+                (None, Some(at)) => format!("release.{codename}.packages.{at}"),
+                (None, None) => return None,
+            };
+            let line = line_of(&table.text, &format!("{}.{key}", table.name)).unwrap_or(1);
+            Some((table.file.as_str(), line))
+        })
     }
 }
 
@@ -218,7 +257,18 @@ fn add(to: &mut Vec<String>, from: &[String]) {
 /// Reads a package set: a package on each line (`name`, `name=version`, `name/suite`), `#` before
 /// comments. Names may end in `:` and the `architecture`. `file` is for messages.
 pub fn parse_set(file: &str, text: &str, architecture: &str) -> Result<Vec<String>, ProfileError> {
+    let lines = set_lines(file, text, architecture)?;
+    Ok(lines.into_iter().map(|(_, package)| package).collect())
+}
+
+/// The same, each package with its first line, from 1.
+pub fn set_lines(
+    file: &str,
+    text: &str,
+    architecture: &str,
+) -> Result<Vec<(usize, String)>, ProfileError> {
     let mut packages = Vec::new();
+    let mut seen = HashSet::new();
     // Some editors put a byte order mark there.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (at, line) in text.lines().enumerate() {
@@ -237,7 +287,9 @@ pub fn parse_set(file: &str, text: &str, architecture: &str) -> Result<Vec<Strin
             file: file.to_owned(),
             message: format!("line {}: {problem}", at + 1),
         })?;
-        add(&mut packages, &[package]);
+        if seen.insert(package.clone()) {
+            packages.push((at + 1, package));
+        }
     }
     Ok(packages)
 }
@@ -262,12 +314,16 @@ mod tests {
     #[test]
     fn own_profiles() {
         let mut profiles = Profiles::built_in("debian").unwrap();
+        assert_eq!(profiles.get("desktop", "trixie").unwrap().warning, None);
         let own = "[lab]\nextends = \"server\"\npackages = [\"r-base\"]\nexclude = [\"vim\"]\n[lab.release.forky]\nwithout = \
                    [\"jq\"]\n";
         profiles.add("lab.toml", own).unwrap();
         let lab = profiles.get("lab", "forky").unwrap();
         assert_eq!(lab.packages.last().unwrap(), "r-base");
         assert!(!lab.packages.contains(&"jq".to_owned()) && lab.exclude == ["vim"]);
+        assert_eq!(profiles.place("lab", "forky", "r-base"), Some(("lab.toml", 3)));
+        assert_eq!(profiles.place("lab", "forky", "jq").unwrap().0, "built-in profiles");
+        assert_eq!(profiles.place("lab", "forky", "x"), None);
         let error = profiles.get("lap", "forky").unwrap_err().to_string();
         assert_eq!(error, "the profile \"lap\" is not known; did you mean \"lab\"?");
         profiles.add("x", "[a]\nextends = \"b\"\n[b]\nextends = \"a\"\n").unwrap();
@@ -285,6 +341,51 @@ mod tests {
         assert!(error.starts_with("x.toml: line 3: \"VIM\": packages are asked for"), "{error}");
         let error = profiles.add("x.toml", "[a]\npriority = \"high\"\n").unwrap_err().to_string();
         assert!(error.contains("a: priority is \"high\""), "{error}");
+    }
+
+    /// What docs/recipes.md shows is read, and means what it says there.
+    #[test]
+    fn the_documented_ones() {
+        let text = include_str!("../../../docs/recipes.md");
+        let (_, text) = text.split_once("\n## Profiles\n").unwrap();
+        let (text, _) = text.split_once("\n## ").unwrap();
+        let blocks: Vec<&str> = text.split("```toml\n").skip(1).collect();
+        let blocks: Vec<&str> =
+            blocks.iter().map(|block| block.split_once("```").unwrap().0).collect();
+        let [office, mine] = blocks[..] else { panic!("{} examples", blocks.len()) };
+        let mut profiles = Profiles::built_in("debian").unwrap();
+        profiles.add("profiles.toml", office).unwrap();
+        let server = profiles.get("server", "trixie").unwrap();
+        let office = profiles.get("office", "trixie").unwrap();
+        assert!(office.essential && office.recommends && !server.recommends);
+        assert_eq!((office.priority, office.warning), (server.priority, None));
+        let asked = |package: &str| office.packages.iter().any(|one| one == package);
+        assert!(server.packages.contains(&"needrestart".to_owned()) && !asked("needrestart"));
+        assert!(asked("openssh-server") && asked("rsyslog") && asked("linux-sysctl-defaults"));
+        assert!(
+            !profiles
+                .get("office", "forky")
+                .unwrap()
+                .packages
+                .contains(&"linux-sysctl-defaults".to_owned())
+        );
+        assert_eq!(office.exclude, ["nano"]);
+
+        profiles.add("profiles.toml", mine).unwrap();
+        let warned = |name: &str| profiles.get(name, "trixie").unwrap().warning;
+        let told = "profiles.toml: line 1: the profile \"mine\" brings no essential packages";
+        assert!(warned("mine").unwrap().starts_with(told));
+        assert!(!profiles.get("mine", "trixie").unwrap().essential);
+        for (more, fine) in [
+            ("[mine]\nessential = false\n", true),
+            ("[mine]\nessential = true\n", true),
+            ("[mine]\nextends = \"core\"\n", true),
+            ("[base]\npackages = [\"vim\"]\n\n[mine]\nextends = \"base\"\n", false),
+        ] {
+            let mut profiles = profiles.clone();
+            profiles.add("profiles.toml", more).unwrap();
+            assert_eq!(profiles.get("mine", "trixie").unwrap().warning.is_none(), fine, "{more}");
+        }
     }
 
     #[test]

@@ -12,12 +12,14 @@ use super::component;
 use super::source::SuiteState;
 use crate::fetch::{Event, Report};
 use crate::lock::{Blob, Lock, LockedPackage};
-use crate::request::{Question, Request, ResolveError, Resolved};
+use crate::request::{Absent, Question, Request, ResolveError, Resolved};
 use crate::source::{Reader, SourceError, read_index};
 use crate::store::Store;
 
 /// Most packages of an index that are named because they cannot be read.
 const MOST_WORDS: usize = 10;
+/// After so many packages that cannot be had, the others are not looked up: it is another distribution's list.
+const MOST_ABSENT: usize = 100;
 
 /// Reads the suites, verified, and chooses the packages.
 pub(super) fn resolve(
@@ -123,7 +125,7 @@ fn choose(
     for ((state, index), text) in origins.iter().zip(&texts) {
         universe.add(IndexInfo::new(&state.release, component(index), ""), parse_packages(text));
     }
-    let solution = solve(&universe, request)?;
+    let solution = solve(&universe, request).map_err(|error| refused(&universe, request, error))?;
     let mut packages = Vec::with_capacity(solution.packages.len());
     for chosen in &solution.packages {
         let package = chosen.package;
@@ -169,6 +171,56 @@ fn choose(
     warnings.extend(solution.idle);
     warnings.extend(solution.kept_back);
     Ok(Resolved { lock, warnings })
+}
+
+/// What to say of a request that has no solution. Names are looked up before anything is solved, and the solver tells
+/// the first that is wrong; who has mistyped three should not need three runs to know.
+fn refused(universe: &Universe<'_>, request: &deb::Request, error: SolveError) -> ResolveError {
+    let mut rest = request.clone();
+    let mut absent: Vec<Absent> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let (SolveError::Missing { name, .. }
+        | SolveError::Virtual { name, .. }
+        | SolveError::NoCandidate { name, .. }) = &error
+        else {
+            // Only names are told where some are wrong.
+            return if absent.is_empty() { error.into() } else { ResolveError::Packages(absent) };
+        };
+        let is_meant = |asked: &String| asked.split(['=', '/']).next() == Some(name.as_str());
+        let (wrong, others) = rest.packages.into_iter().partition(is_meant);
+        let wrong: Vec<String> = wrong;
+        rest.packages = others;
+        if wrong.is_empty() {
+            // One that is held, and that nobody asked for.
+            return if absent.is_empty() { error.into() } else { ResolveError::Packages(absent) };
+        }
+        for asked in wrong {
+            if !absent.iter().any(|one| one.asked == asked) {
+                let problem = without_suite(universe, &asked, &error);
+                let problem = problem.unwrap_or_else(|| error.to_string());
+                absent.push(Absent { asked, problem });
+            }
+        }
+        if absent.len() >= MOST_ABSENT {
+            break;
+        }
+        next = deb::asked(universe, &rest).err();
+    }
+    ResolveError::Packages(absent)
+}
+
+/// What to say of `name/suite`, where no suite is called so.
+fn without_suite(universe: &Universe<'_>, asked: &str, error: &SolveError) -> Option<String> {
+    let (name, suite) = asked.split_once('/')?;
+    let infos = universe.indexes();
+    let is_read = infos.iter().any(|info| info.suite == suite || info.codename == suite);
+    if is_read || !matches!(error, SolveError::NoCandidate { .. }) {
+        return None;
+    }
+    let mut known: Vec<&str> = infos.iter().map(IndexInfo::called).collect();
+    known.dedup();
+    Some(format!("{name}: no suite {suite} is read; there are {}", known.join(", ")))
 }
 
 /// Words for packages of an index that cannot be read; not for each if they are many.

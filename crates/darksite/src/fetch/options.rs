@@ -47,7 +47,8 @@ pub struct Proxies {
     pub http: Option<String>,
     /// For `https:` addresses.
     pub https: Option<String>,
-    /// Hosts that are asked directly: names, `.suffixes`, `*`, separated by commas.
+    /// Hosts that are asked directly, as curl reads `no_proxy`: names, which mean all below them too, addresses and
+    /// networks, `*`; with `:` a port only.
     pub except: String,
 }
 

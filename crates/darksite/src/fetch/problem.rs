@@ -21,6 +21,14 @@ pub enum Problem {
     /// It answered with a status of HTTP that is no success.
     #[error("the server answered with status {0}")]
     Status(u16),
+    /// The same, and the proxy in between may have said it.
+    #[error("the answer, through the proxy {proxy} of the environment, has status {status}")]
+    StatusVia {
+        /// The status.
+        status: u16,
+        /// The proxy's address, without a password.
+        proxy: String,
+    },
     /// It sends us somewhere else, where nobody goes.
     #[error("the server redirects to {0}")]
     Redirect(String),
@@ -77,7 +85,9 @@ impl Problem {
                 true
             }
             // 408 and 429 ask for patience.
-            Self::Status(status) => (400..500).contains(status) && !matches!(status, 408 | 429),
+            Self::Status(status) | Self::StatusVia { status, .. } => {
+                (400..500).contains(status) && !matches!(status, 408 | 429)
+            }
             _ => false,
         }
     }

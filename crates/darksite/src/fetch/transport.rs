@@ -11,6 +11,7 @@ use ureq::http::{Response, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
+use super::except::Except;
 use super::{FetchError, Options, Problem, forward, names, redirect};
 use crate::Location;
 
@@ -31,6 +32,31 @@ pub(super) struct Opened {
     pub start: u64,
     /// Length of the whole file in bytes, if it was told.
     pub total: Option<u64>,
+    /// Who passes it on.
+    pub via: Via,
+}
+
+/// The proxy that a request goes through, if there is one. As text it is the end of a message.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Via(Option<String>);
+
+impl Via {
+    fn new(proxy: &Proxy) -> Self {
+        let scheme = if proxy.protocol() == ProxyProtocol::Https { "https" } else { "http" };
+        Self(Some(format!("{scheme}://{}:{}", proxy.host(), proxy.port())))
+    }
+
+    /// The problem, with a word of who may be to blame for it besides the server.
+    pub(super) fn told(&self, problem: Problem) -> Problem {
+        let Some(proxy) = &self.0 else { return problem };
+        let told = format!("through the proxy {proxy} of the environment");
+        match problem {
+            Problem::Connection(text) => Problem::Connection(format!("{text} ({told})")),
+            Problem::Silence(text) => Problem::Silence(format!("{text}, {told}")),
+            Problem::Status(status) => Problem::StatusVia { status, proxy: proxy.clone() },
+            problem => problem,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -38,10 +64,12 @@ pub(super) struct Transport {
     options: Options,
     http_proxy: Option<Proxy>,
     https_proxy: Option<Proxy>,
+    except: Except,
     certificates: Option<RootCerts>,
     http: OnceLock<Agent>,
     https: OnceLock<Agent>,
     forwarded: OnceLock<Agent>,
+    tunnelled: OnceLock<Agent>,
 }
 
 impl Transport {
@@ -49,12 +77,14 @@ impl Transport {
         let proxies = &options.proxies;
         Ok(Self {
             options: options.clone(),
-            http_proxy: proxy(proxies.http.as_deref(), &proxies.except, false)?,
-            https_proxy: proxy(proxies.https.as_deref(), &proxies.except, true)?,
+            http_proxy: proxy(proxies.http.as_deref(), false)?,
+            https_proxy: proxy(proxies.https.as_deref(), true)?,
+            except: Except::parse(&proxies.except),
             certificates: options.certificates.as_deref().map(certificates).transpose()?,
             http: OnceLock::new(),
             https: OnceLock::new(),
             forwarded: OnceLock::new(),
+            tunnelled: OnceLock::new(),
         })
     }
 
@@ -69,31 +99,47 @@ impl Transport {
     fn open_address(&self, address: &str, offset: u64) -> Result<Opened, Problem> {
         let mut address = address.to_owned();
         for _ in 0..=REDIRECTS {
-            let response = self.get(&address, offset)?;
-            let Some(target) = redirect_of(&response) else { return opened(response, offset) };
+            let proxy = self.proxy(&address);
+            let via = proxy.map(Via::new).unwrap_or_default();
+            let response =
+                self.get(&address, offset, proxy).map_err(|problem| via.told(problem))?;
+            let Some(target) = redirect_of(&response) else { return opened(response, offset, via) };
             address = redirect::follow(&address, target).map_err(Problem::Redirect)?;
         }
         Err(Problem::Redirect(format!("more than {REDIRECTS} times")))
     }
 
+    /// Who passes on what is asked of `address`.
+    fn proxy(&self, address: &str) -> Option<&Proxy> {
+        let https = address.starts_with("https:");
+        let proxy = if https { &self.https_proxy } else { &self.http_proxy }.as_ref()?;
+        let direct = address.parse::<Uri>().is_ok_and(|uri| self.except.has(&uri));
+        (!direct).then_some(proxy)
+    }
+
     /// The answer of the server itself, which may be a redirect.
-    fn get(&self, address: &str, offset: u64) -> Result<Response<Body>, Problem> {
-        if address.starts_with("https:") {
-            let agent = self.https.get_or_init(|| {
-                let roots = self.certificates.clone().or_else(trusted);
-                names::agent(self.config(self.https_proxy.clone(), roots))
-            });
-            return get(agent, address, offset, None);
-        }
-        let uri = address.parse::<Uri>().ok();
-        let forwarded = |proxy: &&Proxy| uri.is_none_or(|uri| !proxy.is_no_proxy(&uri));
-        if let Some(proxy) = self.http_proxy.as_ref().filter(forwarded) {
-            let agent =
-                self.forwarded.get_or_init(|| forward::agent(self.config(None, None), proxy));
-            return get(agent, address, offset, forward::authorization(proxy));
-        }
-        let agent = self.http.get_or_init(|| names::agent(self.config(None, None)));
-        get(agent, address, offset, None)
+    fn get(
+        &self,
+        address: &str,
+        offset: u64,
+        proxy: Option<&Proxy>,
+    ) -> Result<Response<Body>, Problem> {
+        let https = address.starts_with("https:");
+        let agent = match (https, proxy) {
+            (false, None) => self.http.get_or_init(|| names::agent(self.config(None, None))),
+            (false, Some(proxy)) => {
+                self.forwarded.get_or_init(|| forward::agent(self.config(None, None), proxy))
+            }
+            (true, proxy) => {
+                let agent = if proxy.is_some() { &self.tunnelled } else { &self.https };
+                agent.get_or_init(|| {
+                    let roots = self.certificates.clone().or_else(trusted);
+                    names::agent(self.config(proxy.cloned(), roots))
+                })
+            }
+        };
+        let authorization = proxy.filter(|_| !https).and_then(forward::authorization);
+        get(agent, address, offset, authorization)
     }
 
     fn config(&self, proxy: Option<Proxy>, roots: Option<RootCerts>) -> Config {
@@ -129,7 +175,8 @@ fn open_file(path: &Path, offset: u64) -> io::Result<Opened> {
     }
     let start = if offset <= metadata.len() { offset } else { 0 };
     file.seek(SeekFrom::Start(start))?;
-    Ok(Opened { reader: Box::new(file), start, total: Some(metadata.len()) })
+    let (total, via) = (Some(metadata.len()), Via::default());
+    Ok(Opened { reader: Box::new(file), start, total, via })
 }
 
 fn get(
@@ -157,22 +204,27 @@ fn redirect_of(response: &Response<Body>) -> Option<&str> {
         .ok()
 }
 
-fn opened(response: Response<Body>, offset: u64) -> Result<Opened, Problem> {
+fn opened(response: Response<Body>, offset: u64, via: Via) -> Result<Opened, Problem> {
     match response.status().as_u16() {
         200 => {
             let total = response.body().content_length();
-            Ok(Opened { reader: Box::new(response.into_body().into_reader()), start: 0, total })
+            Ok(Opened {
+                reader: Box::new(response.into_body().into_reader()),
+                start: 0,
+                total,
+                via,
+            })
         }
         206 => {
             let (start, total) = content_range(&response).ok_or(Problem::Range)?;
             if start != offset {
                 return Err(Problem::Range);
             }
-            Ok(Opened { reader: Box::new(response.into_body().into_reader()), start, total })
+            Ok(Opened { reader: Box::new(response.into_body().into_reader()), start, total, via })
         }
         404 | 410 => Err(Problem::NotFound),
         416 => Err(Problem::Range),
-        status => Err(Problem::Status(status)),
+        status => Err(via.told(Problem::Status(status))),
     }
 }
 
@@ -196,14 +248,13 @@ fn problem(error: ureq::Error) -> Problem {
 }
 
 /// The proxy at an address; one for tunnels may be `https:` itself.
-fn proxy(address: Option<&str>, except: &str, tunnels: bool) -> Result<Option<Proxy>, FetchError> {
+fn proxy(address: Option<&str>, tunnels: bool) -> Result<Option<Proxy>, FetchError> {
     let Some(address) = address else { return Ok(None) };
     let because = |reason: String| FetchError::Proxy {
         address: address.rsplit('@').next().unwrap_or_default().to_owned(),
         reason,
     };
-    let bad = |error: ureq::Error| because(error.to_string());
-    let given = Proxy::new(address).map_err(bad)?;
+    let given = Proxy::new(address).map_err(|error| because(error.to_string()))?;
     // Without a word, ureq would go past one that it does not know.
     let known = match given.protocol() {
         ProxyProtocol::Http => true,
@@ -215,17 +266,7 @@ fn proxy(address: Option<&str>, except: &str, tunnels: bool) -> Result<Option<Pr
                       https_proxy, or unset all_proxy";
         return Err(because(reason.to_owned()));
     }
-    let mut proxy = Proxy::builder(given.protocol()).host(given.host()).port(given.port());
-    if let Some(name) = given.username() {
-        proxy = proxy.username(name);
-    }
-    if let Some(password) = given.password() {
-        proxy = proxy.password(password);
-    }
-    for host in except.split(',').map(str::trim).filter(|host| !host.is_empty()) {
-        proxy = proxy.no_proxy(host);
-    }
-    proxy.build().map(Some).map_err(bad)
+    Ok(Some(given))
 }
 
 /// The certificates that this machine trusts.

@@ -464,6 +464,92 @@ fn proxies_get_whole_addresses_and_exceptions_none() {
     }
 }
 
+/// Hosts that nobody has, so that what is asked directly comes to nothing.
+#[test]
+fn exceptions_are_those_of_curl() {
+    let curl = std::process::Command::new("curl").arg("--version").output();
+    let curl = curl.is_ok_and(|output| output.status.success());
+    if !curl {
+        eprintln!("skipped: no curl here that would judge");
+    }
+    let data = content(10);
+    let body = data.clone();
+    let proxy = Server::start(move |_| Answer::full(&body));
+    for (except, host, direct) in [
+        ("debian.invalid", "debian.invalid", true),
+        ("debian.invalid", "deb.debian.invalid", true),
+        (".debian.invalid", "deb.debian.invalid", true),
+        (".debian.invalid", "debian.invalid", true),
+        ("a.invalid, debian.INVALID", "deb.Debian.invalid", true),
+        ("debian.invalid", "notdebian.invalid", false),
+        ("debian.invalid", "debian.invalid.invalid", false),
+        ("deb.debian.invalid", "debian.invalid", false),
+        ("*", "deb.debian.invalid", true),
+        ("127.0.0.0/8", "127.1.2.3:1", true),
+        ("127.0.0.0/16", "127.1.2.3:1", false),
+        ("1.2.3", "127.1.2.3:1", false),
+    ] {
+        let address = format!("http://{host}");
+        let asked = || proxy.requests();
+        let before = asked();
+        let proxies = Proxies {
+            http: Some(proxy.address.replace("http://", "http://me:secret@")),
+            https: None,
+            except: except.to_owned(),
+        };
+        let (result, _) =
+            fetch_with(Options { proxies, rounds: 1, ..quick() }, &[wanted(&data, &[&address])]);
+        assert_eq!(asked() - before, usize::from(!direct), "{except:?} {host}");
+        match result {
+            Ok(_) => assert!(!direct),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(direct && !error.contains("proxy"), "{except:?} {host}: {error}");
+            }
+        }
+        if curl {
+            let before = asked();
+            let mut command = std::process::Command::new("curl");
+            command.args(["-s", "-o", "/dev/null", "--proxy", &proxy.address, "--noproxy", except]);
+            let status = command.arg(&address).status().unwrap();
+            assert_eq!((status.success(), asked() - before), (!direct, usize::from(!direct)));
+        }
+    }
+}
+
+#[test]
+fn errors_name_the_proxy_without_its_password() {
+    let data = content(1000);
+    let told = |proxy: String, address: &str| {
+        let proxy = Some(proxy.replace("http://", "http://me:secret@"));
+        let proxies = Proxies { http: proxy.clone(), https: proxy, ..Proxies::default() };
+        let (result, _) =
+            fetch_with(Options { proxies, rounds: 1, ..quick() }, &[wanted(&data, &[address])]);
+        let error = result.unwrap_err().to_string();
+        assert!(!error.contains("secret") && !error.contains("me:"), "{error}");
+        error
+    };
+    // Nobody listens where somebody did.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = format!("http://{nobody}");
+    for address in ["http://mirror.invalid", "https://mirror.invalid"] {
+        let error = told(nobody.clone(), address);
+        let expected = format!("(through the proxy {nobody} of the environment)");
+        assert!(error.contains(&expected), "{error}");
+    }
+    let refuses = Server::start(|_| Answer::status(407));
+    let error = told(refuses.address.clone(), "http://mirror.invalid");
+    let proxy = &refuses.address;
+    let expected =
+        format!("the answer, through the proxy {proxy} of the environment, has status 407");
+    assert!(error.contains(&expected), "{error}");
+    // What breaks off later, too.
+    let body = data.clone();
+    let cuts = Server::start(move |_| Answer::full(&body).cut(500));
+    let error = told(cuts.address.clone(), "http://mirror.invalid");
+    assert!(error.contains(&format!("through the proxy {} of", cuts.address)), "{error}");
+}
+
 #[test]
 fn https_needs_an_authority_that_is_trusted() {
     let data = content(100_000);

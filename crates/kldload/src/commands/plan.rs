@@ -1,7 +1,5 @@
 //! `kldload plan`: what a build of a recipe would do.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,12 +14,10 @@ use plan::recipe::{FileName, Files};
 use serde_json::{Value, json};
 
 use super::build::source_date_epoch;
-use super::darksite::asked::{Asked, AskedArgs, unreadable};
+use super::darksite::asked::{Asked, AskedArgs};
+use super::darksite::beside::{read_beside, unreadable};
 use crate::failure::Invalid;
 use crate::ui::Ui;
-
-/// Bytes of the largest file that a recipe may name: all of them are in memory together.
-const MAX_FILE: u64 = 256 << 20;
 
 /// Print what a build of a recipe would do, without touching anything
 ///
@@ -45,6 +41,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.json);
     let asked = Asked::read(&args.asked)?;
     let files = read_files(&asked)?;
+    asked.warn_of_profile(&ui);
     asked.warn_of_unlisted(&ui);
     let proposal = propose(&asked, &files, asked.fitting_lock(&mut ui)?.as_ref())?;
     let value = json!({"event": "plan", "plan": published(&proposal)?});
@@ -108,27 +105,6 @@ pub fn read_files(asked: &Asked) -> anyhow::Result<Files> {
     asked.recipe().check(&files).with_context(|| asked.path().display().to_string())?;
     check_name(asked)?;
     Ok(files)
-}
-
-/// Reads a file below `folder`. Somebody else's recipe may come with links, which must not lead to this machine's own
-/// files; devices and pipes never end.
-fn read_beside(folder: &Path, path: &Path) -> io::Result<Vec<u8>> {
-    let refuse = |why: String| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let real = fs::canonicalize(path)?;
-    if !real.starts_with(fs::canonicalize(folder)?) {
-        return refuse("it is a link that leads away from the recipe; copy the file".to_owned());
-    }
-    let metadata = fs::metadata(&real)?;
-    if !metadata.is_file() {
-        return refuse("it is no regular file".to_owned());
-    }
-    if metadata.len() > MAX_FILE {
-        return refuse(format!("it has {} bytes, {MAX_FILE} are the most", metadata.len()));
-    }
-    let mut content = Vec::new();
-    File::open(real)?.take(MAX_FILE).read_to_end(&mut content)?;
-    Ok(content)
 }
 
 /// Whether images can have the recipe's name, where it tells no other.

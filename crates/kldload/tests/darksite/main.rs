@@ -5,6 +5,7 @@ mod damaged;
 mod locks;
 mod refused;
 mod told;
+mod names;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

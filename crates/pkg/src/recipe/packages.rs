@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use toml::value::Datetime;
 
 use super::{Pin, inside};
 
@@ -52,7 +53,7 @@ pub struct Packages {
     pub recommends: Option<bool>,
     /// Whether a state that is older than its `Valid-Until` is refused.
     pub check_valid_until: Option<bool>,
-    /// File with the keys to trust instead of the distribution's, beside the recipe.
+    /// File with the keys to trust instead of the distribution's: a path from the recipe's directory, or an absolute one.
     pub keyring: Option<String>,
     /// The state of the archive on a date, from the public archive of snapshots.
     #[serde(deserialize_with = "date", serialize_with = "written")]
@@ -143,8 +144,20 @@ fn is_name(text: &str) -> bool {
     }
 }
 
+/// TOML has dates of its own, which have no quotes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+#[serde(expecting = "a date like \"2025-05-20T00:00:00Z\" is expected")]
+enum Date {
+    Quoted(String),
+    Plain(Datetime),
+}
+
 fn date<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
-    let text = String::deserialize(from)?;
+    let text = match Date::deserialize(from)? {
+        Date::Quoted(text) => text,
+        Date::Plain(date) => date.to_string(),
+    };
     let expected = "a date like \"2025-05-20T00:00:00Z\" is expected";
     let wrong = |_| de::Error::custom(format!("{text:?} is no date: {expected}"));
     text.parse().map(Some).map_err(wrong)
@@ -258,6 +271,10 @@ mod tests {
         assert_eq!(secret.mirror.to_string(), "http://h/debian");
         assert_eq!(Vec::from(secret.mirror), ["http://h/debian"]);
         assert_eq!(packages.snapshot.unwrap().as_second(), 1_747_699_200);
+        for plain in ["2025-05-20T00:00:00Z", "2025-05-20 02:00:00+02:00"] {
+            let snapshot = read(&format!("snapshot = {plain}")).unwrap().snapshot;
+            assert_eq!(snapshot, packages.snapshot, "{plain}");
+        }
         assert_eq!(read("").unwrap(), Packages::default());
     }
 
@@ -313,6 +330,8 @@ mod tests {
             ("packages = \"vim\"", "line 1: invalid type: string \"vim\"; a list, as"),
             ("backports = 1", "line 1: invalid type: integer `1`; true or false is expected"),
             ("\n\nsnapshot = \"may\"", "line 3: \"may\" is no date: a date like"),
+            ("\nsnapshot = 2025-05-20", "line 2: \"2025-05-20\" is no date: a date like"),
+            ("\nsnapshot = 1", "line 2: a date like"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.starts_with(message), "{error:?} is not {message:?}");

@@ -49,14 +49,49 @@ impl fmt::Display for Pin {
 #[serde(deny_unknown_fields)]
 struct PinTable {
     /// Packages: names with `*` and `?`, or `src:NAME` for all that a source package makes.
-    packages: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    packages: Vec<Pattern<PACKAGE>>,
     /// The versions meant: one, or a pattern with `*` and `?`.
-    version: Option<String>,
+    #[schemars(with = "Option<String>")]
+    version: Option<Pattern<VERSION>>,
     /// The suite whose versions are meant, by name or codename.
-    suite: Option<String>,
+    #[schemars(with = "Option<String>")]
+    suite: Option<Pattern<SUITE>>,
     /// 990 (the default) and more: preferred; 500: like any; 1 to 99: only if there is nothing else;
     /// below 0: never.
     priority: Option<i16>,
+}
+
+const PACKAGE: usize = 0;
+const VERSION: usize = 1;
+const SUITE: usize = 2;
+
+/// A word of a pin, read by itself so that an error has its line.
+struct Pattern<const WHAT: usize>(String);
+
+impl<'de, const WHAT: usize> Deserialize<'de> for Pattern<WHAT> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        inside::<_, String, _>(from)
+    }
+}
+
+impl<const WHAT: usize> TryFrom<String> for Pattern<WHAT> {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        // apt takes regular expressions here too; as a pattern they would silently match nothing.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "+-._:~*?".contains(c);
+        let slash = |c: char| WHAT == SUITE && c == '/';
+        if !word.is_empty() && word.chars().all(|c| plain(c) || slash(c)) {
+            return Ok(Self(word));
+        }
+        let what = match WHAT {
+            PACKAGE => "a package",
+            VERSION => "a version",
+            _ => "a suite",
+        };
+        Err(format!("{word:?} is not {what}; * and ? are the only patterns"))
+    }
 }
 
 impl<'de> Deserialize<'de> for Pin {
@@ -70,25 +105,15 @@ impl TryFrom<PinTable> for Pin {
 
     fn try_from(table: PinTable) -> Result<Self, String> {
         let PinTable { packages, version, suite, priority } = table;
-        let what = if version.is_some() { "a version" } else { "a suite" };
         let target = match (version, suite) {
-            (Some(version), None) => PinTarget::Version(version),
-            (None, Some(suite)) => PinTarget::Suite(suite),
+            (Some(version), None) => PinTarget::Version(version.0),
+            (None, Some(suite)) => PinTarget::Suite(suite.0),
             _ => return Err("a pin has either version or suite".to_owned()),
         };
         if packages.is_empty() {
             return Err("a pin without packages; \"*\" means all of them".to_owned());
         }
-        let (PinTarget::Version(pattern) | PinTarget::Suite(pattern)) = &target;
-        let words = packages.iter().map(|name| ("a package", name)).chain([(what, pattern)]);
-        for (what, word) in words {
-            // apt takes regular expressions here too; as a pattern they would silently match nothing.
-            let plain = |c: char| c.is_ascii_alphanumeric() || "+-._:~*?".contains(c);
-            let slash = |c: char| what == "a suite" && c == '/';
-            if word.is_empty() || !word.chars().all(|c| plain(c) || slash(c)) {
-                return Err(format!("{word:?} is not {what}; * and ? are the only patterns"));
-            }
-        }
+        let packages = packages.into_iter().map(|pattern| pattern.0).collect();
         match priority.unwrap_or(PREFERRED) {
             0 => Err("a pin cannot have priority 0; below 0 a version is never chosen".to_owned()),
             priority => Ok(Self { packages, target, priority }),
@@ -127,10 +152,14 @@ mod tests {
             ("packages = []\nversion = \"1\"", "line 2: a pin without packages"),
             (
                 "packages = [\"/^a/\"]\nversion = \"1\"",
-                "line 2: \"/^a/\" is not a package; * and ?",
+                "line 3: \"/^a/\" is not a package; * and ?",
             ),
-            ("packages = [\"a\"]\nversion = \"[12]\"", "line 2: \"[12]\" is not a version"),
-            ("packages = [\"a\"]\nsuite = \"\"", "line 2: \"\" is not a suite"),
+            ("packages = [\"a\"]\nversion = \"[12]\"", "line 4: \"[12]\" is not a version"),
+            (
+                "packages = [\"a\",\n\"b\",\n\"[c]\"]\nsuite = \"a\"",
+                "line 5: \"[c]\" is not a package",
+            ),
+            ("packages = [\"a\"]\nsuite = \"\"", "line 4: \"\" is not a suite"),
             (
                 "packages = [\"a\"]\nsuite = \"a\"\npriority = 0",
                 "line 2: a pin cannot have priority 0",

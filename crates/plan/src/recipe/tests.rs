@@ -251,6 +251,8 @@ fn errors_name_line_and_value() {
         ),
         ("[[scripts]]\nsource = \"a/../../x\"", "line 2: \"a/../../x\": files that a recipe"),
         ("[[users]]\nname = \"a\"\nssh_keys_file = \"\"", "line 3: \"\": files that a recipe"),
+        ("sets = [\"a\",\n\"/etc/shadow\"]", "line 2: \"/etc/shadow\": files that a recipe names"),
+        ("optional_sets = [\"../x\"]", "line 1: \"../x\": files that a recipe names lie beside it"),
         (
             "[module_signing]\nkey = \"/root/mok.key\"\ncertificate = \"mok.der\"",
             "line 2: \"/root/mok.key\": files that a recipe names lie beside it",

@@ -56,6 +56,7 @@ pub fn run(args: &BuildArgs, path: &Path) -> anyhow::Result<ExitCode> {
     let asked = asked.with_images(Product::outputs(&args.format), args.name.clone());
     let recipe = asked.recipe();
     let files = read_files(&asked)?;
+    asked.warn_of_profile(&ui);
     asked.warn_of_unlisted(&ui);
     let context = || path.display().to_string();
     let wanted: Vec<Product> = recipe.machine.image.outputs.iter().map(|&one| one.into()).collect();

@@ -10,18 +10,22 @@ use clap::Args;
 use darksite::fetch::Fetcher;
 use darksite::lock::{Lock, LockedSuite};
 use darksite::packages::{Places, indexes, snapshot};
-use darksite::request::{HostMirrors, OptionalSet, Question, Request, host_mirrors, resolve};
+use darksite::request::{
+    Absent, HostMirrors, OptionalSet, Question, Request, ResolveError, host_mirrors, resolve,
+};
 use darksite::site::{Site, read_lock};
-use darksite::source::{Reader, SuiteSource};
+use darksite::source::{Reader, SourceError, SuiteSource};
 use darksite::{Location, LocationError, verify};
 use jiff::Timestamp;
 use pkg::distribution::Distribution;
 use pkg::openpgp::Keyring;
-use pkg::profile::{Profile, ProfileError, Profiles, parse_set};
+use pkg::profile::{Profile, ProfileError, Profiles, set_lines};
 use pkg::recipe::{Addresses, Packages, Pin, RecipeError, native, nearest};
 use plan::recipe::{FileName, Finding, Output, Recipe};
 use tree::Digest;
 
+use super::beside::{read_beside, read_keyring, read_named_keyring, unreadable};
+use super::origin::{Origin, of_lines};
 use super::shown;
 use crate::commands::usage;
 use crate::failure::{Invalid, Mismatch};
@@ -74,7 +78,12 @@ pub struct Asked {
     recipe: Recipe,
     distribution: Distribution,
     keyring: Keyring,
+    profiles: Profiles,
+    /// What is commonly a mistake in the profile.
+    warning: Option<String>,
     request: Request,
+    /// Where each package of the request is asked for.
+    origins: Vec<(String, Origin)>,
     suites: Vec<SuiteSource>,
 }
 
@@ -82,29 +91,27 @@ impl Asked {
     /// Reads the recipe and everything it names.
     pub fn read(args: &AskedArgs) -> anyhow::Result<Self> {
         let path = &args.recipe;
-        let read = |path: &Path| {
-            std::fs::read_to_string(path).map_err(|error| match error.kind() {
-                io::ErrorKind::InvalidData => {
-                    Invalid(format!("{}: it is not text in UTF-8", path.display())).into()
-                }
-                _ => anyhow::Error::new(error).context(path.display().to_string()),
-            })
-        };
-        let text = read(path)?;
+        let shown = path.display().to_string();
+        let text = std::fs::read(path).with_context(|| shown.clone())?;
+        let text = in_utf8(text, &shown)?;
         let is_recipe = path.extension().is_some_and(|extension| extension == "toml");
         let mut whole = match is_recipe {
-            true => Recipe::parse(&text).with_context(|| path.display().to_string())?,
+            true => Recipe::parse(&text).with_context(|| shown.clone())?,
             false => Recipe::default(),
         };
         args.change(&mut whole.packages);
         let architecture = whole.packages.architecture.clone();
         let blame = |place: &str, error: &dyn fmt::Display| args.blame(&text, place, error);
-        if is_recipe {
+        let own: Vec<(String, Origin)> = if is_recipe {
             make_native(&mut whole.packages, &blame)?;
+            let packages = whole.packages.packages.iter().enumerate();
+            let place = |at| Origin::Recipe(format!("packages.{at}"));
+            packages.map(|(at, package)| (package.clone(), place(at))).collect()
         } else {
-            let set = parse_set(&path.display().to_string(), &text, &architecture)?;
-            whole.packages.packages = set;
-        }
+            let lines = of_lines(&shown, set_lines(&shown, &text, &architecture)?);
+            whole.packages.packages = lines.iter().map(|(package, _)| package.clone()).collect();
+            lines
+        };
         let recipe = &whole.packages;
         let distribution = Distribution::find(&recipe.distribution)
             .map_err(|error| blame("distribution", &error))?;
@@ -115,20 +122,27 @@ impl Asked {
         let folder = path.parent().unwrap_or(Path::new(""));
         let named = |place: &str, name: &str| {
             let path = folder.join(name);
-            std::fs::read(&path).map_err(|error| blame(place, &unreadable(&path, &error)))
+            read_beside(folder, &path).map_err(|error| blame(place, &unreadable(&path, &error)))
         };
-        let set = |place: String, name: &String| -> anyhow::Result<Vec<String>> {
+        let set = |place: String, name: &String| -> anyhow::Result<Vec<(String, Origin)>> {
             let text = named(&place, name)?;
             let file = folder.join(name).display().to_string();
             let text = String::from_utf8(text)
                 .map_err(|_| blame(&place, &format!("{file} is not text in UTF-8")))?;
-            Ok(parse_set(&file, &text, &architecture)?)
+            Ok(of_lines(&file, set_lines(&file, &text, &architecture)?))
         };
-        let own_profiles = folder.join(PROFILES);
         let mut profiles = Profiles::built_in(&recipe.distribution)?;
-        if own_profiles.exists() {
-            profiles.add(&own_profiles.display().to_string(), &read(&own_profiles)?)?;
+        let own_profiles = folder.join(PROFILES);
+        let file = own_profiles.display().to_string();
+        match read_beside(folder, &own_profiles) {
+            Ok(text) => profiles.add(&file, &in_utf8(text, &file)?)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return Err(Invalid(format!("{file}: {error}")).into());
+            }
+            Err(error) => return Err(anyhow::Error::new(error).context(file)),
         }
+        let mut origins: Vec<(String, Origin)> = Vec::new();
         let profile = match &recipe.profile {
             Some(name) => {
                 let mut profile =
@@ -136,12 +150,14 @@ impl Asked {
                         ProfileError::File { .. } => error.into(),
                         _ => blame("profile", &error),
                     })?;
+                let told = profile.packages.clone();
                 for text in profile.packages.iter_mut().chain(&mut profile.exclude) {
                     *text = native(text, &architecture).map_err(|problem| {
-                        let file = own_profiles.display();
                         Invalid(format!("{file}: profile {name:?}: {problem}"))
                     })?;
                 }
+                let told = told.into_iter().map(Origin::Profile);
+                origins.extend(profile.packages.iter().cloned().zip(told));
                 profile
             }
             // Packages alone make no system: what is essential comes with them.
@@ -151,10 +167,11 @@ impl Asked {
                 ..Profile::default()
             },
         };
-        let mut packages = [profile.packages.clone(), recipe.packages.clone()].concat();
-        packages.extend(whole.implied_packages().into_iter().map(str::to_owned));
+        origins.extend(own);
+        let implied = whole.implied_packages().into_iter();
+        origins.extend(implied.map(|package| (package.to_owned(), Origin::Implied)));
         for (at, name) in recipe.sets.iter().enumerate() {
-            packages.extend(set(format!("sets.{at}"), name)?);
+            origins.extend(set(format!("sets.{at}"), name)?);
         }
         let mut optional: Vec<OptionalSet> = recipe
             .optional
@@ -162,12 +179,13 @@ impl Asked {
             .map(|name| OptionalSet { name: name.clone(), packages: vec![name.clone()] })
             .collect();
         for (at, name) in recipe.optional_sets.iter().enumerate() {
-            let packages = set(format!("optional_sets.{at}"), name)?;
+            let packages = set(format!("optional_sets.{at}"), name)?.into_iter();
+            let packages = packages.map(|(package, _)| package).collect();
             optional.push(OptionalSet { name: name.clone(), packages });
         }
         let excluded = profile.exclude.iter().chain(&recipe.exclude).cloned().collect();
         let request = Request {
-            packages,
+            packages: origins.iter().map(|(package, _)| package.clone()).collect(),
             essential: profile.essential,
             priority: profile.priority.clone(),
             recommends: recipe.recommends.unwrap_or(profile.recommends),
@@ -178,15 +196,26 @@ impl Asked {
         let keyring = match (&args.keyring, &recipe.keyring) {
             (Some(path), _) => read_keyring(path)?,
             (None, Some(name)) => {
-                let keys = Keyring::parse(&named("keyring", name)?);
                 let path = folder.join(name);
-                keys.map_err(|error| blame("keyring", &format!("{}: {error}", path.display())))?
+                let keys = read_named_keyring(&path);
+                keys.map_err(|error| blame("keyring", &unreadable(&path, &error)))?
             }
             (None, None) => distribution.keyring(&recipe.release)?,
         };
         let suites = suites(recipe, &distribution, &blame)?;
-        let (path, lock) = (path.clone(), args.lock.clone());
-        Ok(Self { path, text, lock, recipe: whole, distribution, keyring, request, suites })
+        Ok(Self {
+            path: path.clone(),
+            text,
+            lock: args.lock.clone(),
+            recipe: whole,
+            distribution,
+            keyring,
+            profiles,
+            warning: profile.warning,
+            request,
+            origins,
+            suites,
+        })
     }
 
     /// The recipe's file.
@@ -197,6 +226,11 @@ impl Asked {
     /// The error that the value at `place` of the recipe has this problem.
     pub fn blame(&self, place: &str, problem: &dyn fmt::Display) -> anyhow::Error {
         blame(&self.path, &self.text, place, problem)
+    }
+
+    /// Tells of a profile that makes no machine.
+    pub fn warn_of_profile(&self, ui: &Ui) {
+        self.warning.iter().for_each(|warning| ui.warn(warning));
     }
 
     /// Tells words of the recipe that may be mistyped; the root has the last word.
@@ -408,11 +442,58 @@ impl Asked {
         };
         let mut resolved = {
             let shared = Mutex::new(&mut *ui);
-            resolve(&reader, &question, &|event| shown(&shared, event))?
+            let resolved = resolve(&reader, &question, &|event| shown(&shared, event));
+            resolved.map_err(|error| self.placed(error))?
         };
         resolved.warnings.iter().for_each(|warning| ui.warn(warning));
         resolved.lock.asked = self.deciding();
         Ok(resolved.lock)
+    }
+
+    /// The error, with the files and lines that are to blame for it.
+    fn placed(&self, error: ResolveError) -> anyhow::Error {
+        match &error {
+            ResolveError::Packages(absent) => {
+                let lines: Vec<String> = absent.iter().flat_map(|one| self.told(one)).collect();
+                Invalid(lines.join("\n")).into()
+            }
+            ResolveError::Source(SourceError::NoComponent { component, .. }) => {
+                let components = &self.recipe.packages.components;
+                match components.iter().position(|one| one == component) {
+                    Some(at) => self.blame(&format!("components.{at}"), &error),
+                    None => error.into(),
+                }
+            }
+            _ => error.into(),
+        }
+    }
+
+    /// A line for each place in which a package is asked for that cannot be had.
+    fn told(&self, Absent { asked, problem }: &Absent) -> Vec<String> {
+        let origins = self.origins.iter().filter(|(package, _)| package == asked);
+        let told = origins.map(|(_, origin)| {
+            let recipe = self.path.display();
+            let (file, line) = match origin {
+                Origin::Recipe(place) => {
+                    let line = RecipeError::at(&self.text, place, String::new()).line;
+                    (recipe.to_string(), Some(line))
+                }
+                Origin::Line { file, line } => (file.clone(), Some(*line)),
+                Origin::Implied => (recipe.to_string(), None),
+                Origin::Profile(package) => {
+                    let Packages { profile, release, .. } = &self.recipe.packages;
+                    let name = profile.as_deref().unwrap_or_default();
+                    let place = self.profiles.place(name, release, package);
+                    place.map_or_else(
+                        || (format!("profile {name:?}"), None),
+                        |(file, line)| (file.to_owned(), Some(line)),
+                    )
+                }
+            };
+            let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+            format!("{file}: {line}{problem}")
+        });
+        told.collect()
     }
 
     /// Brings the indexes that a lock names, if this darksite has not seen them yet.
@@ -520,6 +601,10 @@ fn blame(path: &Path, text: &str, place: &str, problem: &dyn fmt::Display) -> an
     anyhow::Error::new(error).context(path.display().to_string())
 }
 
+fn in_utf8(bytes: Vec<u8>, file: &str) -> Result<String, Invalid> {
+    String::from_utf8(bytes).map_err(|_| Invalid(format!("{file}: it is not text in UTF-8")))
+}
+
 /// Names of packages without the recipe's own architecture, which says nothing new; with another one there is
 /// none.
 fn make_native(
@@ -536,22 +621,12 @@ fn make_native(
     Ok(())
 }
 
-/// What to say of a file that a recipe names.
-pub fn unreadable(path: &Path, error: &io::Error) -> String {
-    format!("the recipe names the file {}, which cannot be read: {error}", path.display())
-}
-
 /// The keys of a distribution's releases, or those in a file.
 pub fn keyring(lock: &Lock, file: Option<&Path>) -> anyhow::Result<Keyring> {
     match file {
         Some(path) => read_keyring(path),
         None => Ok(Distribution::find(&lock.distribution)?.keyring(&lock.codename)?),
     }
-}
-
-fn read_keyring(path: &Path) -> anyhow::Result<Keyring> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    Keyring::parse(&bytes).with_context(|| path.display().to_string())
 }
 
 /// The archive that has a suite.

@@ -1,10 +1,12 @@
 //! `kldload darksite`: an offline repository of official packages, from mirroring to serving.
 
 pub mod asked;
+pub mod beside;
 mod copy;
 mod gc;
 mod key;
 mod list;
+mod origin;
 pub mod sbom;
 mod serve;
 pub mod sync;

@@ -149,6 +149,7 @@ pub fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
     // What is published may be dated; what is signed, and what is found, is judged by the clock.
     let times = Times { date: source_date_epoch()?.unwrap_or(now), now };
     let asked = Asked::read(&args.asked)?;
+    asked.warn_of_profile(&ui);
     let fetcher = args.network.fetcher()?;
     let site = Site::open(&args.common.dir)?;
     let _guard = site.guard()?;

@@ -37,6 +37,7 @@ pub struct UpdateArgs {
 pub fn run(args: &UpdateArgs) -> anyhow::Result<ExitCode> {
     let mut ui = Ui::new(args.common.json);
     let asked = Asked::read(&args.asked)?;
+    asked.warn_of_profile(&ui);
     let fetcher = args.network.fetcher()?;
     let site = Site::open(&args.common.dir)?;
     let _guard = site.guard()?;
