@@ -3,9 +3,9 @@
 
 mod damaged;
 mod locks;
+mod names;
 mod refused;
 mod told;
-mod names;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
