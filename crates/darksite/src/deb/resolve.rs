@@ -214,7 +214,7 @@ fn refused(universe: &Universe<'_>, request: &deb::Request, error: SolveError) -
 fn without_suite(universe: &Universe<'_>, asked: &str, error: &SolveError) -> Option<String> {
     let (name, suite) = asked.split_once('/')?;
     let infos = universe.indexes();
-    let is_read = infos.iter().any(|info| info.suite == suite || info.codename == suite);
+    let is_read = infos.iter().any(|info| info.is_called(suite));
     if is_read || !matches!(error, SolveError::NoCandidate { .. }) {
         return None;
     }

@@ -292,11 +292,8 @@ impl Policy {
 
 /// Whether a version is in a suite, called by its name or codename.
 pub(super) fn is_from(universe: &Universe<'_>, version: VersionId, suite: &str) -> bool {
-    let from = |&index: &u16| {
-        let info = universe.indexes().get(usize::from(index));
-        info.is_some_and(|info| info.suite == suite || info.codename == suite)
-    };
-    universe.entry(version).is_some_and(|entry| entry.indexes.iter().any(from))
+    let entry = universe.entry(version);
+    entry.is_some_and(|entry| universe.infos(entry).any(|info| info.is_called(suite)))
 }
 
 /// The version of a package that is equal to this one.
@@ -342,12 +339,11 @@ fn is_general(pin: &Pin) -> bool {
 
 fn priority(universe: &Universe<'_>, entry: &Entry<'_>, by_index: &[i32], special: &[&Pin]) -> i32 {
     let package = &entry.package;
-    let infos = || entry.indexes.iter().filter_map(|&at| universe.indexes().get(usize::from(at)));
     let fits = |pin: &&&Pin| {
         pin.packages.iter().any(|pattern| names(pattern, package))
             && match &pin.target {
                 PinTarget::Version(pattern) => glob(pattern, package.version.as_str()),
-                target => infos().any(|info| target.matches_index(info)),
+                target => universe.infos(entry).any(|info| target.matches_index(info)),
             }
     };
     // A pin of names is for the version, wherever else it may be.

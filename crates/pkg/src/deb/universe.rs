@@ -55,6 +55,11 @@ impl IndexInfo {
     pub fn called(&self) -> &str {
         if self.codename.is_empty() { &self.suite } else { &self.codename }
     }
+
+    /// Whether this is the suite's name or codename.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.suite == name || self.codename == name
+    }
 }
 
 /// One version of a package, and which indexes have it.
@@ -122,6 +127,11 @@ impl Kind {
     /// Whether a system without it is broken.
     pub fn is_critical(self) -> bool {
         !matches!(self, Self::Recommends | Self::Suggests)
+    }
+
+    /// Whether it is followed, where recommended packages are taken or not.
+    pub(super) fn is_important(self, recommends: bool) -> bool {
+        self.is_critical() || (self == Self::Recommends && recommends)
     }
 }
 
@@ -304,9 +314,13 @@ impl<'a> Universe<'a> {
 
     /// What the suites are called that have a version.
     pub(super) fn suites(&self, version: VersionId) -> Vec<&str> {
-        let indexes = self.entry(version).map_or(&[][..], |entry| &entry.indexes);
-        let infos = indexes.iter().filter_map(|&index| self.indexes.get(usize::from(index)));
-        infos.map(IndexInfo::called).collect()
+        let entry = self.entry(version);
+        entry.into_iter().flat_map(|entry| self.infos(entry)).map(IndexInfo::called).collect()
+    }
+
+    /// The indexes that have a version.
+    pub(super) fn infos(&self, entry: &Entry<'_>) -> impl Iterator<Item = &IndexInfo> {
+        entry.indexes.iter().filter_map(|&index| self.indexes.get(usize::from(index)))
     }
 
     /// Number of a name that a package has or provides.

@@ -22,7 +22,8 @@ impl Walk<'_, '_> {
                 return;
             }
             let mut gone: Vec<VersionId> = lacking;
-            let pairs = || broken.iter().flat_map(|&id| self.hit(id).map(move |other| (id, other)));
+            let pairs =
+                || broken.iter().flat_map(|&id| self.hits(id).map(move |other| (id, other)));
             let free = |id: &VersionId| !keep.contains(id);
             gone.extend(pairs().filter_map(|(one, other)| match (free(&one), free(&other)) {
                 (true, false) => Some(one),
@@ -42,22 +43,6 @@ impl Walk<'_, '_> {
                 }
             }
         }
-    }
-
-    /// Whether something that a package needs is not there.
-    fn lacks(&self, id: VersionId) -> bool {
-        let relations = self.universe.relations(id);
-        let mut needs = relations
-            .needs
-            .iter()
-            .filter(|need| need.kind.is_critical() && !need.kind.is_negative());
-        relations.broken.is_some() || needs.any(|need| !self.holds(id, need))
-    }
-
-    /// Installed packages that a package conflicts with.
-    fn hit(&self, id: VersionId) -> impl Iterator<Item = VersionId> {
-        let needs = self.universe.relations(id).needs.iter().filter(|need| need.kind.is_negative());
-        needs.flat_map(move |need| self.hit_by(id, need))
     }
 
     /// What counts for less goes first: by what the distribution says of it, then by how many need or recommend it.

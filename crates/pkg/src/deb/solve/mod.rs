@@ -3,7 +3,8 @@
 //! [`walk`] goes apt's own way, and its result is taken if every hard relation holds in it; that is nearly
 //! always. Where it does not, [`mend`] takes back what is not asked for and does not fit. Where that is not
 //! enough, [`crate::solve::sat`] finds a set that holds, or tells why there is none, with the alternatives that
-//! the walk took as first choice; recommended packages are then added as far as they fit. [`check`] has the last word, whatever found the set. Results depend on the request and the indexes alone.
+//! the walk took as first choice; recommended packages are then added as far as they fit. [`check`] has the last
+//! word, whatever found the set. Results depend on the request and the indexes alone.
 
 mod check;
 mod clauses;
@@ -199,23 +200,20 @@ fn solve_here<'u, 'a>(
     walk.sweep();
     let asked: BTreeSet<VersionId> =
         names.iter().filter_map(|&name| *candidates.get(name as usize)?).collect();
-    let installed = |walk: &Walk<'_, '_>| -> BTreeSet<VersionId> {
-        walk.installed().map(|(id, _)| id).collect()
-    };
-    let holds = |walk: &Walk<'_, '_>| walk.broken().is_empty() && asked.is_subset(&installed(walk));
+    let holds = |walk: &Walk<'_, '_>| walk.broken().is_empty() && asked.is_subset(&walk.set());
     let direct = holds(&walk);
-    let preferred = installed(&walk);
     if !direct {
+        let preferred = walk.set();
         walk.mend(&asked);
         walk.sweep();
-    }
-    if !holds(&walk) {
-        let clauses = Clauses::new(universe, &candidates, preferred);
-        let set = crate::solve::sat::solve(&clauses, &clauses.asked(&names))
-            .map_err(SolveError::Unsolvable)?;
-        walk = Walk::new(universe, &candidates, request.recommends);
-        walk.adopt(&names, &set);
-        walk.sweep();
+        if !holds(&walk) {
+            let clauses = Clauses::new(universe, &candidates, preferred);
+            let set = crate::solve::sat::solve(&clauses, &clauses.asked(&names))
+                .map_err(SolveError::Unsolvable)?;
+            walk = Walk::new(universe, &candidates, request.recommends);
+            walk.adopt(&names, &set);
+            walk.sweep();
+        }
     }
     let mut skipped = Vec::new();
     let mut extra: BTreeMap<NameId, String> = BTreeMap::new();
@@ -230,8 +228,7 @@ fn solve_here<'u, 'a>(
             Err(why) => skipped.push(Skipped { set: set.name.clone(), why }),
         }
     }
-    let set: BTreeSet<VersionId> = walk.installed().map(|(id, _)| id).collect();
-    let broken = check::broken(universe, &set);
+    let broken = check::broken(universe, &walk.set());
     if !broken.is_empty() {
         return Err(SolveError::Broken(broken));
     }
@@ -419,12 +416,12 @@ fn add_optional<'u, 'a>(
         }
         names.push(resolve(universe, policy, candidates, name).map_err(|error| error.to_string())?);
     }
-    let before: BTreeSet<VersionId> = walk.installed().map(|(id, _)| id).collect();
+    let before = walk.set();
     let mut with = walk.clone();
     with.freeze();
     with.install(&names);
     with.sweep();
-    let after: BTreeSet<VersionId> = with.installed().map(|(id, _)| id).collect();
+    let after = with.set();
     let fits = with.broken().is_empty()
         && before.is_subset(&after)
         && names.iter().all(|&name| {

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::super::policy::{Policy, is_from};
-use super::super::universe::{Kind, Need, Universe, VersionId};
+use super::super::universe::{Need, Universe, VersionId};
 use super::clauses::Clauses;
 
 /// Makes versions of the suites candidates where packages asked for as `name/suite` need them; recommended ones
@@ -28,9 +28,7 @@ pub(super) fn follow(
                 continue;
             }
             for need in &universe.relations(id).needs {
-                let is_followed = need.kind.is_critical() && !need.kind.is_negative()
-                    || need.kind == Kind::Recommends && recommends;
-                if !is_followed {
+                if !need.kind.is_important(recommends) || need.kind.is_negative() {
                     continue;
                 }
                 let met = Clauses::new(universe, candidates, BTreeSet::new()).all_matching(need);

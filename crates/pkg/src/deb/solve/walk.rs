@@ -130,6 +130,11 @@ impl<'u, 'a> Walk<'u, 'a> {
         }
     }
 
+    /// What is installed.
+    pub(super) fn set(&self) -> BTreeSet<VersionId> {
+        self.installed().map(|(id, _)| id).collect()
+    }
+
     /// What is installed, by number of the name.
     pub(super) fn installed(&self) -> impl Iterator<Item = (VersionId, Cause)> + '_ {
         self.states
@@ -192,15 +197,8 @@ impl<'u, 'a> Walk<'u, 'a> {
         found
     }
 
-    /// Installed packages that a relation is about.
-    pub(super) fn hit_by(&self, owner: VersionId, need: &Need<'a>) -> Vec<VersionId> {
-        let matching =
-            need.targets.iter().flat_map(|target| self.matching(owner, need.kind, target));
-        matching.filter(|&(name, _)| self.state(name).installed).map(|(_, id)| id).collect()
-    }
-
     /// Whether a need holds for what is installed now.
-    pub(super) fn holds(&self, owner: VersionId, need: &Need<'a>) -> bool {
+    fn holds(&self, owner: VersionId, need: &Need<'a>) -> bool {
         let installed = need.targets.iter().any(|target| {
             self.matching(owner, need.kind, target)
                 .iter()
@@ -210,7 +208,7 @@ impl<'u, 'a> Walk<'u, 'a> {
     }
 
     pub(super) fn is_important(&self, kind: Kind) -> bool {
-        kind.is_critical() || (kind == Kind::Recommends && self.recommends)
+        kind.is_important(self.recommends)
     }
 
     /// Whether what an installed package needs (recommended packages too) is not there.
@@ -219,17 +217,29 @@ impl<'u, 'a> Walk<'u, 'a> {
         needs.iter().any(|need| self.is_important(need.kind) && !self.holds(id, need))
     }
 
-    /// Critical needs of installed packages that do not hold.
+    /// Installed packages of which a critical need does not hold.
     pub(super) fn broken(&self) -> Vec<VersionId> {
-        let broken = |id: &VersionId| {
-            let relations = self.universe.relations(*id);
-            relations.broken.is_some()
-                || relations
-                    .needs
-                    .iter()
-                    .any(|need| need.kind.is_critical() && !self.holds(*id, need))
-        };
+        let broken = |&id: &VersionId| self.lacks(id) || self.hits(id).next().is_some();
         self.installed().map(|(id, _)| id).filter(broken).collect()
+    }
+
+    /// Whether something that a package cannot do without is not there.
+    pub(super) fn lacks(&self, id: VersionId) -> bool {
+        let relations = self.universe.relations(id);
+        let missing = |need: &Need<'a>| {
+            need.kind.is_critical() && !need.kind.is_negative() && !self.holds(id, need)
+        };
+        relations.broken.is_some() || relations.needs.iter().any(missing)
+    }
+
+    /// Installed packages that a package conflicts with.
+    pub(super) fn hits(&self, id: VersionId) -> impl Iterator<Item = VersionId> {
+        let negative =
+            self.universe.relations(id).needs.iter().filter(|need| need.kind.is_negative());
+        let matching = negative.flat_map(move |need| {
+            need.targets.iter().flat_map(move |target| self.matching(id, need.kind, target))
+        });
+        matching.filter(|&(name, _)| self.state(name).installed).map(|(_, id)| id)
     }
 
     /// Candidates for a need, in apt's order of preference.
