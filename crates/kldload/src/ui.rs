@@ -31,12 +31,13 @@ impl Unheard {
 
 /// Prints what a command was asked for. A reader that went away before, or a full disk, is an error.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    written(io::stdout().lock().write_all(text.as_bytes()))
+    let mut out = io::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
 /// What became of something written to standard output.
 pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
-    Ok(result.and_then(|()| io::stdout().flush()).map_err(Unheard)?)
+    Ok(result.map_err(Unheard)?)
 }
 
 /// What could not be written of the facts and events of this command.
