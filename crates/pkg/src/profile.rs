@@ -255,14 +255,8 @@ fn add(to: &mut Vec<String>, from: &[String]) {
 }
 
 /// Reads a package set: a package on each line (`name`, `name=version`, `name/suite`), `#` before
-/// comments. Names may end in `:` and the `architecture`. `file` is for messages.
-pub fn parse_set(file: &str, text: &str, architecture: &str) -> Result<Vec<String>, ProfileError> {
-    let lines = set_lines(file, text, architecture)?;
-    Ok(lines.into_iter().map(|(_, package)| package).collect())
-}
-
-/// The same, each package with its first line, from 1.
-pub fn set_lines(
+/// comments. Names may end in `:` and the `architecture`. Each with its first line, from 1. `file` is for messages.
+pub fn parse_set(
     file: &str,
     text: &str,
     architecture: &str,
@@ -390,7 +384,10 @@ mod tests {
 
     #[test]
     fn sets() {
-        let parse = |text: &str| parse_set("lab.txt", text, "amd64");
+        let parse = |text: &str| {
+            let lines = parse_set("lab.txt", text, "amd64")?;
+            Ok::<_, ProfileError>(lines.into_iter().map(|(_, package)| package).collect::<Vec<_>>())
+        };
         let set = parse(
             "\u{feff}# ours\nr-base  # statistics\n\nvim\nr-base:amd64\nzfs/trixie-backports\n",
         );

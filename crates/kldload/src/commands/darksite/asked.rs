@@ -19,7 +19,7 @@ use darksite::{Location, LocationError, verify};
 use jiff::Timestamp;
 use pkg::distribution::Distribution;
 use pkg::openpgp::Keyring;
-use pkg::profile::{Profile, ProfileError, Profiles, set_lines};
+use pkg::profile::{Profile, ProfileError, Profiles, parse_set};
 use pkg::recipe::{Addresses, Packages, Pin, RecipeError, native, nearest};
 use plan::recipe::{FileName, Finding, Output, Recipe};
 use tree::Digest;
@@ -108,7 +108,7 @@ impl Asked {
             let place = |at| Origin::Recipe(format!("packages.{at}"));
             packages.map(|(at, package)| (package.clone(), place(at))).collect()
         } else {
-            let lines = of_lines(&shown, set_lines(&shown, &text, &architecture)?);
+            let lines = of_lines(&shown, parse_set(&shown, &text, &architecture)?);
             whole.packages.packages = lines.iter().map(|(package, _)| package.clone()).collect();
             lines
         };
@@ -129,7 +129,7 @@ impl Asked {
             let file = folder.join(name).display().to_string();
             let text = String::from_utf8(text)
                 .map_err(|_| blame(&place, &format!("{file} is not text in UTF-8")))?;
-            Ok(of_lines(&file, set_lines(&file, &text, &architecture)?))
+            Ok(of_lines(&file, parse_set(&file, &text, &architecture)?))
         };
         let mut profiles = Profiles::built_in(&recipe.distribution)?;
         let own_profiles = folder.join(PROFILES);
