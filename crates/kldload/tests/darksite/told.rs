@@ -65,6 +65,7 @@ fn what_is_damaged_is_told_with_the_way_out() {
         with.iter().for_each(|with| assert!(problems[0].contains(with), "{problems:?}: {with}"));
     };
     let write = |path: &str, text: &[u8]| {
+        // Not there yet, or read-only as blobs are; writing tells if that failed.
         let _ = fs::set_permissions(world.path(path), Permissions::from_mode(0o644));
         fs::write(world.path(path), text).unwrap();
     };

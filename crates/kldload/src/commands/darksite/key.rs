@@ -12,7 +12,8 @@ use crate::ui::Ui;
 
 /// Tell which key signs what is published, or make the one that will
 ///
-/// A key that does not exist yet is made; of one that did, whose secret is lost, this is said. With --next it signs nothing before its secret half is moved
+/// A key that does not exist yet is made; of one that did, whose secret is lost, this is said.
+/// With --next it signs nothing before its secret half is moved
 /// over that of the current key, so that machines can know it by then.
 #[derive(Debug, Args)]
 #[command(after_help = "\
